@@ -1,0 +1,19 @@
+/** The whole server as one module. */
+import { type DynamicModule, Module } from '@nestjs/common';
+import { APP_FILTER } from '@nestjs/core';
+import type { Config } from './common/config/config.js';
+import type { Logger } from './common/logger.js';
+import { HealthModule } from './health/health.module.js';
+import { InfraModule, LOGGER } from './infra/infra.module.js';
+import { ErrorFilter } from './infra/transport/error-filter.js';
+
+@Module({})
+export class AppModule {
+  static forRoot(config: Config, logger: Logger): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [InfraModule.forRoot(config, logger), HealthModule],
+      providers: [{ provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ErrorFilter(log) }],
+    };
+  }
+}

@@ -1,0 +1,78 @@
+/** Puts the server together: REST and gRPC over the same module, Swagger UI, draining at the end. */
+import { createServer } from 'node:net';
+import { NestFactory } from '@nestjs/core';
+import type { MicroserviceOptions } from '@nestjs/microservices';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import type { FastifyInstance } from 'fastify';
+import { AppModule } from './app.module.js';
+import type { Config } from './common/config/config.js';
+import type { Logger } from './common/logger.js';
+import { VERSION } from './common/version.js';
+import { grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
+import { httpAdapter } from './infra/transport/http-server.js';
+import { NestLogger } from './infra/transport/nest-logger.js';
+import { registerProtobufValues } from './infra/transport/protobuf-values.js';
+
+export interface RunningApplication {
+  readonly restUrl: string;
+  readonly grpcAddress: string;
+  close(): Promise<void>;
+}
+
+export async function startApplication(config: Config, logger: Logger): Promise<RunningApplication> {
+  registerProtobufValues();
+  const { host, rest_port: restPort, grpc_port: grpcPort } = config.server;
+  const adapter = httpAdapter({ bodyBytesMax: config.limits.body_bytes_max });
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, { logger: new NestLogger(logger), bodyParser: false, abortOnError: false });
+  const options = grpcOptions({ host, port: grpcPort || (await freePort(host)), messageBytesMax: config.limits.body_bytes_max });
+  const grpc = app.connectMicroservice<MicroserviceOptions>(options, { inheritAppConfig: true, deferInitialization: true });
+  grpc.registerPreRequestHook(grpcRequestHook);
+  serveOpenApi(app);
+  closeConnectionsWhileDraining(adapter.getInstance() as unknown as FastifyInstance);
+  await app.startAllMicroservices();
+  await app.listen(restPort, host);
+  setGrpcServing(true);
+  return {
+    restUrl: (await app.getUrl()).replace('[::1]', 'localhost'),
+    grpcAddress: options.options.url ?? '',
+    close: async () => {
+      isDraining = true;
+      setGrpcServing(false);
+      await app.close();
+    },
+  };
+}
+
+let isDraining = false;
+
+/** A client that keeps its connection open would hold the end up: while draining, every answer closes its connection. */
+function closeConnectionsWhileDraining(server: FastifyInstance): void {
+  server.addHook('onSend', (_request, reply, payload, done) => {
+    if (isDraining) void reply.header('connection', 'close');
+    done(null, payload);
+  });
+}
+
+function serveOpenApi(app: NestFastifyApplication): void {
+  const description = new DocumentBuilder()
+    .setTitle('MinIODB')
+    .setDescription('Records in, SQL out: a light OLAP server on open files.')
+    .setVersion(VERSION)
+    .setLicense('BSD-3-Clause', 'https://opensource.org/license/bsd-3-clause')
+    .build();
+  SwaggerModule.setup('api-docs', app, () => SwaggerModule.createDocument(app, description), { jsonDocumentUrl: 'api-docs-json' });
+}
+
+/** gRPC cannot tell which port it got, so a free one is found beforehand. */
+function freePort(host: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, host, () => {
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}

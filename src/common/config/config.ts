@@ -1,0 +1,131 @@
+/**
+ * Every setting of the server, with its default, its unit and what is allowed. A key that is not here is refused at the start, so nothing in
+ * a configuration file is ever silently without effect. The file uses the names below (snake_case, unit last).
+ */
+import { Type } from 'class-transformer';
+import { IsBoolean, IsIn, IsInt, IsNumber, IsString, Matches, Max, Min, ValidateNested } from 'class-validator';
+
+const KIB = 1_024;
+const MIB = 1_024 * KIB;
+const GIB = 1_024 * MIB;
+
+export class ServerConfig {
+  /** Address to listen on. Anything but loopback needs `allow_unauthenticated_remote`, because this version has no authentication. */
+  @IsString() host: string = '127.0.0.1';
+  /** 0 takes a free port. */
+  @IsInt() @Min(0) @Max(65_535) rest_port: number = 8081;
+  @IsInt() @Min(0) @Max(65_535) grpc_port: number = 8080;
+  /** How long a stop may take before what still runs is cut. */
+  @IsInt() @Min(1) @Max(600) shutdown_seconds: number = 9;
+  @IsBoolean() allow_unauthenticated_remote: boolean = false;
+}
+
+export class LogConfig {
+  @IsIn(['trace', 'debug', 'info', 'warn', 'error', 'fatal']) level: string = 'info';
+  /** JSON lines; relative to the working directory. Empty: no file. */
+  @IsString() file: string = 'logs/miniodb.log';
+  /** Queries that take longer are logged as "slow query". */
+  @IsInt() @Min(0) slow_query_ms: number = 1_000;
+}
+
+export class LimitsConfig {
+  /** A JSON body (not a bulk stream). */
+  @IsInt() @Min(KIB) @Max(256 * MIB) body_bytes_max: number = 16 * MIB;
+  /** A bulk body, spooled to disk while it comes in. */
+  @IsInt() @Min(MIB) bulk_bytes_max: number = 16 * GIB;
+  @IsInt() @Min(2) @Max(512) json_depth_max: number = 64;
+  /** Records in one batch request or gRPC message. */
+  @IsInt() @Min(1) @Max(1_000_000) batch_records_max: number = 100_000;
+  /** Columns of one table. Each costs about 20 microseconds per group of writes. */
+  @IsInt() @Min(3) @Max(10_000) columns_max: number = 1_000;
+  @IsInt() @Min(1) @Max(100_000) tables_max: number = 1_000;
+  /** Ids in one DELETE or restore. */
+  @IsInt() @Min(1) @Max(1_000_000) ids_max: number = 10_000;
+  /** Idempotency keys remembered; the oldest are forgotten first. */
+  @IsInt() @Min(1) @Max(10_000_000) idempotency_keys_max: number = 100_000;
+  @IsInt() @Min(1) @Max(8_760) idempotency_hours: number = 24;
+}
+
+export class WalConfig {
+  /** A segment is closed at this size; trimming works by whole segments. */
+  @IsInt() @Min(64 * KIB) @Max(4 * GIB) segment_bytes: number = 64 * MIB;
+  /** Acknowledged bytes that are not in the object store yet; past it writes get 429. */
+  @IsInt() @Min(MIB) bytes_max: number = 4 * GIB;
+  /** Requests that wait for the same fsync, together at most this many bytes. */
+  @IsInt() @Min(64 * KIB) @Max(GIB) group_bytes_max: number = 8 * MIB;
+  /** Requests that wait for their group; past it writes get 429. */
+  @IsInt() @Min(64 * KIB) @Max(4 * GIB) queue_bytes_max: number = 64 * MIB;
+}
+
+export class BufferConfig {
+  /** Rows in memory that are not in data files yet, all tables together; past it writes get 429. */
+  @IsInt() @Min(MIB) bytes_max: number = 512 * MIB;
+}
+
+export class TablesConfig {
+  /** A write to a table that does not exist creates it. */
+  @IsBoolean() auto_create: boolean = true;
+  /** Default of a table's `buffer_size`: rows that start a flush. */
+  @IsInt() @Min(1) @Max(100_000_000) buffer_size: number = 100_000;
+  /** Default of a table's `flush_interval_seconds`: the age of the oldest buffered row that starts a flush. */
+  @IsInt() @Min(1) @Max(86_400) flush_interval_seconds: number = 60;
+}
+
+export class QueryConfig {
+  /** Queries that run at once; each holds one thread of Node's pool. */
+  @IsInt() @Min(1) @Max(64) concurrency_max: number = 8;
+  @IsInt() @Min(0) @Max(100_000) queue_max: number = 256;
+  /** How long a query may wait for its turn before it gets 429. */
+  @IsInt() @Min(1) @Max(600_000) queue_wait_ms: number = 30_000;
+  @IsInt() @Min(1) @Max(86_400_000) timeout_ms: number = 30_000;
+  @IsInt() @Min(1) @Max(86_400_000) timeout_ms_max: number = 600_000;
+  @IsInt() @Min(1) @Max(10_000) page_rows: number = 1_000;
+  @IsInt() @Min(1) @Max(10_000) page_rows_max: number = 10_000;
+  @IsInt() @Min(1) @Max(86_400) cursor_ttl_seconds: number = 600;
+  /** Results kept open for their next page; the one used longest ago gives way. */
+  @IsInt() @Min(1) @Max(10_000) cursors_max: number = 64;
+  /** Rows of a result that is kept whole for paging (sorted, grouped or joined results). */
+  @IsInt() @Min(1) @Max(1_000_000_000) kept_rows_max: number = 2_000_000;
+  @IsInt() @Min(1) @Max(10_000_000) sql_bytes_max: number = 1_000_000;
+  /** Memory of the SQL engine, buffers included; past it the engine writes to its spill directory. 0: a quarter of the machine's, at most 4 GiB. */
+  @IsInt() @Min(0) memory_bytes_max: number = 0;
+  /** Threads of the SQL engine. 0: one per core. */
+  @IsInt() @Min(0) @Max(256) threads: number = 0;
+}
+
+export class MaintenanceConfig {
+  /** How often tables are looked at for compaction, retention and vacuum. */
+  @IsNumber() @Min(0.1) @Max(86_400) interval_seconds: number = 30;
+  @IsBoolean() compaction: boolean = true;
+  /** A data file this large is left alone. */
+  @IsInt() @Min(64 * KIB) target_file_bytes: number = 128 * MIB;
+  /** Files in one group before they are worth merging. */
+  @IsInt() @Min(2) @Max(10_000) compaction_files_min: number = 8;
+  /** Share of a file's rows that may be deleted before it is rewritten. */
+  @IsNumber() @Min(0) @Max(1) deleted_share_max: number = 0.1;
+  @IsInt() @Min(1) @Max(10_000) checkpoint_commits: number = 50;
+  /** How far back `as_of` reaches, and how long replaced files stay. */
+  @IsNumber() @Min(0) @Max(87_600) time_travel_hours: number = 168;
+  /** Objects that no version names are removed once they are this old; must exceed the longest flush or compaction. */
+  @IsNumber() @Min(0) @Max(87_600) orphan_age_hours: number = 24;
+}
+
+export class StorageConfig {
+  @IsIn(['local']) kind: 'local' = 'local';
+}
+
+export class Config {
+  @ValidateNested() @Type(() => ServerConfig) server: ServerConfig = new ServerConfig();
+  /** WAL, local objects, temporary files. */
+  @IsString() @Matches(/\S/) data_dir: string = './data';
+  /** Names this node in answers and logs. */
+  @IsString() @Matches(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/) node_id: string = 'node-1';
+  @ValidateNested() @Type(() => StorageConfig) storage: StorageConfig = new StorageConfig();
+  @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();
+  @ValidateNested() @Type(() => LimitsConfig) limits: LimitsConfig = new LimitsConfig();
+  @ValidateNested() @Type(() => WalConfig) wal: WalConfig = new WalConfig();
+  @ValidateNested() @Type(() => BufferConfig) buffer: BufferConfig = new BufferConfig();
+  @ValidateNested() @Type(() => TablesConfig) tables: TablesConfig = new TablesConfig();
+  @ValidateNested() @Type(() => QueryConfig) query: QueryConfig = new QueryConfig();
+  @ValidateNested() @Type(() => MaintenanceConfig) maintenance: MaintenanceConfig = new MaintenanceConfig();
+}

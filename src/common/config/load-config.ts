@@ -1,0 +1,113 @@
+/**
+ * Reads the configuration: `config/default.yaml`, then `config/local.yaml`, then the file of `--config`, then the environment, each over the
+ * one before. A missing `--config` file, an unknown key or a value out of range stops the start and is named, with what is allowed.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { plainToInstance } from 'class-transformer';
+import { type ValidationError, validateSync } from 'class-validator';
+import { load as parseYaml } from 'js-yaml';
+import { invalidArgument, messageOf } from '../app-error.js';
+import { isJsonObject } from '../json.js';
+import { Config } from './config.js';
+
+type Settings = Record<string, unknown>;
+
+/** The short names that operators expect, and where they belong. */
+const COMMON_VARIABLES: Readonly<Record<string, string>> = {
+  DATA_DIR: 'data_dir',
+  NODE_ID: 'node_id',
+  HOST: 'server.host',
+  REST_PORT: 'server.rest_port',
+  GRPC_PORT: 'server.grpc_port',
+  STORAGE: 'storage.kind',
+};
+const PREFIX = 'MINIODB_';
+/** Read elsewhere: see `fault-points.ts`. */
+const NOT_SETTINGS = new Set(['MINIODB_FAULT_POINT']);
+const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
+
+/**
+ * @param directory holds `default.yaml` and `local.yaml`
+ * @param file the argument of `--config`
+ * @throws AppError INVALID_ARGUMENT listing every fault
+ */
+export function loadConfig(directory: string, file: string | undefined, environment: NodeJS.ProcessEnv): Config {
+  const settings: Settings = {};
+  for (const name of ['default.yaml', 'local.yaml']) merge(settings, readYaml(path.join(directory, name), false));
+  if (file !== undefined) merge(settings, readYaml(file, true));
+  merge(settings, environmentSettings(environment));
+  const config = plainToInstance(Config, settings, { exposeDefaultValues: true });
+  const faults = validateSync(config, { whitelist: true, forbidNonWhitelisted: true }).flatMap((error) => describe(error, ''));
+  faults.push(...relationFaults(config));
+  if (faults.length > 0) throw invalidArgument(`The configuration cannot be used:\n  ${faults.join('\n  ')}`);
+  return config;
+}
+
+function readYaml(file: string, mustExist: boolean): Settings {
+  if (!existsSync(file)) {
+    if (mustExist) throw invalidArgument(`The configuration file ${file} (given with --config) does not exist`);
+    return {};
+  }
+  try {
+    const content = parseYaml(readFileSync(file, 'utf8')) ?? {};
+    if (!isJsonObject(content)) throw new Error('it must be a mapping of sections');
+    return content;
+  } catch (error) {
+    throw invalidArgument(`The configuration file ${file} cannot be read: ${messageOf(error)}`);
+  }
+}
+
+function environmentSettings(environment: NodeJS.ProcessEnv): Settings {
+  const settings: Settings = {};
+  for (const [name, value] of Object.entries(environment)) {
+    if (value === undefined) continue;
+    const known = COMMON_VARIABLES[name];
+    if (known !== undefined) assign(settings, known.split('.'), value);
+    else if (name.startsWith(PREFIX) && !NOT_SETTINGS.has(name)) assign(settings, name.slice(PREFIX.length).toLowerCase().split('__'), value);
+  }
+  return settings;
+}
+
+function assign(settings: Settings, keys: readonly string[], text: string): void {
+  const [key = '', ...rest] = keys;
+  if (rest.length === 0) settings[key] = key === 'node_id' || key === 'data_dir' ? text : parseYaml(text);
+  else assign((settings[key] ??= {}) as Settings, rest, text);
+}
+
+function merge(target: Settings, source: Settings): void {
+  for (const [key, value] of Object.entries(source)) {
+    const before = target[key];
+    if (isJsonObject(before) && isJsonObject(value)) merge(before, value);
+    else target[key] = value;
+  }
+}
+
+function describe(error: ValidationError, parent: string): string[] {
+  const key = parent + error.property;
+  const own = Object.entries(error.constraints ?? {}).map(([rule, message]) =>
+    rule === 'whitelistValidation'
+      ? `${key}: unknown key (value ${JSON.stringify(error.value)}); see config/default.yaml for the keys that exist`
+      : `${key}: ${message}, got ${JSON.stringify(error.value)}`,
+  );
+  return [...own, ...(error.children ?? []).flatMap((child) => describe(child, `${key}.`))];
+}
+
+/** Limits that only make sense together. */
+function relationFaults(config: Config): string[] {
+  const faults: string[] = [];
+  const { server, wal, limits, query } = config;
+  if (!LOOPBACK.test(server.host) && !server.allow_unauthenticated_remote) {
+    faults.push(
+      `server.host: "${server.host}" is not a loopback address and this version has no authentication; ` +
+        'use 127.0.0.1, or set server.allow_unauthenticated_remote: true to let anyone who reaches the port read and write',
+    );
+  }
+  if (wal.segment_bytes > wal.bytes_max) faults.push(`wal.segment_bytes: ${wal.segment_bytes} must not exceed wal.bytes_max (${wal.bytes_max})`);
+  if (limits.body_bytes_max > wal.queue_bytes_max) {
+    faults.push(`limits.body_bytes_max: ${limits.body_bytes_max} must not exceed wal.queue_bytes_max (${wal.queue_bytes_max}), or the largest body never gets a turn`);
+  }
+  if (query.timeout_ms > query.timeout_ms_max) faults.push(`query.timeout_ms: ${query.timeout_ms} must not exceed query.timeout_ms_max (${query.timeout_ms_max})`);
+  if (query.page_rows > query.page_rows_max) faults.push(`query.page_rows: ${query.page_rows} must not exceed query.page_rows_max (${query.page_rows_max})`);
+  return faults;
+}

@@ -1,0 +1,36 @@
+/**
+ * One log for everything: JSON lines in the file (`level` spelled out, so `grep ERROR` works), and on the console the same lines, or a
+ * readable form when the console is a terminal. Each line carries the id of the request it belongs to.
+ */
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import pino from 'pino';
+import pretty from 'pino-pretty';
+import type { LogConfig } from './config/config.js';
+import { currentRequestId } from './request-context.js';
+
+export type Logger = pino.Logger;
+
+/** Opens the log. The file is written synchronously in small blocks, so that what was logged before a crash is there. */
+export function openLogger(config: LogConfig): Logger {
+  const streams: pino.StreamEntry[] = [
+    { level: config.level as pino.Level, stream: process.stdout.isTTY ? pretty({ sync: true, ignore: 'pid,hostname' }) : pino.destination({ fd: 1, sync: true }) },
+  ];
+  if (config.file !== '') {
+    mkdirSync(path.dirname(path.resolve(config.file)), { recursive: true });
+    streams.push({ level: config.level as pino.Level, stream: pino.destination({ dest: config.file, sync: true, append: true }) });
+  }
+  return pino(
+    {
+      level: config.level,
+      base: undefined,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label.toUpperCase() }) },
+      mixin: () => {
+        const requestId = currentRequestId();
+        return requestId === '' ? {} : { request_id: requestId };
+      },
+    },
+    pino.multistream(streams),
+  );
+}

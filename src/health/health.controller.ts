@@ -1,0 +1,133 @@
+/** Health, status and metrics, over REST and gRPC. A GET here changes nothing. */
+import { Controller, Get, Header, Inject, Res } from '@nestjs/common';
+import { GrpcMethod } from '@nestjs/microservices';
+import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply } from 'fastify';
+import type { Clock } from '../common/clock.js';
+import { Config } from '../common/config/config.js';
+import { VERSION } from '../common/version.js';
+import { CLOCK } from '../infra/infra.module.js';
+import { Metrics } from './metrics.js';
+import { StateReader } from './state-reader.js';
+
+@ApiTags('monitoring')
+@Controller()
+export class HealthController {
+  constructor(
+    private readonly config: Config,
+    private readonly state: StateReader,
+    private readonly metrics: Metrics,
+    @Inject(CLOCK) private readonly clock: Clock,
+  ) {}
+
+  #now(): string {
+    return new Date(this.clock.nowMs()).toISOString();
+  }
+
+  @Get('v1/health')
+  @ApiOperation({ summary: 'Whether the server works, part by part; 503 when it does not' })
+  async health(@Res({ passthrough: true }) reply: FastifyReply): Promise<Record<string, unknown>> {
+    const health = await this.healthByGrpc();
+    if (health['status'] === 'unhealthy') void reply.status(503);
+    return health;
+  }
+
+  @GrpcMethod('MinIODBService', 'HealthCheck')
+  async healthByGrpc(): Promise<Record<string, unknown>> {
+    const { status, components } = await this.state.health();
+    return { status, timestamp: this.#now(), version: VERSION, details: components };
+  }
+
+  @Get('v1/health/live')
+  @ApiOperation({ summary: 'The process answers' })
+  live(): Record<string, unknown> {
+    return { status: 'healthy', timestamp: this.#now() };
+  }
+
+  @Get('v1/health/ready')
+  @ApiOperation({ summary: 'Requests can be served; 503 when not' })
+  ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<Record<string, unknown>> {
+    return this.health(reply);
+  }
+
+  #node(): Record<string, unknown> {
+    return { id: this.config.node_id, status: 'active', type: 'all', address: `${this.config.server.host}:${this.config.server.grpc_port}`, last_seen: Math.floor(this.clock.nowMs() / 1_000) };
+  }
+
+  @Get('v1/status')
+  @ApiOperation({ summary: 'State of every part' })
+  async status(): Promise<Record<string, unknown>> {
+    const { status, components } = await this.state.health();
+    return {
+      timestamp: this.#now(),
+      node_id: this.config.node_id,
+      version: VERSION,
+      health_status: status,
+      components,
+      buffer_stats: this.state.bufferStats(),
+      redis_stats: { enabled: 0 },
+      minio_stats: { enabled: 0, ...this.state.storageStats() },
+      query_engine_stats: this.state.queryStats(),
+      metrics_collection_stats: { maintenance_rounds: this.state.maintenanceRounds(), scrapes: this.metrics.scrapes },
+      nodes: [this.#node()],
+      total_nodes: 1,
+    };
+  }
+
+  @GrpcMethod('MinIODBService', 'GetStatus')
+  statusByGrpc(): Record<string, unknown> {
+    return {
+      timestamp: this.#now(),
+      buffer_stats: this.state.bufferStats(),
+      redis_stats: { enabled: 0 },
+      minio_stats: { enabled: 0, ...this.state.storageStats() },
+      nodes: [this.#node()],
+      total_nodes: 1,
+    };
+  }
+
+  @Get('v1/stats')
+  @ApiOperation({ summary: 'The short form of the status' })
+  async stats(): Promise<Record<string, unknown>> {
+    const { status } = await this.state.health();
+    return { timestamp: this.#now(), health_status: status, buffer_stats: this.state.bufferStats(), storage_stats: this.state.storageStats(), query_engine_stats: this.state.queryStats() };
+  }
+
+  @Get('v1/metrics')
+  @ApiOperation({ summary: 'Figures of performance and use' })
+  async figures(): Promise<Record<string, unknown>> {
+    return {
+      timestamp: this.#now(),
+      query_metrics: this.state.queryStats(),
+      cache_metrics: { open_cursors: this.state.queryStats()['open_cursors'] ?? 0 },
+      memory_usage: await this.state.memory(),
+      connection_pool_metrics: { queries_running: this.state.queryStats()['running'] ?? 0, queries_max: this.config.query.concurrency_max },
+      performance_metrics: this.#performance(),
+      resource_usage: this.state.resources(),
+      system_info: this.state.system(),
+      health_score: await this.state.healthScore(),
+    };
+  }
+
+  #performance(): Record<string, number> {
+    const { duration_ms_p50: p50 = 0, duration_ms_p95: p95 = 0, duration_ms_p99: p99 = 0 } = this.state.queryStats();
+    return { query_duration_ms_p50: p50, query_duration_ms_p95: p95, query_duration_ms_p99: p99, event_loop_delay_ms_p99: this.state.loopDelayMsP99() };
+  }
+
+  @GrpcMethod('MinIODBService', 'GetMetrics')
+  async figuresByGrpc(): Promise<Record<string, unknown>> {
+    return {
+      timestamp: this.#now(),
+      performance_metrics: { ...this.#performance(), health_score: await this.state.healthScore() },
+      resource_usage: { ...this.state.resources(), ...(await this.state.memory()) },
+      system_info: this.state.system(),
+    };
+  }
+
+  @Get('metrics')
+  @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
+  @ApiOperation({ summary: 'Prometheus metrics' })
+  prometheus(): Promise<string> {
+    return this.metrics.text();
+  }
+}

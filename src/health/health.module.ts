@@ -1,0 +1,41 @@
+/** What an operator sees. */
+import { Module } from '@nestjs/common';
+import type { Clock } from '../common/clock.js';
+import { Config } from '../common/config/config.js';
+import { Scheduler } from '../data/maintenance/scheduler.js';
+import { OperationCounts } from '../data/operation-counts.js';
+import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
+import { WritePath } from '../data/write-path.js';
+import { Engine } from '../infra/duckdb/engine.js';
+import { CLOCK, OBJECT_STORE } from '../infra/infra.module.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
+import { Admission } from '../query/admission.js';
+import { Cursors } from '../query/cursors.js';
+import { QueryModule } from '../query/query.module.js';
+import { QueryStatistics } from '../query/query-statistics.js';
+import { QueryStreamCounts } from '../query/query-stream-counts.js';
+import { TableInfoReader } from '../tables/table-info.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { HealthController } from './health.controller.js';
+import { Metrics } from './metrics.js';
+import { StateReader } from './state-reader.js';
+
+@Module({
+  imports: [QueryModule],
+  controllers: [HealthController],
+  providers: [
+    {
+      provide: StateReader,
+      inject: [Config, CLOCK, Engine, OBJECT_STORE, TableRegistry, WritePath, WriteAheadLog, Scheduler, Admission, Cursors, QueryStatistics],
+      useFactory: (config: Config, clock: Clock, engine: Engine, store: ObjectStore, registry: TableRegistry, writePath: WritePath, wal: WriteAheadLog, scheduler: Scheduler, admission: Admission, cursors: Cursors, statistics: QueryStatistics) =>
+        new StateReader({ config, clock, engine, store, registry, writePath, wal, scheduler, admission, cursors, statistics }),
+    },
+    {
+      provide: Metrics,
+      inject: [Config, TableRegistry, TableInfoReader, OperationCounts, QueryStatistics, QueryStreamCounts, StateReader],
+      useFactory: (config: Config, registry: TableRegistry, tableInfo: TableInfoReader, operations: OperationCounts, queries: QueryStatistics, queryStreams: QueryStreamCounts, state: StateReader) =>
+        new Metrics({ config, registry, tableInfo, operations, queries, queryStreams, state }),
+    },
+  ],
+})
+export class HealthModule {}

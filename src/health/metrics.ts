@@ -1,0 +1,97 @@
+/**
+ * Prometheus metrics, collected when they are asked for from what the parts count anyway. Labels come from tables that exist, never from requests.
+ */
+import { Counter, Gauge, Registry } from 'prom-client';
+import type { Config } from '../common/config/config.js';
+import type { OperationCounts } from '../data/operation-counts.js';
+import type { QueryStatistics } from '../query/query-statistics.js';
+import type { QueryStreamCounts } from '../query/query-stream-counts.js';
+import type { TableInfoReader } from '../tables/table-info.js';
+import type { TableRegistry } from '../tables/table-registry.js';
+import type { StateReader } from './state-reader.js';
+
+export interface MetricsParts {
+  readonly config: Config;
+  readonly registry: TableRegistry;
+  readonly tableInfo: TableInfoReader;
+  readonly operations: OperationCounts;
+  readonly queries: QueryStatistics;
+  readonly queryStreams: QueryStreamCounts;
+  readonly state: StateReader;
+}
+
+export class Metrics {
+  #scrapes = 0;
+
+  constructor(private readonly parts: MetricsParts) {}
+
+  get scrapes(): number {
+    return this.#scrapes;
+  }
+
+  async text(): Promise<string> {
+    this.#scrapes += 1;
+    const registry = new Registry();
+    this.#operations(registry);
+    this.#queries(registry);
+    await this.#tables(registry);
+    await this.#process(registry);
+    return registry.metrics();
+  }
+
+  #operations(registry: Registry): void {
+    const counter = (operation: string): Counter =>
+      new Counter({ name: `miniodb_${operation}_operations_total`, help: `Requests that ${operation} rows`, labelNames: ['table', 'status'], registers: [registry] });
+    const counters = { write: counter('write'), update: counter('update'), delete: counter('delete') };
+    for (const { operation, table, outcome, count } of this.parts.operations.entries()) counters[operation].inc({ table, status: outcome }, count);
+    const streamed = new Counter({ name: 'miniodb_stream_write_records_total', help: 'Records of StreamWrite', labelNames: ['table', 'status'], registers: [registry] });
+    for (const [table, { stored, refused }] of this.parts.operations.streamedRecords) {
+      streamed.inc({ table, status: 'success' }, stored);
+      streamed.inc({ table, status: 'error' }, refused);
+    }
+  }
+
+  #queries(registry: Registry): void {
+    const total = new Counter({ name: 'miniodb_query_operations_total', help: 'Queries', labelNames: ['table', 'status'], registers: [registry] });
+    const rate = new Gauge({ name: 'miniodb_query_success_rate', help: 'Share of queries that succeeded, 0 to 1', labelNames: ['table'], registers: [registry] });
+    for (const [table, { succeeded, failed }] of this.parts.queries.byTable) {
+      total.inc({ table, status: 'success' }, succeeded);
+      total.inc({ table, status: 'error' }, failed);
+      rate.set({ table }, succeeded / (succeeded + failed));
+    }
+    const batches = new Counter({ name: 'miniodb_stream_query_batches_total', help: 'Batches of StreamQuery', labelNames: ['table', 'status'], registers: [registry] });
+    const records = new Counter({ name: 'miniodb_stream_query_records_total', help: 'Records of StreamQuery', labelNames: ['table'], registers: [registry] });
+    for (const [table, counts] of this.parts.queryStreams.byTable) {
+      batches.inc({ table, status: 'success' }, counts.batches);
+      records.inc({ table }, counts.records);
+    }
+  }
+
+  async #tables(registry: Registry): Promise<void> {
+    const gauge = (name: string, help: string, labelNames: string[] = ['table']): Gauge => new Gauge({ name, help, labelNames, registers: [registry] });
+    const rows = gauge('miniodb_table_record_count', 'Rows that a query sees');
+    const files = gauge('miniodb_table_file_count', 'Data files');
+    const bytes = gauge('miniodb_table_size_bytes', 'Bytes of data files');
+    const utilization = gauge('miniodb_table_buffer_utilization', 'Buffered rows as a share of buffer_size');
+    const buffer = gauge('miniodb_buffer_size_bytes', 'Bytes of buffered rows', ['node', 'table']);
+    const objects = gauge('miniodb_storage_objects_total', 'Data files in the object store', ['bucket', 'table']);
+    for (const table of this.parts.registry.all()) {
+      const stats = await this.parts.tableInfo.stats(table);
+      rows.set({ table: table.name }, stats.record_count);
+      files.set({ table: table.name }, stats.file_count);
+      bytes.set({ table: table.name }, stats.size_bytes);
+      utilization.set({ table: table.name }, stats.buffered_records / table.config.buffer_size);
+      buffer.set({ node: this.parts.config.node_id, table: table.name }, table.generations.reduce((sum, generation) => sum + generation.bytes, 0));
+      objects.set({ bucket: this.parts.config.storage.kind, table: table.name }, stats.file_count);
+    }
+  }
+
+  async #process(registry: Registry): Promise<void> {
+    new Gauge({ name: 'miniodb_system_health_score', help: 'Health, 0 to 100; see docs/operations.md', registers: [registry] }).set(await this.parts.state.healthScore());
+    const memory = new Gauge({ name: 'miniodb_memory_usage_bytes', help: 'Memory', labelNames: ['component'], registers: [registry] });
+    const used = await this.parts.state.memory();
+    memory.set({ component: 'process' }, used['rss_bytes'] ?? 0);
+    memory.set({ component: 'query_engine' }, used['engine_bytes'] ?? 0);
+    memory.set({ component: 'buffer' }, this.parts.state.bufferStats()['buffered_bytes'] ?? 0);
+  }
+}

@@ -1,0 +1,140 @@
+/** What the server knows of itself, read without changing anything: for status, metrics and health. Every figure is measured at the time of asking. */
+import os from 'node:os';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Clock } from '../common/clock.js';
+import type { Config } from '../common/config/config.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+import { asNumber } from '../infra/duckdb/engine.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { Scheduler } from '../data/maintenance/scheduler.js';
+import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
+import type { WritePath } from '../data/write-path.js';
+import type { Admission } from '../query/admission.js';
+import type { Cursors } from '../query/cursors.js';
+import type { QueryStatistics } from '../query/query-statistics.js';
+import type { TableRegistry } from '../tables/table-registry.js';
+
+const DELAY_RESOLUTION_MS = 20;
+const NS_PER_MS = 1e6;
+
+export type Health = 'healthy' | 'degraded' | 'unhealthy';
+
+export interface StateParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly engine: Engine;
+  readonly store: ObjectStore;
+  readonly registry: TableRegistry;
+  readonly writePath: WritePath;
+  readonly wal: WriteAheadLog;
+  readonly scheduler: Scheduler;
+  readonly admission: Admission;
+  readonly cursors: Cursors;
+  readonly statistics: QueryStatistics;
+}
+
+export class StateReader {
+  readonly #loopDelay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
+
+  constructor(private readonly parts: StateParts) {
+    this.#loopDelay.enable();
+  }
+
+  bufferStats(): Record<string, number> {
+    const { registry, writePath, wal, config } = this.parts;
+    const generations = registry.all().flatMap((table) => table.generations);
+    return {
+      tables: registry.all().length,
+      buffered_rows: generations.reduce((sum, generation) => sum + generation.totalRows, 0),
+      buffered_bytes: writePath.bufferedBytes,
+      buffer_bytes_max: config.buffer.bytes_max,
+      queued_bytes: writePath.queuedBytes,
+      wal_bytes: wal.bytes,
+      wal_bytes_max: config.wal.bytes_max,
+      wal_segments: wal.segmentCount,
+      visible_lsn: writePath.appliedLsn,
+    };
+  }
+
+  queryStats(): Record<string, number> {
+    const { admission, cursors, statistics, config } = this.parts;
+    return {
+      running: admission.running,
+      waiting: admission.waiting,
+      refused: admission.refused,
+      concurrency_max: config.query.concurrency_max,
+      open_cursors: cursors.count,
+      succeeded: statistics.total.succeeded,
+      failed: statistics.total.failed,
+      duration_ms_p50: statistics.durationMs(0.5),
+      duration_ms_p95: statistics.durationMs(0.95),
+      duration_ms_p99: statistics.durationMs(0.99),
+    };
+  }
+
+  storageStats(): Record<string, number> {
+    const files = this.parts.registry.all().flatMap((table) => [...table.snapshot.files.values()]);
+    return { objects: files.length, bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) };
+  }
+
+  maintenanceRounds(): number {
+    return this.parts.scheduler.rounds;
+  }
+
+  async memory(): Promise<Record<string, number>> {
+    const { rss, heapUsed, external } = process.memoryUsage();
+    const row = await this.parts.engine.row('SELECT coalesce(sum(memory_usage_bytes), 0)::BIGINT AS used, coalesce(sum(temporary_storage_bytes), 0)::BIGINT AS spilled FROM duckdb_memory()');
+    return { rss_bytes: rss, heap_bytes: heapUsed, external_bytes: external, engine_bytes: asNumber(row['used']), engine_bytes_max: this.parts.engine.memoryBytesMax, spilled_bytes: asNumber(row['spilled']) };
+  }
+
+  system(): Record<string, string> {
+    return { node_version: process.version, platform: process.platform, arch: process.arch, cpus: String(os.availableParallelism()), pid: String(process.pid) };
+  }
+
+  resources(): Record<string, number> {
+    const { userCPUTime, systemCPUTime } = process.resourceUsage();
+    return { cpu_user_ms: Math.round(userCPUTime / 1_000), cpu_system_ms: Math.round(systemCPUTime / 1_000), uptime_seconds: Math.floor(process.uptime()) };
+  }
+
+  loopDelayMsP99(): number {
+    return Math.round((this.#loopDelay.percentile(99) / NS_PER_MS) * 100) / 100;
+  }
+
+  /** Asks each part whether it does its work: the engine answers, the store can be read, writes are taken. */
+  async components(): Promise<Record<string, string>> {
+    const { engine, store, writePath } = this.parts;
+    const check = async (work: () => Promise<unknown>): Promise<string> => {
+      try {
+        await work();
+        return 'healthy';
+      } catch (error) {
+        return `unhealthy: ${error instanceof Error ? error.message : String(error)}`;
+      }
+    };
+    return {
+      query_engine: await check(() => engine.rows('SELECT 1')),
+      object_store: await check(() => store.get('_catalogue/health-check')),
+      write_path: writePath.failure ? `unhealthy: ${writePath.failure.message}` : 'healthy',
+    };
+  }
+
+  async health(): Promise<{ status: Health; components: Record<string, string> }> {
+    const components = await this.components();
+    const unhealthy = Object.values(components).filter((state) => state !== 'healthy').length;
+    if (unhealthy > 0) return { status: 'unhealthy', components };
+    const { wal_bytes: used = 0, wal_bytes_max: max = 1 } = this.bufferStats();
+    return { status: used > max * 0.8 ? 'degraded' : 'healthy', components };
+  }
+
+  /**
+   * 0 to 100: a third each for components that work, for room in the write-ahead log and for queries that succeed. See docs/operations.md.
+   */
+  async healthScore(): Promise<number> {
+    const components = Object.values(await this.components());
+    const working = components.filter((state) => state === 'healthy').length / components.length;
+    const { wal_bytes: used = 0, wal_bytes_max: max = 1 } = this.bufferStats();
+    const { succeeded, failed } = this.parts.statistics.total;
+    const answered = succeeded + failed === 0 ? 1 : succeeded / (succeeded + failed);
+    return Math.round((100 * (working + (1 - Math.min(1, used / max)) + answered)) / 3);
+  }
+}

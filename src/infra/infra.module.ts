@@ -1,0 +1,67 @@
+/** What everything above stands on: configuration, clock, log, engine, object store, leases. */
+import path from 'node:path';
+import { type DynamicModule, Global, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { type Clock, systemClock } from '../common/clock.js';
+import { Config } from '../common/config/config.js';
+import type { Logger } from '../common/logger.js';
+import { LocalCommitNotifier } from './coordination/commit-notifier.js';
+import { LocalLeaseStore } from './coordination/local-lease-store.js';
+import { Engine } from './duckdb/engine.js';
+import { LocalObjectStore } from './object-store/local-object-store.js';
+import { ScratchFiles } from './scratch-files.js';
+
+/** Tokens of the ports, which are interfaces. */
+export const CLOCK = Symbol('Clock');
+export const LOGGER = Symbol('Logger');
+export const OBJECT_STORE = Symbol('ObjectStore');
+export const LEASE_STORE = Symbol('LeaseStore');
+export const COMMIT_NOTIFIER = Symbol('CommitNotifier');
+export const DATA_PATHS = Symbol('DataPaths');
+
+/** Where things are below the data directory. */
+export interface DataPaths {
+  readonly objects: string;
+  readonly wal: string;
+  readonly bulk: string;
+  readonly scratch: string;
+  readonly spill: string;
+}
+
+export function dataPaths(dataDirectory: string): DataPaths {
+  const root = path.resolve(dataDirectory);
+  const at = (name: string): string => path.join(root, name);
+  return { objects: at('objects'), wal: at('wal'), bulk: at('wal/bulk'), scratch: at('tmp'), spill: at('spill') };
+}
+
+@Global()
+@Module({})
+export class InfraModule implements OnApplicationShutdown {
+  constructor(private readonly engine: Engine) {}
+
+  static forRoot(config: Config, logger: Logger, clock: Clock = systemClock): DynamicModule {
+    const paths = dataPaths(config.data_dir);
+    const { memory_bytes_max: memoryBytesMax, threads } = config.query;
+    return {
+      module: InfraModule,
+      providers: [
+        { provide: Config, useValue: config },
+        { provide: LOGGER, useValue: logger },
+        { provide: CLOCK, useValue: clock },
+        { provide: DATA_PATHS, useValue: paths },
+        { provide: ScratchFiles, useFactory: () => ScratchFiles.open(paths.scratch) },
+        {
+          provide: Engine,
+          useFactory: () => Engine.open({ directories: [paths.objects, paths.bulk, paths.scratch], spillDirectory: paths.spill, memoryBytesMax, threads }),
+        },
+        { provide: OBJECT_STORE, useFactory: () => new LocalObjectStore(paths.objects) },
+        { provide: LEASE_STORE, useFactory: () => new LocalLeaseStore(clock) },
+        { provide: COMMIT_NOTIFIER, useFactory: () => new LocalCommitNotifier() },
+      ],
+      exports: [Config, LOGGER, CLOCK, DATA_PATHS, ScratchFiles, Engine, OBJECT_STORE, LEASE_STORE, COMMIT_NOTIFIER],
+    };
+  }
+
+  onApplicationShutdown(): void {
+    this.engine.close();
+  }
+}

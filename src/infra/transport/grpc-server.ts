@@ -1,0 +1,79 @@
+/** The gRPC server: the product's own service, reflection and the standard health service. */
+import { fileURLToPath } from 'node:url';
+import { randomUUID } from 'node:crypto';
+import type { Metadata, ServerWritableStream } from '@grpc/grpc-js';
+import { ReflectionService } from '@grpc/reflection';
+import { type GrpcOptions, Transport } from '@nestjs/microservices';
+import type { ExecutionContext } from '@nestjs/common';
+import { HealthImplementation } from 'grpc-health-check';
+import { Observable } from 'rxjs';
+import { once } from 'node:events';
+import { requestContext } from '../../common/request-context.js';
+
+const PROTO = fileURLToPath(new URL('../../../proto/miniodb/v1/miniodb.proto', import.meta.url));
+const PROTO_DIRECTORY = fileURLToPath(new URL('../../../proto', import.meta.url));
+const PACKAGE = 'miniodb.v1';
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+
+/** What `grpc.health.v1` answers; SERVING only while the server takes requests. */
+export const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING', [`${PACKAGE}.MinIODBService`]: 'NOT_SERVING' });
+
+export function setGrpcServing(isServing: boolean): void {
+  const status = isServing ? 'SERVING' : 'NOT_SERVING';
+  grpcHealth.setStatus('', status);
+  grpcHealth.setStatus(`${PACKAGE}.MinIODBService`, status);
+}
+
+export interface GrpcServerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly messageBytesMax: number;
+}
+
+export function grpcOptions({ host, port, messageBytesMax }: GrpcServerOptions): GrpcOptions {
+  return {
+    transport: Transport.GRPC,
+    options: {
+      package: PACKAGE,
+      protoPath: PROTO,
+      url: `${host}:${port}`,
+      maxReceiveMessageLength: messageBytesMax,
+      maxSendMessageLength: -1,
+      gracefulShutdown: true,
+      loader: { keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [PROTO_DIRECTORY] },
+      onLoadPackageDefinition: (definition: unknown, server: unknown) => {
+        new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0]).addToServer(server as never);
+        grpcHealth.addToServer(server as never);
+      },
+    },
+  };
+}
+
+/** Gives each call its request id, for log lines and errors. */
+export function grpcRequestHook(context: ExecutionContext, next: () => Observable<unknown>): Observable<unknown> {
+  const given = metadataOf(context.getArgs())?.get('x-request-id')[0];
+  const requestId = typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+  return new Observable((subscriber) => requestContext.run({ requestId }, () => next().subscribe(subscriber)));
+}
+
+/** Metadata of a call: an argument of its own, or part of the call for streams. */
+export function metadataOf(parameters: unknown[]): Metadata | undefined {
+  const [first, second] = parameters;
+  if (isMetadata(second)) return second;
+  const inCall = (first as { metadata?: unknown } | undefined)?.metadata;
+  return isMetadata(inCall) ? inCall : undefined;
+}
+
+function isMetadata(value: unknown): value is Metadata {
+  return typeof value === 'object' && value !== null && 'getMap' in value;
+}
+
+/** Writes messages to a server stream as fast as the client takes them; ends early when the client has gone. */
+export async function writeAll<T>(call: ServerWritableStream<unknown, T>, messages: AsyncIterable<T>): Promise<void> {
+  const gone = new AbortController();
+  call.once('cancelled', () => gone.abort());
+  for await (const message of messages) {
+    if (gone.signal.aborted) return;
+    if (!call.write(message)) await once(call, 'drain', { signal: gone.signal }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,80 @@
+/** The HTTP server: how bodies are read, how requests get their id, how failures outside of any route are told. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { TextDecoder } from 'node:util';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { invalidArgument } from '../../common/app-error.js';
+import { parseJson } from '../../common/json.js';
+import { requestContext } from '../../common/request-context.js';
+import { replyWithError, toAppError } from './error-filter.js';
+
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+/** Formats of bulk bodies: handed to the route as they come. */
+const STREAMED_TYPES = ['application/x-ndjson'];
+/** Longer than the idle time of common load balancers, so that they and not we end a connection. */
+const KEEP_ALIVE_MS = 72_000;
+
+export interface HttpOptions {
+  readonly bodyBytesMax: number;
+}
+
+export function httpAdapter({ bodyBytesMax }: HttpOptions): FastifyAdapter {
+  const adapter = new FastifyAdapter({
+    bodyLimit: bodyBytesMax,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    genReqId: (request: IncomingMessage) => {
+      const given = request.headers['x-request-id'];
+      return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+    },
+    frameworkErrors: (error: Error, _request: FastifyRequest, reply: FastifyReply) => replyWithError(reply, toAppError(error)),
+    clientErrorHandler: answerClientError,
+  });
+  configure(adapter.getInstance() as unknown as FastifyInstance, bodyBytesMax);
+  return adapter;
+}
+
+function configure(server: FastifyInstance, bodyBytesMax: number): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (_request, body, done) => {
+    try {
+      done(null, parseBody(body as Buffer));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+  for (const type of STREAMED_TYPES) {
+    server.addContentTypeParser(type, { bodyLimit: Number.MAX_SAFE_INTEGER }, (_request, body: Readable, done) => done(null, body));
+  }
+  server.addHook('onRequest', (request: FastifyRequest, reply: FastifyReply, done) => {
+    void reply.header('x-request-id', request.id);
+    requestContext.run({ requestId: request.id }, done);
+  });
+}
+
+/** @throws AppError INVALID_ARGUMENT for anything but JSON in UTF-8 */
+function parseBody(bytes: Buffer): unknown {
+  if (bytes.length === 0) return undefined;
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw Object.assign(invalidArgument('the request body is not valid UTF-8'), { cause: error });
+  }
+  return parseJson(text, 'the request body');
+}
+
+/** What is not HTTP at all is answered in the form of every other error. */
+function answerClientError(error: Error & { code?: string }, socket: NodeJS.WritableStream & { destroyed?: boolean; destroy?: () => void }): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const body = JSON.stringify({
+    error: 'INVALID_ARGUMENT',
+    code: 400,
+    message: isTooLarge ? 'the request line or the headers are too long' : 'this is not an HTTP request that can be read',
+    request_id: randomUUID(),
+    details: [],
+  });
+  socket.end(`HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
+}

@@ -1,0 +1,89 @@
+/**
+ * Struct and Timestamp as plain values on both sides of gRPC. protobufjs calls these wrappers for every such message; without them a Struct would be a
+ * tree of kinds. A whole number in a Struct is a double on the wire: up to 2^53 it is the integer that the client meant.
+ */
+import protobuf from 'protobufjs';
+
+interface WireValue {
+  nullValue?: number;
+  numberValue?: number;
+  stringValue?: string;
+  boolValue?: boolean;
+  structValue?: WireStruct;
+  listValue?: { values?: WireValue[] };
+}
+
+/** Marks structs that are in wire form already: protobufjs comes back with the inner ones of what we gave it. */
+const WIRE_FORM = Symbol('wire form');
+
+interface WireStruct {
+  fields?: Record<string, WireValue>;
+  [WIRE_FORM]?: true;
+}
+
+interface WireTimestamp {
+  seconds?: number | string | { toNumber(): number };
+  nanos?: number;
+}
+
+function structToObject(struct: WireStruct): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(struct.fields ?? {}).map(([name, value]) => [name, valueToPlain(value)]));
+}
+
+function valueToPlain(value: WireValue): unknown {
+  if (value.structValue) return structToObject(value.structValue);
+  if (value.listValue) return (value.listValue.values ?? []).map(valueToPlain);
+  if (Object.hasOwn(value, 'stringValue')) return value.stringValue;
+  if (Object.hasOwn(value, 'numberValue')) return value.numberValue;
+  if (Object.hasOwn(value, 'boolValue')) return value.boolValue;
+  return null;
+}
+
+function plainToValue(plain: unknown): WireValue {
+  if (plain === null || plain === undefined) return { nullValue: 0 };
+  if (typeof plain === 'string') return { stringValue: plain };
+  if (typeof plain === 'number') return { numberValue: plain };
+  if (typeof plain === 'boolean') return { boolValue: plain };
+  if (Array.isArray(plain)) return { listValue: { values: plain.map(plainToValue) } };
+  return { structValue: objectToStruct(plain as Record<string, unknown>) };
+}
+
+function objectToStruct(object: Record<string, unknown>): WireStruct {
+  return { fields: Object.fromEntries(Object.entries(object).map(([name, value]) => [name, plainToValue(value)])), [WIRE_FORM]: true };
+}
+
+/** RFC 3339 with microseconds: the form that writes take. */
+function timestampToText({ seconds = 0, nanos = 0 }: WireTimestamp): string {
+  const whole = typeof seconds === 'object' ? seconds.toNumber() : Number(seconds);
+  const date = new Date(whole * 1_000);
+  if (Number.isNaN(date.getTime())) return `${whole} s since 1970`;
+  return `${date.toISOString().slice(0, 19)}.${String(Math.floor(nanos / 1_000)).padStart(6, '0')}Z`;
+}
+
+function textToTimestamp(text: unknown): WireTimestamp {
+  const ms = text instanceof Date ? text.getTime() : Date.parse(String(text));
+  const micros = typeof text === 'string' ? Number(/\.(\d{6})Z$/.exec(text)?.[1] ?? (((ms % 1_000) + 1_000) % 1_000) * 1_000) : (((ms % 1_000) + 1_000) % 1_000) * 1_000;
+  return { seconds: Math.floor(ms / 1_000), nanos: micros * 1_000 };
+}
+
+/** Must run before the first proto file is loaded. */
+export function registerProtobufValues(): void {
+  const wrappers = protobuf.wrappers as Record<string, unknown>;
+  wrappers['.google.protobuf.Struct'] = {
+    fromObject(this: protobuf.Type, object: Record<string, unknown>) {
+      return WIRE_FORM in object ? this.fromObject(object) : this.fromObject(objectToStruct(object) as Record<string, unknown>);
+    },
+    toObject(this: protobuf.Type, message: protobuf.Message) {
+      return structToObject(message as unknown as WireStruct);
+    },
+  };
+  wrappers['.google.protobuf.Timestamp'] = {
+    fromObject(this: protobuf.Type, value: unknown) {
+      const isWire = typeof value === 'object' && value !== null && 'seconds' in value;
+      return this.fromObject((isWire ? value : textToTimestamp(value)) as Record<string, unknown>);
+    },
+    toObject(this: protobuf.Type, message: protobuf.Message) {
+      return timestampToText(message as unknown as WireTimestamp);
+    },
+  };
+}

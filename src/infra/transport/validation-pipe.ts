@@ -1,0 +1,39 @@
+/** Checks a body or query against its class and refuses what the class does not know, field by field, with what is allowed. */
+import type { PipeTransform } from '@nestjs/common';
+import { plainToInstance } from 'class-transformer';
+import { type ValidationError, validateSync } from 'class-validator';
+import { invalidArgument } from '../../common/app-error.js';
+import { isJsonObject } from '../../common/json.js';
+
+type Class<T> = new () => T;
+
+export class ValidationPipe<T extends object> implements PipeTransform<unknown, T> {
+  constructor(private readonly type: Class<T>) {}
+
+  transform(value: unknown): T {
+    return validated(this.type, value);
+  }
+}
+
+/** @throws AppError INVALID_ARGUMENT listing every field that does not fit */
+export function validated<T extends object>(type: Class<T>, value: unknown): T {
+  if (!isJsonObject(value ?? {})) throw invalidArgument('the request body must be a JSON object');
+  const instance = plainToInstance(type, value ?? {});
+  const faults = validateSync(instance, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: false }).flatMap((error) => faultsOf(error, ''));
+  if (faults.length === 0) return instance;
+  throw invalidArgument(faults.map((fault) => fault.reason).join('; '), faults);
+}
+
+interface Fault {
+  readonly field: string;
+  readonly reason: string;
+}
+
+function faultsOf(error: ValidationError, parent: string): Fault[] {
+  const field = parent + error.property;
+  const own = Object.entries(error.constraints ?? {}).map(([rule, message]) => ({
+    field,
+    reason: rule === 'whitelistValidation' ? `field ${field} is not known here` : parent + message,
+  }));
+  return [...own, ...(error.children ?? []).flatMap((child) => faultsOf(child, `${field}.`))];
+}

@@ -1,0 +1,59 @@
+/** Starts the server: options → configuration → log → application → ready line. SIGTERM and SIGINT stop it in order. */
+import './thread-pool.js';
+import 'reflect-metadata';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { startApplication } from './application.js';
+import { messageOf } from './common/app-error.js';
+import type { Config } from './common/config/config.js';
+import { loadConfig } from './common/config/load-config.js';
+import { type Logger, openLogger } from './common/logger.js';
+
+const CONFIG_DIRECTORY = fileURLToPath(new URL('../config', import.meta.url));
+const MS_PER_SECOND = 1_000;
+
+function readConfig(): Config {
+  const { values } = parseArgs({ options: { config: { type: 'string' } }, allowPositionals: false });
+  return loadConfig(CONFIG_DIRECTORY, values.config, process.env);
+}
+
+async function start(config: Config, logger: Logger): Promise<void> {
+  const application = await startApplication(config, logger);
+  const stop = (signal: string): void => {
+    logger.info({ signal }, 'stopping: new requests are refused, running ones end');
+    const deadline = setTimeout(() => {
+      logger.warn('the stop took too long; what is acknowledged is safe in the write-ahead log');
+      process.exit(0);
+    }, config.server.shutdown_seconds * MS_PER_SECOND);
+    void application.close().then(
+      () => {
+        clearTimeout(deadline);
+        process.exit(0);
+      },
+      (error: unknown) => {
+        logger.error({ err: error }, 'the stop failed; what is acknowledged is safe in the write-ahead log');
+        process.exit(1);
+      },
+    );
+  };
+  process.once('SIGTERM', () => stop('SIGTERM'));
+  process.once('SIGINT', () => stop('SIGINT'));
+  logger.info({ rest: application.restUrl, grpc: application.grpcAddress }, 'server ready');
+  process.stdout.write(`MinIODB ready: rest=${application.restUrl} grpc=${application.grpcAddress} data=${path.resolve(config.data_dir)}\n`);
+}
+
+try {
+  const config = readConfig();
+  const logger = openLogger(config.log);
+  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'a rejection was not handled'));
+  try {
+    await start(config, logger);
+  } catch (error) {
+    logger.fatal({ err: error }, `the start failed: ${messageOf(error)}`);
+    process.exit(1);
+  }
+} catch (error) {
+  process.stderr.write(`${messageOf(error)}\n`);
+  process.exit(1);
+}

@@ -1,0 +1,225 @@
+/**
+ * The transaction log of one table: `DIRECTORY/_delta_log/N.json`, one object a version, made by put-if-absent. That put is THE commit point of
+ * everything this server stores: before it nothing happened, after it all of it did.
+ *
+ * A put whose outcome is unknown (a lost answer) is resolved by reading the object: our own `txnId` in it means that we won. A gap in the log is
+ * an error, never an older version served in silence.
+ * Source: "Delta Log Entries" and "Checkpoints" of the Delta protocol.
+ */
+import { randomUUID } from 'node:crypto';
+import { AppError } from '../../common/app-error.js';
+import type { Clock } from '../../common/clock.js';
+import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import { type Action, type CommitInfoAction, decodeActions, encodeActions } from './action.js';
+import type { CheckpointFiles } from './checkpoint.js';
+import { applyActions, type Snapshot } from './snapshot.js';
+
+/** Other writers that may win before we give up. Each round is one read and one put. */
+const COMMIT_ATTEMPTS_MAX = 50;
+const VERSION_DIGITS = 20;
+const COMMIT_NAME = /\/(\d{20})\.json$/;
+const CHECKPOINT_NAME = /\/(\d{20})\.checkpoint\.parquet$/;
+const ENGINE_INFO = 'MinIODB';
+
+/** What a commit does, for the table's history. */
+export interface Operation {
+  readonly name: string;
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+export interface HistoryEntry {
+  readonly version: number;
+  readonly timestampMs: number;
+  readonly operation: string;
+  readonly parameters: Readonly<Record<string, string>>;
+}
+
+export class DeltaLog {
+  constructor(
+    private readonly store: ObjectStore,
+    /** Key of the table's directory, without a slash at its end. */
+    readonly directory: string,
+    private readonly checkpoints: CheckpointFiles,
+    private readonly clock: Clock,
+  ) {}
+
+  /** Writes version 0. @throws AppError CONFLICT when the directory has a log already */
+  async create(actions: readonly Action[]): Promise<Snapshot> {
+    const commit = this.#compose(undefined, { name: 'CREATE TABLE', parameters: {} }, actions);
+    if (!(await this.#put(0, commit))) throw new AppError('CONFLICT', `${this.directory} has a transaction log already`);
+    return applyActions(undefined, 0, commit);
+  }
+
+  /**
+   * The table at its newest version, or at an older one.
+   * @throws AppError NOT_FOUND when there is no such version (any more), DATA_CORRUPTION when the log has a gap
+   */
+  async load(versionMax = Number.MAX_SAFE_INTEGER): Promise<Snapshot> {
+    const { checkpoint, commits } = await this.#list(versionMax);
+    let snapshot = checkpoint === undefined ? undefined : await this.checkpoints.read(`${this.#key(checkpoint)}.checkpoint.parquet`, checkpoint);
+    for (const version of commits) {
+      const expected = snapshot === undefined ? 0 : snapshot.version + 1;
+      if (version !== expected) throw this.#missing(expected);
+      snapshot = applyActions(snapshot, version, await this.#read(version));
+    }
+    if (snapshot === undefined) throw new AppError('NOT_FOUND', `${this.directory} has no transaction log`);
+    if (versionMax !== Number.MAX_SAFE_INTEGER && snapshot.version !== versionMax) {
+      throw new AppError('NOT_FOUND', `version ${versionMax} does not exist; the newest is ${snapshot.version}`);
+    }
+    return snapshot;
+  }
+
+  /** The newest checkpoint up to a version, and the commits after it in order. */
+  async #list(versionMax: number): Promise<{ checkpoint: number | undefined; commits: number[] }> {
+    let checkpoint = versionMax === Number.MAX_SAFE_INTEGER ? await this.checkpoints.hint(this.directory) : undefined;
+    const startAfter = checkpoint === undefined ? undefined : `${this.#key(checkpoint)}.`;
+    const commits: number[] = [];
+    for await (const { key } of this.store.list(`${this.directory}/_delta_log/`, startAfter)) {
+      const commit = COMMIT_NAME.exec(key)?.[1];
+      if (commit !== undefined && Number(commit) <= versionMax) commits.push(Number(commit));
+      const found = CHECKPOINT_NAME.exec(key)?.[1];
+      if (found !== undefined && Number(found) <= versionMax) checkpoint = Math.max(checkpoint ?? 0, Number(found));
+    }
+    return { checkpoint, commits: commits.filter((version) => checkpoint === undefined || version > checkpoint) };
+  }
+
+  /** The table with every commit that came after `snapshot`. */
+  async refresh(snapshot: Snapshot): Promise<Snapshot> {
+    let newest = snapshot;
+    for (;;) {
+      const bytes = await this.store.get(`${this.#key(newest.version + 1)}.json`);
+      if (bytes === undefined) return newest;
+      newest = applyActions(newest, newest.version + 1, decodeActions(bytes));
+    }
+  }
+
+  /**
+   * Commits on top of `snapshot`. When another writer was first, `build` is asked again with the newer table; it throws when its plan no longer
+   * fits (a file it replaces is gone), and gives no action when there is nothing left to do.
+   * @returns the table after the commit
+   */
+  async commit(snapshot: Snapshot, operation: Operation, build: (current: Snapshot) => readonly Action[] | Promise<readonly Action[]>): Promise<Snapshot> {
+    let current = snapshot;
+    for (let attempt = 0; attempt < COMMIT_ATTEMPTS_MAX; attempt += 1) {
+      const actions = await build(current);
+      if (actions.length === 0) return current;
+      const commit = this.#compose(current, operation, actions);
+      if (await this.#put(current.version + 1, commit)) return applyActions(current, current.version + 1, commit);
+      current = await this.refresh(current);
+    }
+    throw new AppError('UNAVAILABLE', `${this.directory}: ${COMMIT_ATTEMPTS_MAX} commits in a row were overtaken by other writers`);
+  }
+
+  #compose(current: Snapshot | undefined, operation: Operation, actions: readonly Action[]): Action[] {
+    const timestamp = Math.max(this.clock.nowMs(), (current?.timestampMs ?? 0) + 1);
+    const commitInfo: CommitInfoAction = {
+      inCommitTimestamp: timestamp,
+      timestamp,
+      operation: operation.name,
+      operationParameters: operation.parameters,
+      engineInfo: ENGINE_INFO,
+      txnId: randomUUID(),
+    };
+    return [{ commitInfo }, ...actions];
+  }
+
+  /** COMMIT POINT. @returns false when the version exists already and is not ours */
+  async #put(version: number, commit: readonly Action[]): Promise<boolean> {
+    const key = `${this.#key(version)}.json`;
+    try {
+      return await this.store.putIfAbsent(key, encodeActions(commit));
+    } catch (error) {
+      if (await this.#isOurs(key, commit)) return true;
+      throw error;
+    }
+  }
+
+  async #isOurs(key: string, commit: readonly Action[]): Promise<boolean> {
+    const bytes = await this.store.get(key);
+    return bytes !== undefined && txnIdOf(decodeActions(bytes)) === txnIdOf(commit);
+  }
+
+  async #read(version: number): Promise<Action[]> {
+    const bytes = await this.store.get(`${this.#key(version)}.json`);
+    if (bytes === undefined) throw this.#missing(version);
+    return decodeActions(bytes);
+  }
+
+  #missing(version: number): AppError {
+    return new AppError('DATA_CORRUPTION', `${this.directory}: version ${version} is missing from the table's log; restore ${this.#key(version)}.json from a backup`);
+  }
+
+  /** The newest versions first, at most `limit`. Versions that clean-up removed are not there. */
+  async history(newest: number, limit: number): Promise<HistoryEntry[]> {
+    const entries: HistoryEntry[] = [];
+    for (let version = newest; version >= 0 && entries.length < limit; version -= 1) {
+      const bytes = await this.store.get(`${this.#key(version)}.json`);
+      if (bytes === undefined) break;
+      const info = commitInfoOf(decodeActions(bytes));
+      if (info) entries.push({ version, timestampMs: info.inCommitTimestamp, operation: info.operation, parameters: info.operationParameters });
+    }
+    return entries;
+  }
+
+  /**
+   * The newest version committed at or before an instant.
+   * @throws AppError NOT_FOUND when the log does not reach back so far
+   */
+  async versionAt(newest: Snapshot, instantMs: number): Promise<number> {
+    if (newest.timestampMs <= instantMs) return newest.version;
+    for (let version = newest.version - 1; version >= 0; version -= 1) {
+      const bytes = await this.store.get(`${this.#key(version)}.json`);
+      if (bytes === undefined) break;
+      const info = commitInfoOf(decodeActions(bytes));
+      if (info && info.inCommitTimestamp <= instantMs) return version;
+    }
+    throw new AppError('NOT_FOUND', `the table has no version at or before ${new Date(instantMs).toISOString()}`);
+  }
+
+  #key(version: number): string {
+    return `${this.directory}/_delta_log/${String(version).padStart(VERSION_DIGITS, '0')}`;
+  }
+
+  /** Writes a checkpoint of a snapshot, so that opening the table needs no older commit. */
+  async checkpoint(snapshot: Snapshot, tombstonesFromMs: number): Promise<void> {
+    await this.checkpoints.write(this.directory, `${this.#key(snapshot.version)}.checkpoint.parquet`, snapshot, tombstonesFromMs);
+  }
+
+  /**
+   * Removes commits and checkpoints that no time travel needs: all before the newest checkpoint that is older than the window.
+   * @returns objects removed
+   */
+  async cleanUp(olderThanMs: number): Promise<number> {
+    const { older, keepFrom } = await this.#expired(olderThanMs);
+    let removed = 0;
+    for (const { key, version } of older) {
+      if (version >= keepFrom) continue;
+      await this.store.delete(key);
+      removed += 1;
+    }
+    return removed;
+  }
+
+  async #expired(olderThanMs: number): Promise<{ older: { key: string; version: number }[]; keepFrom: number }> {
+    const older: { key: string; version: number }[] = [];
+    let keepFrom = 0;
+    for await (const { key, modifiedMs } of this.store.list(`${this.directory}/_delta_log/`)) {
+      const checkpoint = CHECKPOINT_NAME.exec(key)?.[1];
+      const version = checkpoint ?? COMMIT_NAME.exec(key)?.[1];
+      if (version === undefined) continue;
+      older.push({ key, version: Number(version) });
+      if (checkpoint !== undefined && modifiedMs <= olderThanMs) keepFrom = Math.max(keepFrom, Number(checkpoint));
+    }
+    // Oldest first: a crash in between leaves a log that begins later, not one with a gap.
+    return { older: older.sort((a, b) => a.version - b.version), keepFrom };
+  }
+}
+
+function commitInfoOf(actions: readonly Action[]): CommitInfoAction | undefined {
+  for (const action of actions) if ('commitInfo' in action) return action.commitInfo;
+  return undefined;
+}
+
+function txnIdOf(actions: readonly Action[]): string | undefined {
+  return commitInfoOf(actions)?.txnId;
+}

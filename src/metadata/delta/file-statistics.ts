@@ -1,0 +1,93 @@
+/**
+ * Statistics of a data file, from what the engine says of a file it has just written (COPY ... RETURN_STATS) to the JSON of the log, and back
+ * as bounds for pruning. Numbers go as text from end to end: `JSON.parse` would round 64-bit integers.
+ * Source: "Per-file Statistics" of the Delta protocol. Bounds may be wider than the truth, never narrower.
+ */
+import type { DuckDBMapValue, DuckDBValue } from '@duckdb/node-api';
+import { asNumber, type Row } from '../../infra/duckdb/engine.js';
+import type { Column, TableSchema } from '../table-schema.js';
+
+/** Code points of a text bound that are kept; longer ones are cut, the upper one rounded up. */
+const TEXT_BOUND_LENGTH_MAX = 32;
+const HIGHEST_CODE_POINT = '\u{10FFFF}';
+
+export interface FileStatistics {
+  readonly rows: number;
+  readonly sizeBytes: number;
+  /** `stats` of the add action. */
+  readonly text: string;
+}
+
+/** @param row the one row of COPY ... RETURN_STATS for this file */
+export function fileStatistics(row: Row, schema: TableSchema): FileStatistics {
+  const rows = asNumber(row['count']);
+  const byColumn = mapOf(row['column_statistics']);
+  const lower: string[] = [];
+  const upper: string[] = [];
+  const nulls: string[] = [];
+  for (const column of schema.columns) {
+    const statistics = mapOf(byColumn.get(`"${column.name}"`));
+    const nullCount = statistics.get('null_count');
+    if (typeof nullCount === 'string') nulls.push(`${JSON.stringify(column.name)}:${nullCount}`);
+    if (statistics.get('has_nan') === 'true') continue;
+    const min = boundText(column, statistics.get('min'), 'lower');
+    const max = boundText(column, statistics.get('max'), 'upper');
+    if (min !== undefined) lower.push(`${JSON.stringify(column.name)}:${min}`);
+    if (max !== undefined) upper.push(`${JSON.stringify(column.name)}:${max}`);
+  }
+  const text = `{"numRecords":${rows},"tightBounds":true,"minValues":{${lower.join()}},"maxValues":{${upper.join()}},"nullCount":{${nulls.join()}}}`;
+  return { rows, sizeBytes: asNumber(row['file_size_bytes']), text };
+}
+
+function mapOf(value: DuckDBValue | undefined): Map<string, DuckDBValue> {
+  const entries = (value as DuckDBMapValue | undefined)?.entries ?? [];
+  return new Map(entries.map((entry) => [String(entry.key), entry.value]));
+}
+
+/** A bound as JSON text, or undefined when there is none that a reader may trust. */
+function boundText(column: Column, value: DuckDBValue | undefined, side: 'lower' | 'upper'): string | undefined {
+  if (typeof value !== 'string') return undefined;
+  if (column.type === 'BIGINT' || column.type === 'INTEGER' || column.type.startsWith('DECIMAL')) return value;
+  if (column.type === 'DOUBLE') return doubleBound(value, side);
+  if (column.type === 'TIMESTAMPTZ') return timestampBound(value, side);
+  if (column.type === 'DATE') return /^\d{4}-\d\d-\d\d$/.test(value) ? JSON.stringify(value) : undefined;
+  if (column.type === 'VARCHAR') return textBound(value, side);
+  return undefined;
+}
+
+function doubleBound(value: string, side: 'lower' | 'upper'): string | undefined {
+  const number = Number(value);
+  if (!Number.isFinite(number)) return undefined;
+  // Zero has two signs and readers disagree on their order.
+  return number === 0 ? (side === 'lower' ? '-0.0' : '0.0') : value;
+}
+
+/** Milliseconds: the lower bound rounds down, the upper one up. */
+function timestampBound(value: string, side: 'lower' | 'upper'): string | undefined {
+  const match = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00$/.exec(value);
+  if (!match) return undefined;
+  const micros = Number((match[3] ?? '').padEnd(6, '0'));
+  const seconds = Date.parse(`${match[1]}T${match[2]}Z`);
+  const ms = side === 'lower' ? Math.floor(micros / 1_000) : Math.ceil(micros / 1_000);
+  return JSON.stringify(new Date(seconds + ms).toISOString());
+}
+
+function textBound(value: string, side: 'lower' | 'upper'): string {
+  const points = [...value];
+  if (points.length <= TEXT_BOUND_LENGTH_MAX) return JSON.stringify(value);
+  const cut = points.slice(0, TEXT_BOUND_LENGTH_MAX).join('');
+  return JSON.stringify(side === 'lower' ? cut : cut + HIGHEST_CODE_POINT);
+}
+
+export interface TextBounds {
+  readonly min: string;
+  readonly max: string;
+}
+
+/** Bounds of a text or time column as the log has them, or undefined when they are unknown. */
+export function textBoundsOf(stats: string | undefined, column: string): TextBounds | undefined {
+  if (stats === undefined) return undefined;
+  const { minValues, maxValues } = JSON.parse(stats) as { minValues: Record<string, unknown>; maxValues: Record<string, unknown> };
+  const [min, max] = [minValues[column], maxValues[column]];
+  return typeof min === 'string' && typeof max === 'string' ? { min, max } : undefined;
+}

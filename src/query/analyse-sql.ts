@@ -1,0 +1,169 @@
+/**
+ * The first lock on callers' SQL: what a statement is and what it touches, from the engine's own parser. Only one SELECT passes; every table it
+ * names must be one of ours or a name that the statement itself defines; functions that reach files, settings or other statements are refused.
+ * Nothing here looks at the text: comments, quotes and odd spellings are the parser's business.
+ */
+import { AppError, invalidArgument } from '../common/app-error.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+
+type Node = Readonly<Record<string, unknown>>;
+
+export interface SqlAnalysis {
+  /** Tables that it reads, as written; not those it defines itself. */
+  readonly tables: readonly string[];
+  /** True when the same rows come in the same order every time: a filter and projection over one table, nothing that sorts, groups or varies. */
+  readonly isRepeatableScan: boolean;
+}
+
+/** Table functions that make rows out of their arguments and nothing else. */
+const TABLE_FUNCTIONS = new Set(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'repeat', 'repeat_row', 'generate_subscripts']);
+
+/** Functions that reach beyond their arguments: settings, sessions, other statements, waiting, logs. */
+const REFUSED_FUNCTIONS =
+  /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|seq_scan|show.*|test_.*)$/;
+
+/** Functions whose value differs from one run to the next. */
+const VARYING_FUNCTIONS = /^(random|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
+const VARYING_COLUMNS = /^(current_.*|localtime.*|user|session_user)$/;
+/** Parts of a SELECT that make the order of its rows an accident. */
+const ORDERLESS_PARTS = ['having', 'sample', 'qualify'] as const;
+const STATEMENTS_HINT = 'send one SELECT (WITH, FROM-first, UNION and so on included)';
+
+export class SqlAnalyser {
+  #aggregates: ReadonlySet<string> = new Set();
+
+  constructor(private readonly engine: Engine) {}
+
+  /** Learns which functions aggregate. */
+  async open(): Promise<void> {
+    const rows = await this.engine.rows("SELECT DISTINCT function_name AS name FROM duckdb_functions() WHERE function_type = 'aggregate'");
+    this.#aggregates = new Set(rows.map((row) => String(row['name'])));
+  }
+
+  /** @throws AppError INVALID_ARGUMENT or PERMISSION_DENIED, saying what is refused and what to do */
+  async analyse(sql: string): Promise<SqlAnalysis> {
+    const statement = await this.#parse(sql);
+    const walk = new Walk();
+    walk.visit(statement, []);
+    return { tables: [...walk.tables], isRepeatableScan: this.#isRepeatableScan(statement, walk) };
+  }
+
+  async #parse(sql: string): Promise<Node> {
+    const row = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [sql]);
+    const tree = JSON.parse(String(row['tree'])) as { error: boolean; error_type?: string; error_message?: string; position?: string; statements?: readonly { node: Node }[] };
+    if (tree.error) throw parseError(tree.error_type, tree.error_message, tree.position);
+    const [statement, ...others] = tree.statements ?? [];
+    if (!statement) throw invalidArgument(`the SQL is empty; ${STATEMENTS_HINT}`);
+    if (others.length > 0) throw invalidArgument(`the SQL has ${others.length + 1} statements; ${STATEMENTS_HINT}`);
+    return statement.node;
+  }
+
+  #isRepeatableScan(node: Node, walk: Walk): boolean {
+    const from = node['from_table'] as Node | null;
+    if (node['type'] !== 'SELECT_NODE' || from?.['type'] !== 'BASE_TABLE' || from['sample'] || walk.tables.size !== 1) return false;
+    if (walk.hasSubquery || walk.isVarying || [...walk.functions].some((name) => this.#aggregates.has(name) || name === 'unnest')) return false;
+    if (ORDERLESS_PARTS.some((part) => node[part]) || (node['group_expressions'] as unknown[]).length > 0) return false;
+    return (node['modifiers'] as unknown[]).length === 0 && node['aggregate_handling'] === 'STANDARD_HANDLING';
+  }
+}
+
+function parseError(type: string | undefined, message: string | undefined, position: string | undefined): AppError {
+  if (type === 'not implemented') return invalidArgument(`this statement is not a SELECT that can be run here; ${STATEMENTS_HINT}`);
+  return invalidArgument(`the SQL cannot be parsed: ${message ?? 'unknown error'}`, position === undefined ? [] : [{ position: Number(position) }]);
+}
+
+/** One pass over a syntax tree, with the names that are defined at each point. */
+class Walk {
+  readonly tables = new Set<string>();
+  readonly functions = new Set<string>();
+  hasSubquery = false;
+  isVarying = false;
+
+  visit(value: unknown, defined: readonly string[]): void {
+    if (Array.isArray(value)) {
+      for (const item of value) this.visit(item, defined);
+    } else if (typeof value === 'object' && value !== null) {
+      this.#visitNode(value as Node, defined);
+    }
+  }
+
+  #visitNode(node: Node, outer: readonly string[]): void {
+    const defined = this.#definitions(node, outer);
+    this.#check(node, defined);
+    for (const [key, child] of Object.entries(node)) if (key !== 'cte_map') this.visit(child, defined);
+  }
+
+  /**
+   * Visits the WITH clauses of a node, and gives the names known behind them. A name is known only after its own definition: before and inside it,
+   * the same name is the real table. Inside a recursive definition it is known, because there the engine looks it up first.
+   */
+  #definitions(node: Node, outer: readonly string[]): readonly string[] {
+    const map = (node['cte_map'] as { map?: readonly { key: string; value: Node }[] } | undefined)?.map ?? [];
+    let defined = node['type'] === 'RECURSIVE_CTE_NODE' ? [...outer, String(node['cte_name']).toLowerCase()] : outer;
+    for (const { key, value } of map) {
+      this.visit(value, defined);
+      defined = [...defined, key.toLowerCase()];
+    }
+    return defined;
+  }
+
+  #check(node: Node, defined: readonly string[]): void {
+    switch (node['type']) {
+      case 'BASE_TABLE':
+        this.#checkTable(node, defined);
+        break;
+      case 'TABLE_FUNCTION':
+        checkTableFunction(node);
+        break;
+      case 'SHOW_REF':
+        throw invalidArgument('SHOW, DESCRIBE and SUMMARIZE cannot be run here; GET /v1/tables lists tables, GET /v1/tables/{name} describes one');
+      case 'COLUMN_DATA':
+      case 'DELIM_GET':
+      case 'BOUND_TABLE_REF':
+        throw invalidArgument(`a table reference of kind ${String(node['type'])} cannot be run here`);
+    }
+    if (node['class'] === 'FUNCTION' || node['class'] === 'WINDOW') this.#checkFunction(node);
+    if (node['class'] === 'SUBQUERY' || node['class'] === 'WINDOW') this.hasSubquery = true;
+    if (node['class'] === 'COLUMN_REF') this.#noteColumn(node);
+  }
+
+  #checkTable(node: Node, defined: readonly string[]): void {
+    const name = String(node['table_name']);
+    if (node['schema_name'] || node['catalog_name']) {
+      throw invalidArgument(`table ${[node['catalog_name'], node['schema_name'], name].filter(Boolean).join('.')}: write the name of a table without a schema`);
+    }
+    if (defined.includes(name.toLowerCase())) {
+      this.hasSubquery = true;
+      return;
+    }
+    if (!/^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(name)) throw invalidArgument(`${JSON.stringify(name.slice(0, 80))} is not the name of a table; files and URLs cannot be read by SQL`);
+    this.tables.add(name);
+  }
+
+  #checkFunction(node: Node): void {
+    const name = String(node['function_name']).toLowerCase();
+    if (REFUSED_FUNCTIONS.test(name) || node['catalog'] || node['export_state'] === true) {
+      throw new AppError('PERMISSION_DENIED', `function ${name} cannot be used in queries`);
+    }
+    if (VARYING_FUNCTIONS.test(name)) this.isVarying = true;
+    this.functions.add(name);
+  }
+
+  #noteColumn(node: Node): void {
+    const [name] = node['column_names'] as string[];
+    if (name !== undefined && VARYING_COLUMNS.test(name.toLowerCase())) this.isVarying = true;
+  }
+}
+
+function checkTableFunction(node: Node): void {
+  const name = String((node['function'] as Node | undefined)?.['function_name']).toLowerCase();
+  if (!TABLE_FUNCTIONS.has(name)) throw new AppError('PERMISSION_DENIED', `table function ${name} cannot be used in queries; these can: ${[...TABLE_FUNCTIONS].join(', ')}`);
+}
+
+/** The statement without what ends it, so that it can stand in parentheses. */
+export async function withoutEnd(engine: Engine, sql: string): Promise<string> {
+  // A semicolon with a comment after it cannot simply be cut off: then the engine prints the statement anew.
+  if (!/;\s*(--|\/\*)/.test(sql)) return sql.replace(/[;\s]+$/, '');
+  const row = await engine.row('SELECT json_deserialize_sql(json_serialize_sql($1::VARCHAR)) AS text', [sql]);
+  return String(row['text']);
+}

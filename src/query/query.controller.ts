@@ -1,0 +1,160 @@
+/** Queries over REST and gRPC: a page, a stream, the list of what runs. */
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Req, Res } from '@nestjs/common';
+import { GrpcMethod } from '@nestjs/microservices';
+import { ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { EMPTY, type Observable } from 'rxjs';
+import { AppError, invalidArgument } from '../common/app-error.js';
+import { Config } from '../common/config/config.js';
+import { writeAll } from '../infra/transport/grpc-server.js';
+import { validated } from '../infra/transport/validation-pipe.js';
+import { parseAsOf } from './as-of.js';
+import { QueryDto } from './query.dto.js';
+import { QueryStreamCounts } from './query-stream-counts.js';
+import { type Page, type QueryRequest, ReadPath } from './read-path.js';
+import { ResultStreams, STREAM_FORMATS, type StreamFormat } from './result-stream.js';
+import { RunningQueries, type RunningQueryInfo } from './running-queries.js';
+
+const BATCH_ROWS = 1_000;
+const BATCH_ROWS_MAX = 100_000;
+
+interface GrpcQuery {
+  readonly sql: string;
+  readonly limit: number;
+  readonly cursor: string;
+}
+
+interface GrpcStreamQuery {
+  readonly sql: string;
+  readonly batch_size: number;
+  readonly cursor: string;
+}
+
+@ApiTags('query')
+@Controller('v1')
+export class QueryController {
+  constructor(
+    private readonly config: Config,
+    private readonly readPath: ReadPath,
+    private readonly streams: ResultStreams,
+    private readonly running: RunningQueries,
+    private readonly streamCounts: QueryStreamCounts,
+  ) {}
+
+  @Post('query')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Run a SELECT',
+    description: 'A page of JSON; with Accept: application/x-ndjson, text/csv or application/vnd.apache.parquet the whole result as a stream.',
+  })
+  @ApiProduces('application/json', 'application/x-ndjson', 'text/csv', 'application/vnd.apache.parquet')
+  async query(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply, @Headers('accept') accept?: string): Promise<void> {
+    const query = toRequest(validated(QueryDto, body), request);
+    const format = formatOf(accept);
+    if (format) await this.#stream(query, format, reply);
+    else await reply.header('content-type', 'application/json; charset=utf-8').send(pageText(await this.readPath.page(query)));
+  }
+
+  async #stream(query: QueryRequest, format: StreamFormat, reply: FastifyReply): Promise<void> {
+    if (query.cursor) throw invalidArgument('a cursor continues JSON pages; a stream has the whole result', [{ field: 'cursor' }]);
+    if (query.limit !== undefined && query.limit < 1) throw invalidArgument(`limit must be at least 1, got ${query.limit}`, [{ field: 'limit' }]);
+    const { bytes, queryId } = await this.streams.start(query, format);
+    await reply.header('content-type', format.mediaType).header('x-query-id', queryId).send(bytes);
+  }
+
+  @GrpcMethod('MinIODBService', 'QueryData')
+  async queryByGrpc({ sql, limit, cursor }: GrpcQuery): Promise<Record<string, unknown>> {
+    const page = await this.readPath.page({ sql, cursor, ...(limit === 0 ? {} : { limit }) });
+    return { result_json: `[${page.rows.join()}]`, has_more: page.hasMore, next_cursor: page.nextCursor };
+  }
+
+  @GrpcMethod('MinIODBService', 'StreamQuery')
+  async streamQuery({ sql, batch_size: batchSize, cursor }: GrpcStreamQuery, _metadata: unknown, call: ServerWritableStream<unknown, unknown>): Promise<Observable<never>> {
+    if (batchSize < 0 || batchSize > BATCH_ROWS_MAX) throw invalidArgument(`batch_size must be from 1 to ${BATCH_ROWS_MAX}, or 0 for ${BATCH_ROWS}`, [{ field: 'batch_size' }]);
+    const gone = new AbortController();
+    call.once('cancelled', () => gone.abort());
+    const request: QueryRequest = { sql, signal: gone.signal, timeoutMs: this.config.query.timeout_ms_max };
+    const start = cursor === '' ? await this.readPath.openForStream(request) : cursor;
+    await writeAll(call, this.#messages(request, start, batchSize || BATCH_ROWS));
+    return EMPTY;
+  }
+
+  async *#messages(request: QueryRequest, cursor: string, batchRows: number): AsyncIterable<unknown> {
+    for await (const batch of this.readPath.batches(request, cursor, batchRows)) {
+      this.streamCounts.note(batch.tables, batch.rows.length);
+      yield { records: batch.rows.map(toRecord), has_more: batch.hasMore, cursor: batch.cursor };
+    }
+  }
+
+  @Get('queries')
+  @ApiOperation({ summary: 'Queries under way' })
+  list(): { queries: RunningQueryInfo[]; total: number } {
+    const queries = this.running.list();
+    return { queries, total: queries.length };
+  }
+
+  @Delete('queries/:id')
+  @ApiOperation({ summary: 'Stop a query' })
+  kill(@Param('id') id: string): { success: true; message: string } {
+    this.running.kill(id);
+    return { success: true, message: `query ${id} stopped` };
+  }
+}
+
+function toRequest(body: QueryDto, request: FastifyRequest): QueryRequest {
+  const sql = body.sql ?? '';
+  if (sql.trim() === '' && !body.cursor) throw invalidArgument('sql is missing', [{ field: 'sql' }]);
+  if (!sql.isWellFormed()) throw invalidArgument('sql has half a surrogate pair, which is not text', [{ field: 'sql' }]);
+  const asOf = parseAsOf(body.as_of);
+  return {
+    sql,
+    params: body.params,
+    signal: goneSignal(request),
+    ...(body.limit == null ? {} : { limit: body.limit }),
+    ...(body.cursor == null ? {} : { cursor: body.cursor }),
+    ...(body.timeout_ms == null ? {} : { timeoutMs: body.timeout_ms }),
+    ...(asOf ? { asOf } : {}),
+  };
+}
+
+/** Aborts when the client closes the connection before it has its answer. */
+function goneSignal(request: FastifyRequest): AbortSignal {
+  const gone = new AbortController();
+  request.raw.socket.once('close', () => gone.abort());
+  return gone.signal;
+}
+
+function formatOf(accept: string | undefined): StreamFormat | undefined {
+  const wanted = (accept ?? '*/*').split(',').map((part) => part.split(';')[0]?.trim().toLowerCase() ?? '');
+  if (wanted.some((type) => type === '*/*' || type === 'application/json' || type === 'application/*')) return undefined;
+  const format = STREAM_FORMATS.find(({ mediaType }) => wanted.includes(mediaType));
+  if (format) return format;
+  throw new AppError('INVALID_ARGUMENT', `Accept ${(accept ?? '').slice(0, 200)} is not a format that results have; there are application/json, ${STREAM_FORMATS.map(({ mediaType }) => mediaType).join(', ')}`);
+}
+
+/** The answer as text: rows are JSON already, and must not be parsed and printed again, which would cost digits. */
+function pageText(page: Page): string {
+  const head = JSON.stringify({ columns: page.columns });
+  const tail = JSON.stringify({ row_count: page.rows.length, has_more: page.hasMore, next_cursor: page.nextCursor, stats: page.stats });
+  return `${head.slice(0, -1)},"rows":[${page.rows.join()}],${tail.slice(1)}`;
+}
+
+/** A row as a record: id and timestamp have fields of their own, the other columns are the payload. */
+function toRecord(text: string): Record<string, unknown> {
+  const row = JSON.parse(exactInStruct(text)) as Record<string, unknown>;
+  const { id, timestamp, ...payload } = row;
+  const isInstant = typeof timestamp === 'string' && !Number.isNaN(Date.parse(timestamp));
+  return {
+    id: typeof id === 'string' ? id : '',
+    timestamp: isInstant ? timestamp : null,
+    payload: { ...(typeof id === 'string' || id === undefined ? {} : { id }), ...payload, ...(isInstant || timestamp === undefined ? {} : { timestamp }) },
+  };
+}
+
+/** A Struct has doubles only: whole numbers beyond 2^53 go as text, so that no digit is lost. */
+function exactInStruct(text: string): string {
+  if (!/\d{16}/.test(text)) return text;
+  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (token) => (token.startsWith('"') || Number.isSafeInteger(Number(token)) ? token : `"${token}"`));
+}
+

@@ -1,0 +1,74 @@
+/** Queries: analysis, admission, execution, results. */
+import { Module, type OnApplicationShutdown } from '@nestjs/common';
+import { AppError } from '../common/app-error.js';
+import type { Clock } from '../common/clock.js';
+import { Config } from '../common/config/config.js';
+import type { Logger } from '../common/logger.js';
+import { DataModule } from '../data/data.module.js';
+import { WritePath } from '../data/write-path.js';
+import { Engine } from '../infra/duckdb/engine.js';
+import { CLOCK, LOGGER } from '../infra/infra.module.js';
+import { ScratchFiles } from '../infra/scratch-files.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { Admission } from './admission.js';
+import { SqlAnalyser } from './analyse-sql.js';
+import { Cursors } from './cursors.js';
+import { QueryConnections } from './query-connections.js';
+import { QueryController } from './query.controller.js';
+import { QueryStatistics } from './query-statistics.js';
+import { QueryStreamCounts } from './query-stream-counts.js';
+import { ReadPath } from './read-path.js';
+import { ResultStreams } from './result-stream.js';
+import { RunningQueries } from './running-queries.js';
+
+@Module({
+  imports: [DataModule],
+  controllers: [QueryController],
+  providers: [
+    QueryStatistics,
+    QueryStreamCounts,
+    { provide: RunningQueries, inject: [CLOCK], useFactory: (clock: Clock) => new RunningQueries(clock) },
+    { provide: Admission, inject: [Config], useFactory: ({ query }: Config) => new Admission(query.concurrency_max, query.queue_max, query.queue_wait_ms) },
+    { provide: Cursors, inject: [Config], useFactory: ({ query }: Config) => new Cursors(query.cursors_max, query.cursor_ttl_seconds) },
+    { provide: QueryConnections, inject: [Engine], useFactory: (engine: Engine) => new QueryConnections(engine) },
+    {
+      provide: ReadPath,
+      inject: [Config, CLOCK, LOGGER, Engine, TableRegistry, WritePath, Admission, QueryConnections, Cursors, RunningQueries, QueryStatistics],
+      useFactory: async (
+        config: Config,
+        clock: Clock,
+        logger: Logger,
+        engine: Engine,
+        registry: TableRegistry,
+        writePath: WritePath,
+        admission: Admission,
+        connections: QueryConnections,
+        cursors: Cursors,
+        running: RunningQueries,
+        statistics: QueryStatistics,
+      ) => {
+        const analyser = new SqlAnalyser(engine);
+        const readPath = new ReadPath({
+          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, writePath, analyser, admission, connections, cursors, running, statistics,
+        }); // prettier-ignore
+        await readPath.open();
+        return readPath;
+      },
+    },
+    { provide: ResultStreams, inject: [ReadPath, ScratchFiles], useFactory: (readPath: ReadPath, scratch: ScratchFiles) => new ResultStreams(readPath, scratch) },
+  ],
+  exports: [DataModule, Admission, Cursors, QueryStatistics, QueryStreamCounts],
+})
+export class QueryModule implements OnApplicationShutdown {
+  constructor(
+    private readonly running: RunningQueries,
+    private readonly cursors: Cursors,
+    private readonly connections: QueryConnections,
+  ) {}
+
+  onApplicationShutdown(): void {
+    this.running.stopAll(new AppError('UNAVAILABLE', 'the server is stopping'));
+    this.cursors.close();
+    this.connections.close();
+  }
+}

@@ -1,0 +1,428 @@
+/**
+ * The path of a query, stage by stage:
+ *
+ *   analyse the SQL → admit → pin the tables → bind their names → prepare → execute → encode
+ *
+ * All tables of a query are pinned in one tick, so it reads one state of the whole server. The engine executes and encodes; what comes here is
+ * JSON text, row by row, or bytes in a pipe. Whatever ends a query (its end, a deadline, a client that leaves) gives back everything it held.
+ */
+import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api';
+import { AppError, invalidArgument } from '../common/app-error.js';
+import type { Clock } from '../common/clock.js';
+import type { QueryConfig } from '../common/config/config.js';
+import type { Logger } from '../common/logger.js';
+import { asNumber, type Engine } from '../infra/duckdb/engine.js';
+import { distinctNames, jsonExpression } from '../infra/duckdb/json-expression.js';
+import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
+import type { WritePath } from '../data/write-path.js';
+import type { ReadView } from '../tables/read-view.js';
+import type { TableRegistry } from '../tables/table-registry.js';
+import type { Admission } from './admission.js';
+import { type SqlAnalyser, type SqlAnalysis, withoutEnd } from './analyse-sql.js';
+import { type AsOf, pinAsOf } from './as-of.js';
+import { type Cursors, type OpenResult, statementHash } from './cursors.js';
+import type { QueryConnection, QueryConnections } from './query-connections.js';
+import { asQueryError } from './query-error.js';
+import { type QueryParameters, toParameters } from './query-parameters.js';
+import type { QueryStatistics } from './query-statistics.js';
+import type { RunningQueries, RunningQuery } from './running-queries.js';
+
+const KEPT_SCHEMA = 'kept';
+const LOGGED_SQL_MAX = 500;
+
+export interface Column {
+  readonly name: string;
+  readonly type: string;
+}
+
+export interface QueryRequest {
+  readonly sql: string;
+  readonly params?: unknown;
+  readonly limit?: number;
+  readonly cursor?: string;
+  readonly timeoutMs?: number;
+  readonly asOf?: AsOf;
+  /** Ends when the client has gone. */
+  readonly signal?: AbortSignal;
+}
+
+export interface QueryStats {
+  readonly elapsed_ms: number;
+  readonly files_total: number;
+  readonly files_scanned: number;
+  readonly bytes_scanned: number;
+  readonly cache: 'none';
+  readonly query_id: string;
+}
+
+export interface Page {
+  readonly columns: readonly Column[];
+  /** Each row as the text of a JSON object. */
+  readonly rows: readonly string[];
+  readonly hasMore: boolean;
+  readonly nextCursor: string;
+  readonly stats: QueryStats;
+}
+
+/** Part of a streamed result. */
+export interface Batch {
+  readonly rows: readonly string[];
+  /** Goes on after this batch; empty after the last. */
+  readonly cursor: string;
+  readonly hasMore: boolean;
+  readonly tables: readonly string[];
+}
+
+/** A query that is bound to its tables and ready to run. */
+export interface Running {
+  readonly query: RunningQuery;
+  readonly taken: QueryConnection;
+  readonly connection: DuckDBConnection;
+  readonly views: ReadonlyMap<string, ReadView>;
+}
+
+/** The caller's statement once the engine has understood it. */
+export interface Prepared {
+  /** Can stand in parentheses. */
+  readonly sql: string;
+  readonly parameters: QueryParameters;
+  readonly names: readonly string[];
+  readonly types: readonly DuckDBType[];
+  readonly columns: readonly Column[];
+}
+
+export interface ReadPathParts {
+  readonly config: QueryConfig;
+  readonly slowQueryMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly engine: Engine;
+  readonly registry: TableRegistry;
+  readonly writePath: WritePath;
+  readonly analyser: SqlAnalyser;
+  readonly admission: Admission;
+  readonly connections: QueryConnections;
+  readonly cursors: Cursors;
+  readonly running: RunningQueries;
+  readonly statistics: QueryStatistics;
+}
+
+export class ReadPath {
+  #nextKept = 1;
+
+  constructor(private readonly parts: ReadPathParts) {}
+
+  async open(): Promise<void> {
+    await this.parts.engine.run(`CREATE SCHEMA ${KEPT_SCHEMA}`);
+    await this.parts.analyser.open();
+  }
+
+  /** One page of a result, as rows of JSON text. */
+  async page(request: QueryRequest): Promise<Page> {
+    const limit = this.#pageRows(request.limit);
+    if (request.cursor !== undefined && request.cursor !== '') return this.#nextPage(request, request.cursor, limit);
+    const analysis = await this.#analyse(request.sql);
+    return this.run(request, () => this.pinTables(analysis, request.asOf), async (running) => {
+      const prepared = await this.prepare(running, request.sql, toParameters(request.params));
+      const rows = await this.#jsonRows(running, prepared, limit + 1, 0);
+      if (rows.length <= limit) return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
+      const statement = statementHash(request.sql, request.params, request.asOf);
+      const kept = analysis.isRepeatableScan ? keptAsScan(prepared, statement, running.views) : await this.#keepRows(running, prepared, statement);
+      const first = analysis.isRepeatableScan ? rows.slice(0, limit) : await this.#rowsOf(running, kept, limit, 0);
+      const id = this.parts.cursors.keep(kept);
+      return { page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.parts.cursors.token(id, limit) }, keepViews: analysis.isRepeatableScan };
+    });
+  }
+
+  #pageRows(limit: number | undefined): number {
+    const { page_rows: rows, page_rows_max: rowsMax } = this.parts.config;
+    if (limit === undefined) return rows;
+    if (!Number.isInteger(limit) || limit < 1 || limit > rowsMax) throw invalidArgument(`limit must be a whole number from 1 to ${rowsMax}, got ${limit}`, [{ field: 'limit' }]);
+    return limit;
+  }
+
+  async #analyse(sql: string): Promise<SqlAnalysis> {
+    if (Buffer.byteLength(sql) > this.parts.config.sql_bytes_max) throw new AppError('PAYLOAD_TOO_LARGE', `the SQL has more than ${this.parts.config.sql_bytes_max} bytes (query.sql_bytes_max)`);
+    return this.parts.analyser.analyse(sql);
+  }
+
+  /** Analyses a statement for a caller that runs it by itself (streams). */
+  analyse(sql: string): Promise<SqlAnalysis> {
+    return this.#analyse(sql);
+  }
+
+  async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
+    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
+    const { id, result, position } = this.parts.cursors.find(cursor, statement);
+    return this.run({ ...request, sql: request.sql || result.sql }, () => Promise.resolve(result.views), async (running) => {
+      const rows = await this.#rowsOf(running, result, limit + 1, position);
+      const hasMore = rows.length > limit;
+      const nextCursor = hasMore ? this.parts.cursors.token(id, position + limit) : '';
+      return { page: { columns: result.columns, rows: rows.slice(0, limit), hasMore, nextCursor }, keepViews: true };
+    });
+  }
+
+  async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<string[]> {
+    const prepared = await this.prepare(running, result.sql, result.parameters);
+    return this.#jsonRows(running, { ...prepared, names: result.columns.map((column) => column.name) }, limit, offset);
+  }
+
+  /** Pins every table of a statement in one tick. @throws AppError NOT_FOUND for a table that does not exist */
+  async pinTables(analysis: SqlAnalysis, asOf: AsOf | undefined): Promise<ReadonlyMap<string, ReadView>> {
+    const tables = analysis.tables.map((name) => this.parts.registry.get(name));
+    if (asOf !== undefined) return pinAsOf(tables, asOf);
+    const lsn = this.parts.writePath.appliedLsn;
+    return new Map(tables.map((table) => [table.name, table.pin(lsn)]));
+  }
+
+  /**
+   * Runs `use` with a connection on which the tables' names mean the pinned views, and gives everything back afterwards.
+   * @param use says whether the views stay pinned (because a cursor holds them now)
+   */
+  async run(
+    request: QueryRequest,
+    pin: () => Promise<ReadonlyMap<string, ReadView>>,
+    use: (running: Running) => Promise<{ page: Omit<Page, 'stats'>; keepViews: boolean }>,
+  ): Promise<Page> {
+    const query = this.parts.running.start(request.sql);
+    const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
+    request.signal?.addEventListener('abort', abort);
+    query.stopAfter(this.#timeoutMs(request.timeoutMs));
+    let leave: (() => void) | undefined;
+    let views: ReadonlyMap<string, ReadView> = new Map();
+    let keepViews = request.cursor !== undefined && request.cursor !== '';
+    let error: AppError | undefined;
+    try {
+      leave = await this.parts.admission.enter();
+      views = await pin();
+      const result = await this.#withConnection(query, views, use);
+      keepViews = result.keepViews;
+      return { ...result.page, stats: this.#stats(query, views) };
+    } catch (thrown) {
+      error = asQueryError(thrown, query);
+      throw error;
+    } finally {
+      leave?.();
+      if (!keepViews) for (const view of views.values()) view.release();
+      request.signal?.removeEventListener('abort', abort);
+      query.finish();
+      this.#note(query, views, error);
+    }
+  }
+
+  async #withConnection<T>(query: RunningQuery, views: ReadonlyMap<string, ReadView>, use: (running: Running) => Promise<T>): Promise<T> {
+    const taken = await this.parts.connections.take();
+    let isClean = false;
+    try {
+      query.attach(taken.connection);
+      await this.parts.connections.bind(taken, views);
+      const result = await use({ query, taken, connection: taken.connection, views });
+      isClean = true;
+      return result;
+    } finally {
+      this.parts.connections.giveBack(taken, isClean);
+    }
+  }
+
+  #timeoutMs(asked: number | undefined): number {
+    const { timeout_ms: normal, timeout_ms_max: max } = this.parts.config;
+    if (asked === undefined) return normal;
+    if (!Number.isInteger(asked) || asked < 1 || asked > max) throw invalidArgument(`timeout_ms must be a whole number from 1 to ${max}, got ${asked}`, [{ field: 'timeout_ms' }]);
+    return asked;
+  }
+
+  /** Has the engine understand the statement: its errors speak of the caller's own text, and names and types of the columns are known. */
+  async prepare(running: Running, sql: string, parameters: QueryParameters): Promise<Prepared> {
+    const statement = await running.connection.prepare(sql);
+    try {
+      const count = Array.isArray(parameters) ? parameters.length : Object.keys(parameters).length;
+      if (count !== statement.parameterCount) throw invalidArgument(`the statement has ${statement.parameterCount} parameters and params has ${count}`, [{ field: 'params' }]);
+      const indexes = Array.from({ length: statement.columnCount }, (_, index) => index);
+      const names = distinctNames(indexes.map((index) => statement.columnName(index)));
+      const types = indexes.map((index) => statement.columnType(index));
+      const columns = indexes.map((index) => ({ name: names[index] ?? '', type: typeName(types[index]) }));
+      return { sql: await withoutEnd(this.parts.engine, sql), parameters, names, types, columns };
+    } finally {
+      statement.destroySync();
+    }
+  }
+
+  /** Rows as JSON text, made by the engine. */
+  async #jsonRows(running: Running, prepared: Prepared, limit: number, offset: number): Promise<string[]> {
+    const reader = await running.connection.runAndReadAll(jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`), prepared.parameters as never);
+    return reader.getColumns()[0]?.map(String) ?? [];
+  }
+
+  /** Keeps the rows themselves, in their order, for results that would come out differently a second time. */
+  async #keepRows(running: Running, prepared: Prepared, statement: string): Promise<OpenResult> {
+    const { kept_rows_max: rowsMax } = this.parts.config;
+    const table = `${KEPT_SCHEMA}.result_${this.#nextKept++}`;
+    const aliases = prepared.names.map((_, index) => `c${index}`);
+    const drop = (): void => void this.parts.engine.run(`DROP TABLE IF EXISTS ${table}`).catch((error: unknown) => this.parts.logger.error({ err: error }, 'a kept result could not be dropped'));
+    try {
+      await running.connection.run(`CREATE TABLE ${table} AS SELECT * FROM (SELECT * FROM (\n${prepared.sql}\n) LIMIT ${rowsMax + 1}) t(${aliases.join(', ')})`, prepared.parameters as never);
+      const rowCount = asNumber((await this.parts.engine.row(`SELECT count(*) AS n FROM ${table}`))['n']);
+      if (rowCount > rowsMax) {
+        throw new AppError('RESOURCE_EXHAUSTED', `the result has more than ${rowsMax} rows, too many to page through (query.kept_rows_max); add a LIMIT, or stream it with Accept: application/x-ndjson`);
+      }
+      return { sql: `SELECT * FROM ${table} ORDER BY rowid`, parameters: [], columns: prepared.columns, statement, views: new Map(), rowCount, release: drop };
+    } catch (error) {
+      drop();
+      throw error;
+    }
+  }
+
+  /** Keeps a result open for a stream, from its first row. @returns the cursor of its start */
+  async openForStream(request: QueryRequest): Promise<string> {
+    const analysis = await this.#analyse(request.sql);
+    const statement = statementHash(request.sql, request.params, request.asOf);
+    let cursor = '';
+    await this.run(request, () => this.pinTables(analysis, request.asOf), async (running) => {
+      const prepared = await this.prepare(running, request.sql, toParameters(request.params));
+      const kept = analysis.isRepeatableScan ? keptAsScan(prepared, statement, running.views) : await this.#keepRows(running, prepared, statement);
+      cursor = this.parts.cursors.token(this.parts.cursors.keep(kept), 0);
+      return { page: { columns: prepared.columns, rows: [], hasMore: true, nextCursor: cursor }, keepViews: analysis.isRepeatableScan };
+    });
+    return cursor;
+  }
+
+  /** Rows of an open result from a cursor on, a batch at a time, each with the cursor of the row after it; for streams that can be resumed. */
+  async *batches(request: QueryRequest, cursor: string, batchRows: number): AsyncIterable<Batch> {
+    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
+    const { id, result, position } = this.parts.cursors.find(cursor, statement);
+    const channel = new BatchChannel();
+    const work = this.run({ ...request, cursor, sql: request.sql || result.sql }, () => Promise.resolve(result.views), async (running) => {
+      const prepared = { ...(await this.prepare(running, result.sql, result.parameters)), names: result.columns.map((column) => column.name) };
+      const stream = await running.connection.stream(jsonRowsSql(prepared, `OFFSET ${position}`), prepared.parameters as never);
+      running.query.onStop(() => channel.close());
+      for await (const chunk of stream) {
+        const rows = chunk.getColumnValues(0).map(String);
+        if (rows.length > 0) await channel.put(rows);
+        if (channel.isClosed) break;
+      }
+      return { page: { columns: result.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: true };
+    }).finally(() => channel.close());
+    const tables = [...result.views.keys()];
+    let at = position;
+    let held: string[] = [];
+    try {
+      for await (const rows of channel.take()) {
+        held.push(...rows);
+        // One row is always held back, so that the last batch can say that it is the last.
+        while (held.length > batchRows) {
+          at += batchRows;
+          yield { rows: held.slice(0, batchRows), cursor: this.parts.cursors.token(id, at), hasMore: true, tables };
+          held = held.slice(batchRows);
+        }
+      }
+      await work;
+      yield { rows: held, cursor: '', hasMore: false, tables };
+    } finally {
+      channel.close();
+      await work.catch(() => undefined);
+    }
+  }
+
+  #stats(query: RunningQuery, views: ReadonlyMap<string, ReadView>): QueryStats {
+    const files = [...views.values()].flatMap((view) => view.files);
+    return {
+      elapsed_ms: Math.round(this.parts.clock.nowMs() - query.startedMs),
+      files_total: files.length,
+      files_scanned: files.length,
+      bytes_scanned: files.reduce((sum, { file }) => sum + file.sizeBytes, 0),
+      cache: 'none',
+      query_id: query.id,
+    };
+  }
+
+  #note(query: RunningQuery, views: ReadonlyMap<string, ReadView>, error: AppError | undefined): void {
+    const elapsedMs = this.parts.clock.nowMs() - query.startedMs;
+    const tables = [...views.keys()];
+    this.parts.statistics.note(tables, elapsedMs, error);
+    const line = { query_id: query.id, duration_ms: elapsedMs, tables, ...(error ? { error: error.code } : {}) };
+    const label = tables.map((table) => `table:${table}`).join(' ');
+    if (error?.code === 'INTERNAL') this.parts.logger.error({ ...line, err: error, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `query failed ${label}`);
+    if (elapsedMs >= this.parts.slowQueryMs) this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
+    else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
+  }
+}
+
+function keptAsScan(prepared: Prepared, statement: string, views: ReadonlyMap<string, ReadView>): OpenResult {
+  return {
+    sql: prepared.sql,
+    parameters: prepared.parameters,
+    columns: prepared.columns,
+    statement,
+    views,
+    rowCount: undefined,
+    release: () => {
+      for (const view of views.values()) view.release();
+    },
+  };
+}
+
+/** SQL of one JSON object a row. Columns are taken by position, so two of the same name stay two. */
+function jsonRowsSql(prepared: Prepared, limit: string): string {
+  const aliases = prepared.names.map((_, index) => `c${index}`);
+  const members = prepared.names.map((name, index) => `${quoteText(name)}, ${jsonColumn(prepared.types[index], `c${index}`)}`);
+  return `SELECT json_object(${members.join(', ')})::VARCHAR FROM (SELECT * FROM (\n${prepared.sql}\n) ${limit}) t(${aliases.join(', ')})`;
+}
+
+function jsonColumn(type: DuckDBType | undefined, alias: string): string {
+  return type ? jsonExpression(alias, type) : alias;
+}
+
+function typeName(type: DuckDBType | undefined): string {
+  return type?.alias ?? type?.toString() ?? 'UNKNOWN';
+}
+
+/** Select list for formats other than JSON objects: the same values, under names told apart. */
+export function namedColumns(prepared: Prepared, asJson: boolean): string {
+  const aliases = prepared.names.map((_, index) => `c${index}`);
+  const items = prepared.names.map((name, index) => `${asJson ? jsonColumn(prepared.types[index], `c${index}`) : `c${index}`} AS ${quoteName(name)}`);
+  return `SELECT ${items.join(', ')} FROM (\n${prepared.sql}\n) t(${aliases.join(', ')})`;
+}
+
+/** Hands batches from the engine's reader to a slower consumer: one waits in it, no more. */
+class BatchChannel {
+  #batch: string[] | undefined;
+  #isClosed = false;
+  #wake: () => void = () => undefined;
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  async put(batch: string[]): Promise<void> {
+    while (this.#batch && !this.#isClosed) await this.#change();
+    this.#batch = batch;
+    this.#wake();
+  }
+
+  async *take(): AsyncIterable<string[]> {
+    for (;;) {
+      const batch = this.#batch;
+      if (batch) {
+        this.#batch = undefined;
+        this.#wake();
+        yield batch;
+      } else if (this.#isClosed) return;
+      else await this.#change();
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#wake();
+  }
+
+  #change(): Promise<void> {
+    const before = this.#wake;
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        before();
+        resolve();
+      };
+    });
+  }
+}

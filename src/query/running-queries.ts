@@ -1,0 +1,99 @@
+/** The queries under way: listed, stopped by a person, stopped by their deadline or because the client went away. */
+import { randomUUID } from 'node:crypto';
+import type { DuckDBConnection } from '@duckdb/node-api';
+import { AppError } from '../common/app-error.js';
+import type { Clock } from '../common/clock.js';
+
+const SHOWN_SQL_MAX = 2_000;
+
+export interface RunningQueryInfo {
+  readonly query_id: string;
+  readonly sql: string;
+  readonly started_at: string;
+  readonly elapsed_ms: number;
+  readonly state: 'waiting' | 'running';
+}
+
+export class RunningQuery {
+  readonly id = randomUUID();
+  #connection: DuckDBConnection | undefined;
+  #stoppedWith: AppError | undefined;
+  #deadline: NodeJS.Timeout | undefined;
+  #onStop: () => void = () => undefined;
+
+  constructor(
+    readonly sql: string,
+    readonly startedMs: number,
+    private readonly forget: (query: RunningQuery) => void,
+  ) {}
+
+  get isRunning(): boolean {
+    return this.#connection !== undefined;
+  }
+
+  /** Why the query was stopped, if it was. */
+  get stoppedWith(): AppError | undefined {
+    return this.#stoppedWith;
+  }
+
+  /** From here on a stop interrupts the engine on this connection. @throws the reason when it was stopped already */
+  attach(connection: DuckDBConnection): void {
+    if (this.#stoppedWith) throw this.#stoppedWith;
+    this.#connection = connection;
+  }
+
+  /** What else a stop must do, such as closing the pipe that the engine writes into. */
+  onStop(stop: () => void): void {
+    this.#onStop = stop;
+  }
+
+  stopAfter(ms: number): void {
+    this.#deadline = setTimeout(() => this.stop(new AppError('DEADLINE_EXCEEDED', `the query did not end within ${ms} ms; make it smaller, or send a larger timeout_ms`)), ms);
+  }
+
+  stop(reason: AppError): void {
+    if (this.#stoppedWith) return;
+    this.#stoppedWith = reason;
+    this.#connection?.interrupt();
+    this.#onStop();
+  }
+
+  finish(): void {
+    clearTimeout(this.#deadline);
+    this.#connection = undefined;
+    this.forget(this);
+  }
+}
+
+export class RunningQueries {
+  readonly #byId = new Map<string, RunningQuery>();
+
+  constructor(private readonly clock: Clock) {}
+
+  start(sql: string): RunningQuery {
+    const query = new RunningQuery(sql, this.clock.nowMs(), ({ id }) => this.#byId.delete(id));
+    this.#byId.set(query.id, query);
+    return query;
+  }
+
+  list(): RunningQueryInfo[] {
+    return [...this.#byId.values()].map((query) => ({
+      query_id: query.id,
+      sql: query.sql.slice(0, SHOWN_SQL_MAX),
+      started_at: new Date(query.startedMs).toISOString(),
+      elapsed_ms: this.clock.nowMs() - query.startedMs,
+      state: query.isRunning ? 'running' : 'waiting',
+    }));
+  }
+
+  /** @throws AppError NOT_FOUND when no such query is under way */
+  kill(id: string): void {
+    const query = this.#byId.get(id);
+    if (!query) throw new AppError('NOT_FOUND', `no query ${id} is under way`);
+    query.stop(new AppError('CANCELLED', `the query was stopped by DELETE /v1/queries/${id}`));
+  }
+
+  stopAll(reason: AppError): void {
+    for (const query of this.#byId.values()) query.stop(reason);
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * What one query sees of one table: a snapshot, the buffers and an LSN, taken together and held until released. The same view gives the same rows
+ * however often it is read and whatever happens meanwhile; that is what pages of a result and two mentions of a table in one query rely on.
+ */
+import type { LocalObject } from '../infra/object-store/object-store.js';
+import type { DataFile } from '../metadata/delta/snapshot.js';
+import type { TableSchema } from '../metadata/table-schema.js';
+import type { Generation } from './generation.js';
+import { type OpenFile, type RowSources, selectRows } from './row-sql.js';
+import type { Table } from './table.js';
+
+/** The engine variable that carries a query's LSN, so that the text of a view stays the same while rows come in. */
+export const LSN_VARIABLE = 'miniodb_lsn';
+
+export interface ReadViewParts {
+  readonly table: Table;
+  readonly schema: TableSchema;
+  readonly version: number;
+  readonly files: readonly { readonly file: DataFile; readonly source: number }[];
+  readonly generations: readonly Generation[];
+  readonly lsn: number;
+  readonly openObject: (key: string) => Promise<LocalObject>;
+  readonly unpin: () => void;
+}
+
+export class ReadView {
+  readonly table: Table;
+  readonly schema: TableSchema;
+  readonly version: number;
+  readonly lsn: number;
+  readonly generations: readonly Generation[];
+  readonly files: ReadViewParts['files'];
+  readonly #bulkFiles: readonly OpenFile[];
+  readonly #parts: ReadViewParts;
+  readonly #opened: LocalObject[] = [];
+  #openFiles: OpenFile[] | undefined;
+  #isReleased = false;
+
+  constructor(parts: ReadViewParts) {
+    this.#parts = parts;
+    this.table = parts.table;
+    this.schema = parts.schema;
+    this.version = parts.version;
+    this.lsn = parts.lsn;
+    this.files = parts.files;
+    this.generations = parts.generations;
+    // A bulk file counts once the whole of it is acknowledged; taken now, because the list grows.
+    this.#bulkFiles = parts.generations.flatMap((generation) => generation.bulkFiles.filter((file) => file.lsnBase + file.statistics.rows - 1 <= parts.lsn));
+  }
+
+  /** Makes the data files readable for the engine: those that `keep` names at the first call, all when it is absent. */
+  async open(keep: (file: DataFile) => boolean = () => true): Promise<readonly OpenFile[]> {
+    if (this.#openFiles) return this.#openFiles;
+    const opened: OpenFile[] = [];
+    for (const { file, source } of this.#parts.files) {
+      if (!keep(file)) continue;
+      const object = await this.#parts.openObject(this.table.keyOf(file));
+      this.#opened.push(object);
+      opened.push({ path: object.path, source, lsnBase: file.lsnBase });
+    }
+    this.#openFiles = opened;
+    return this.#openFiles;
+  }
+
+  /** What `selectRows` needs, with the LSN as SQL. */
+  async sources(lsn = String(this.lsn), keep?: (file: DataFile) => boolean): Promise<RowSources> {
+    return { schema: this.schema, masks: this.table.masks, files: [...(await this.open(keep)), ...this.#bulkFiles], generations: this.generations, lsn };
+  }
+
+  /** SQL of the table as a caller sees it, reading the LSN from the engine variable. */
+  async callerSql(): Promise<string> {
+    const sources = await this.sources(`getvariable('${LSN_VARIABLE}')::BIGINT`);
+    return selectRows(sources, { columns: this.schema.columns, withPlace: false, rows: 'visible' });
+  }
+
+  release(): void {
+    if (this.#isReleased) return;
+    this.#isReleased = true;
+    for (const object of this.#opened) object.release();
+    this.#parts.unpin();
+  }
+}

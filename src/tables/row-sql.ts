@@ -1,0 +1,118 @@
+/**
+ * SQL that reads a table's rows from where they are: data files, bulk files and buffers, minus what the masks hide. Everything that looks at rows
+ * is built from here: queries, the search for ids, flush, compaction. Files without hidden rows are read plainly, so deletes cost only where they are.
+ */
+import { quoteName, quoteText, quoteTextList } from '../infra/duckdb/sql-text.js';
+import { type Column, LSN_COLUMN, LSN_FIELD_ID, type TableSchema } from '../metadata/table-schema.js';
+import type { Generation } from './generation.js';
+import type { Masks } from './masks.js';
+
+/** A Parquet file that the engine can open. */
+export interface OpenFile {
+  readonly path: string;
+  /** Its number in the masks. */
+  readonly source: number;
+  readonly lsnBase: number | undefined;
+}
+
+export interface RowSources {
+  readonly schema: TableSchema;
+  readonly masks: Masks;
+  readonly files: readonly OpenFile[];
+  readonly generations: readonly Generation[];
+  /** SQL of the LSN up to which rows and masks count. */
+  readonly lsn: string;
+}
+
+export interface RowSelection {
+  readonly columns: readonly Column[];
+  /** Adds `_source` and `_pos` (the place of a row in the masks) and `_lsn`. */
+  readonly withPlace: boolean;
+  /** Rows that a query sees, or the soft-deleted ones. */
+  readonly rows: 'visible' | 'soft';
+  /** Condition on the columns, applied in every branch so that files can be pruned. */
+  readonly where?: string;
+}
+
+/** A SELECT over all sources; without any, one of no rows with the right types. */
+export function selectRows(sources: RowSources, selection: RowSelection): string {
+  const branches = [...fileBranches(sources, selection), ...sources.generations.flatMap((generation) => generationBranch(sources, selection, generation))];
+  if (branches.length > 0) return branches.join('\nUNION ALL\n');
+  const typed = selection.columns.map((column) => `NULL::${column.type} AS ${quoteName(column.name)}`);
+  const place = selection.withPlace ? [`NULL::INTEGER AS _source`, 'NULL::BIGINT AS _pos', `NULL::BIGINT AS ${LSN_COLUMN}`] : [];
+  return `SELECT ${[...typed, ...place].join(', ')} WHERE false`;
+}
+
+function fileBranches(sources: RowSources, selection: RowSelection): string[] {
+  const { files, masks } = sources;
+  if (selection.rows === 'soft') return filesBranch(sources, selection, files.filter((file) => masks.isMasked(file.source)), true);
+  const clean = files.filter((file) => !masks.isMasked(file.source));
+  const masked = files.filter((file) => masks.isMasked(file.source));
+  return [...filesBranch(sources, selection, clean, false), ...filesBranch(sources, selection, masked, true)];
+}
+
+function filesBranch(sources: RowSources, selection: RowSelection, files: readonly OpenFile[], isMasked: boolean): string[] {
+  if (files.length === 0) return [];
+  const select = [
+    ...selection.columns.map((column) => `r.${quoteName(column.name)}`),
+    ...(selection.withPlace ? ['f.source AS _source', 'r.file_row_number AS _pos', `coalesce(f.lsn_base + r.file_row_number, r.${LSN_COLUMN}) AS ${LSN_COLUMN}`] : []),
+  ];
+  const list = files.map((file, index) => `(${index}, ${file.source}, ${file.lsnBase ?? 'NULL'}::BIGINT)`).join(', ');
+  const fileList = `(VALUES ${list}) f(file_index, source, lsn_base)`;
+  const from = [`FROM ${readFiles(files, sources.schema)} r`];
+  if (selection.withPlace) from.push(`JOIN ${fileList} ON f.file_index = r.file_index`);
+  if (isMasked) {
+    const soft = selection.rows === 'soft' ? ` AND ${softAsOf(sources.lsn)}` : '';
+    const hidden = `SELECT f.file_index, m.pos FROM ${sources.masks.table} m JOIN ${fileList} ON m.source = f.source WHERE m.since <= ${sources.lsn}${soft}`;
+    from.push(`${selection.rows === 'soft' ? 'SEMI' : 'ANTI'} JOIN (${hidden}) h ON h.file_index = r.file_index AND h.pos = r.file_row_number`);
+  }
+  return [`SELECT ${select.join(', ')} ${from.join(' ')}${selection.where ? ` WHERE ${selection.where}` : ''}`];
+}
+
+/** `read_parquet` by field id: a file from before a column was added gives NULL there, whatever the order of columns in it. */
+function readFiles(files: readonly OpenFile[], schema: TableSchema): string {
+  const fields = schema.columns.map((column) => field(column.fieldId, column.name, column.type));
+  const lsn = field(LSN_FIELD_ID, LSN_COLUMN, 'BIGINT');
+  return `read_parquet(${quoteTextList(files.map((file) => file.path))}, schema = MAP {${[...fields, lsn].join(', ')}})`;
+}
+
+function field(fieldId: number, name: string, type: string): string {
+  return `${fieldId}: {name: ${quoteText(name)}, type: ${quoteText(type)}, default_value: NULL}`;
+}
+
+function generationBranch(sources: RowSources, selection: RowSelection, generation: Generation): string[] {
+  const { schema, source, bufferTable } = generation;
+  if (schema === undefined || generation.rows === 0) return [];
+  const isMasked = sources.masks.isMasked(source);
+  if (selection.rows === 'soft' && !isMasked) return [];
+  const select = [
+    ...selection.columns.map((column) =>
+      schema.column(column.name) ? `r.${quoteName(column.name)}` : `NULL::${column.type} AS ${quoteName(column.name)}`,
+    ),
+    ...(selection.withPlace ? [`${source} AS _source`, `r.${LSN_COLUMN} AS _pos`, `r.${LSN_COLUMN}`] : []),
+  ];
+  const soft = selection.rows === 'soft' ? ` AND ${softAsOf(sources.lsn)}` : '';
+  const hidden = isMasked
+    ? ` ${selection.rows === 'soft' ? 'SEMI' : 'ANTI'} JOIN (SELECT m.pos FROM ${sources.masks.table} m WHERE m.source = ${source} AND m.since <= ${sources.lsn}${soft}) h ON h.pos = r.${LSN_COLUMN}`
+    : '';
+  const condition = selection.where ? ` AND (${selection.where})` : '';
+  return [`SELECT ${select.join(', ')} FROM ${bufferTable} r${hidden} WHERE r.${LSN_COLUMN} <= ${sources.lsn}${condition}`];
+}
+
+/** Condition on a mask `m`: its row could be restored at an LSN. One that was restored or deleted for good later still could be then. */
+export function softAsOf(lsn: string): string {
+  return `(m.soft OR m.changed > ${lsn})`;
+}
+
+/** Select list for a data file: JSON goes as text, and every column has its field id. */
+export function parquetSelect(columns: readonly Column[]): string {
+  return columns.map((column) => (column.type === 'JSON' ? `${quoteName(column.name)}::VARCHAR AS ${quoteName(column.name)}` : quoteName(column.name))).join(', ');
+}
+
+/** The FIELD_IDS option of COPY. */
+export function fieldIds(columns: readonly Column[], withLsn: boolean): string {
+  const ids = columns.map((column) => `${quoteName(column.name)}: ${column.fieldId}`);
+  if (withLsn) ids.push(`${LSN_COLUMN}: ${LSN_FIELD_ID}`);
+  return `{${ids.join(', ')}}`;
+}
+

@@ -1,0 +1,230 @@
+/** The tables of this server: opens those of the catalogue at the start, creates and drops them. Names are compared without case. */
+import { randomUUID } from 'node:crypto';
+import { AppError } from '../common/app-error.js';
+import type { Clock } from '../common/clock.js';
+import { faultPoint } from '../common/fault-points.js';
+import { isJsonObject } from '../common/json.js';
+import type { Logger } from '../common/logger.js';
+import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { ScratchFiles } from '../infra/scratch-files.js';
+import { Catalogue, type CatalogueTable } from '../metadata/catalogue/catalogue.js';
+import type { MetaDataAction } from '../metadata/delta/action.js';
+import { CheckpointFiles } from '../metadata/delta/checkpoint.js';
+import { DeltaLog } from '../metadata/delta/delta-log.js';
+import { NEXT_FIELD_ID, type Snapshot } from '../metadata/delta/snapshot.js';
+import { EmptyFile, INITIAL_CONFIGURATION, INITIAL_PROTOCOL } from '../metadata/delta/table-protocol.js';
+import { TableSchema, toDeltaSchema } from '../metadata/table-schema.js';
+import { BUFFER_SCHEMA, Table } from './table.js';
+import type { TableConfig } from './table-config.js';
+import { mergeTableConfig } from './table-config.js';
+
+const CONFIG_KEY = 'miniodb.config';
+
+export interface TableRegistryParts {
+  readonly store: ObjectStore;
+  readonly engine: Engine;
+  readonly scratch: ScratchFiles;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly notifier: CommitNotifier;
+  readonly defaults: TableConfig;
+  readonly tablesMax: number;
+}
+
+export class TableRegistry {
+  readonly #byKey = new Map<string, Table>();
+  /** Creations and drops by name, so that two of the same name do not cross. */
+  readonly #changing = new Map<string, Promise<unknown>>();
+  readonly #catalogue: Catalogue;
+  readonly #checkpoints: CheckpointFiles;
+
+  constructor(private readonly parts: TableRegistryParts) {
+    this.#catalogue = new Catalogue(parts.store);
+    this.#checkpoints = new CheckpointFiles(parts.store, parts.engine, parts.scratch);
+  }
+
+  /** Opens every table of the catalogue and removes what dropped ones left behind. */
+  async open(): Promise<void> {
+    await this.parts.engine.run(`CREATE SCHEMA ${BUFFER_SCHEMA}`);
+    const { live, dropped } = await this.#catalogue.load();
+    for (const catalogued of live) {
+      const log = this.#logOf(catalogued.directory);
+      this.#byKey.set(catalogued.name.toLowerCase(), await this.#openTable(catalogued, log, await log.load()));
+    }
+    for (const catalogued of dropped) await this.#purge(catalogued);
+  }
+
+  #logOf(directory: string): DeltaLog {
+    return new DeltaLog(this.parts.store, directory, this.#checkpoints, this.parts.clock);
+  }
+
+  async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot): Promise<Table> {
+    const { store, engine, scratch, logger } = this.parts;
+    const config = readConfig(snapshot.metaData, this.parts.defaults);
+    const emptyFile = new EmptyFile(store, engine, scratch, catalogued.directory);
+    const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, nextLsn: 1 });
+    table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free what it no longer needs`);
+    await table.open();
+    return table;
+  }
+
+  all(): Table[] {
+    return [...this.#byKey.values()];
+  }
+
+  /** The table of this name, whatever its case. */
+  find(name: string): Table | undefined {
+    return this.#byKey.get(name.toLowerCase());
+  }
+
+  /** @throws AppError NOT_FOUND, with how to make it */
+  get(name: string): Table {
+    const table = this.find(name);
+    if (table) return table;
+    throw new AppError('NOT_FOUND', `table ${name} does not exist; create it with POST /v1/tables {"table_name":"${name}"}`);
+  }
+
+  findById(id: string): Table | undefined {
+    return this.all().find((table) => table.id === id);
+  }
+
+  /** @throws AppError ALREADY_EXISTS, RESOURCE_EXHAUSTED past the number of tables allowed */
+  async create(name: string, config: TableConfig, schema: TableSchema): Promise<Table> {
+    return this.#changeAlone(name, async () => {
+      if (this.find(name)) throw new AppError('ALREADY_EXISTS', `table ${name} exists already`);
+      if (this.#byKey.size >= this.parts.tablesMax) {
+        throw new AppError('RESOURCE_EXHAUSTED', `there are ${this.#byKey.size} tables already (limits.tables_max); drop one first`);
+      }
+      const tableId = randomUUID();
+      const directory = await this.#freeDirectory(name, tableId);
+      const log = this.#logOf(directory);
+      const metaData = firstMetaData(tableId, name, config, schema, this.parts.clock.nowMs());
+      const snapshot = await log.create([{ protocol: INITIAL_PROTOCOL }, { metaData }]);
+      faultPoint('table.create.after-log');
+      const catalogued: CatalogueTable = { name, tableId, directory, createdMs: metaData.createdTime };
+      await this.#catalogue.create(catalogued);
+      faultPoint('table.create.after-catalogue');
+      const table = await this.#openTable(catalogued, log, snapshot);
+      this.#byKey.set(name.toLowerCase(), table);
+      this.parts.logger.info({ table_id: tableId, directory }, `${table.logLabel} created`);
+      return table;
+    });
+  }
+
+  /** The name itself for the first table of it, later ones get a suffix: a directory is never used twice. */
+  async #freeDirectory(name: string, tableId: string): Promise<string> {
+    for await (const _object of this.parts.store.list(`${name}/`)) return `${name}-${tableId.slice(0, 8)}`;
+    return name;
+  }
+
+  /** The table of this name, created with the defaults when it does not exist. */
+  async ensure(name: string): Promise<Table> {
+    const table = this.find(name);
+    if (table) return table;
+    try {
+      return await this.create(name, this.parts.defaults, TableSchema.initial());
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'ALREADY_EXISTS') return this.get(name);
+      throw error;
+    }
+  }
+
+  /** Commits another configuration to the table's log. */
+  async configure(table: Table, config: TableConfig): Promise<void> {
+    const text = JSON.stringify(config);
+    await table.commits.run(async () => {
+      table.snapshot = await table.log.commit(table.snapshot, { name: 'SET TBLPROPERTIES', parameters: { config: text } }, (current) => {
+        const { metaData } = current;
+        return [{ metaData: { ...metaData, configuration: { ...metaData.configuration, [CONFIG_KEY]: text } } }];
+      });
+    });
+    this.announce(table);
+  }
+
+  /**
+   * Drops a table: gone from the catalogue at once, its files as soon as no query reads them.
+   * @returns data files that went with it
+   */
+  async drop(table: Table): Promise<number> {
+    return this.#changeAlone(table.name, async () => {
+      if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} does not exist (any more)`);
+      const catalogued: CatalogueTable = { name: table.name, tableId: table.id, directory: table.directory, createdMs: table.createdMs };
+      table.isDropped = true;
+      try {
+        await this.#catalogue.drop(catalogued);
+      } catch (error) {
+        table.isDropped = false;
+        throw error;
+      }
+      faultPoint('table.drop.after-catalogue');
+      this.#byKey.delete(table.name.toLowerCase());
+      const files = table.snapshot.files.size;
+      void this.#removeLater(table, catalogued);
+      this.parts.logger.info({ table_id: table.id, files }, `${table.logLabel} dropped`);
+      return files;
+    });
+  }
+
+  async #removeLater(table: Table, catalogued: CatalogueTable): Promise<void> {
+    try {
+      await table.commits.idle();
+      await table.close();
+      await this.#purge(catalogued);
+    } catch (error) {
+      this.parts.logger.error({ err: error }, `${table.logLabel} files of the dropped table stay until the next start`);
+    }
+  }
+
+  async #purge(catalogued: CatalogueTable): Promise<void> {
+    const keys: string[] = [];
+    for await (const { key } of this.parts.store.list(`${catalogued.directory}/`)) keys.push(key);
+    for (const key of keys) await this.parts.store.delete(key);
+    await this.#catalogue.purge(catalogued);
+  }
+
+  /** Tells followers of a new version. */
+  announce(table: Table): void {
+    this.parts.notifier.publish({ tableId: table.id, version: table.snapshot.version });
+  }
+
+  async #changeAlone<T>(name: string, change: () => Promise<T>): Promise<T> {
+    const key = name.toLowerCase();
+    const before = this.#changing.get(key) ?? Promise.resolve();
+    const after = before.catch(() => undefined).then(change);
+    this.#changing.set(key, after);
+    try {
+      return await after;
+    } finally {
+      if (this.#changing.get(key) === after) this.#changing.delete(key);
+    }
+  }
+}
+
+function firstMetaData(tableId: string, name: string, config: TableConfig, schema: TableSchema, nowMs: number): MetaDataAction {
+  return {
+    id: tableId,
+    name,
+    format: { provider: 'parquet', options: {} },
+    schemaString: toDeltaSchema(schema),
+    partitionColumns: [],
+    configuration: { ...INITIAL_CONFIGURATION, [CONFIG_KEY]: JSON.stringify(config), [NEXT_FIELD_ID]: String(schema.nextFieldId) },
+    createdTime: nowMs,
+  };
+}
+
+/** The metadata of a table with another schema. */
+export function withSchema(metaData: MetaDataAction, schema: TableSchema): MetaDataAction {
+  return {
+    ...metaData,
+    schemaString: toDeltaSchema(schema),
+    configuration: { ...metaData.configuration, [NEXT_FIELD_ID]: String(schema.nextFieldId) },
+  };
+}
+
+function readConfig(metaData: MetaDataAction, defaults: TableConfig): TableConfig {
+  const stored: unknown = JSON.parse(metaData.configuration[CONFIG_KEY] ?? '{}');
+  if (!isJsonObject(stored)) throw new AppError('DATA_CORRUPTION', `table ${metaData.name}: its configuration in the log cannot be read`);
+  return mergeTableConfig(defaults, stored);
+}

@@ -1,0 +1,263 @@
+/**
+ * One table while the server runs: its newest snapshot, the buffers on top of it, the masks, and who looks at them.
+ *
+ * All of its state is changed in two places only: rows and masks by the writer loop (`data/write-path.ts`), snapshots by what runs in `commits`.
+ * Reading goes through `pin`, which takes snapshot, buffers and LSN together in one tick, so a reader never meets a half-made change.
+ */
+import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { AppError } from '../common/app-error.js';
+import { SerialQueue } from '../common/serial-queue.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { CatalogueTable } from '../metadata/catalogue/catalogue.js';
+import { readVector, vectorObjectName } from '../metadata/delta/deletion-vector.js';
+import type { DeltaLog } from '../metadata/delta/delta-log.js';
+import type { DataFile, Snapshot } from '../metadata/delta/snapshot.js';
+import type { EmptyFile } from '../metadata/delta/table-protocol.js';
+import type { TableSchema } from '../metadata/table-schema.js';
+import { Generation } from './generation.js';
+import { Masks } from './masks.js';
+import { ReadView } from './read-view.js';
+import { type IdRule, idRuleOf, type TableConfig } from './table-config.js';
+
+/** Flushes, compactions and other commits that may wait for their turn. */
+const WAITING_COMMITS_MAX = 1_000;
+export const BUFFER_SCHEMA = 'buf';
+
+export interface TableParts {
+  readonly catalogued: CatalogueTable;
+  readonly config: TableConfig;
+  readonly log: DeltaLog;
+  readonly emptyFile: EmptyFile;
+  readonly snapshot: Snapshot;
+  readonly store: ObjectStore;
+  readonly engine: Engine;
+  /** LSN from which the first generation may hold rows. */
+  readonly nextLsn: number;
+}
+
+export class Table {
+  readonly name: string;
+  readonly id: string;
+  readonly directory: string;
+  readonly createdMs: number;
+  readonly log: DeltaLog;
+  readonly emptyFile: EmptyFile;
+  readonly masks: Masks;
+  /** What changes the log: one after the other. */
+  readonly commits: SerialQueue;
+
+  snapshot: Snapshot;
+  /** A version that is committed and that readers do not see yet: `publish` shows it together with the buffers it replaces. */
+  snapshotCommitted: Snapshot | undefined;
+  /** May be ahead of the snapshot's: columns of rows that are not flushed yet. */
+  schema: TableSchema;
+  config: TableConfig;
+  idRule: IdRule;
+  /** Oldest first; the last one is active. */
+  generations: Generation[] = [];
+  isDropped = false;
+  lastWriteMs: number | undefined;
+  /** Since when stored rows are hidden that no commit hides yet. */
+  masksSinceMs: number | undefined;
+  /** LSN of the first of them. */
+  firstMaskLsn: number | undefined;
+
+  readonly #store: ObjectStore;
+  readonly #engine: Engine;
+  readonly #sources = new Map<string, number>();
+  readonly #label = randomUUID().replaceAll('-', '').slice(0, 12);
+  #nextSource = 1;
+  /** Files that each pinned view reads. */
+  readonly #pins = new Map<number, readonly DataFile[]>();
+  /** Paths of files that are being written and that no commit names yet. */
+  readonly uploading = new Set<string>();
+  #nextPin = 1;
+  #retired: { readonly afterPin: number; readonly cleanUp: () => Promise<void> }[] = [];
+
+  constructor(parts: TableParts) {
+    this.name = parts.catalogued.name;
+    this.id = parts.catalogued.tableId;
+    this.directory = parts.catalogued.directory;
+    this.createdMs = parts.catalogued.createdMs;
+    this.log = parts.log;
+    this.emptyFile = parts.emptyFile;
+    this.snapshot = parts.snapshot;
+    this.schema = parts.snapshot.schema;
+    this.config = parts.config;
+    this.idRule = idRuleOf(parts.config);
+    this.#store = parts.store;
+    this.#engine = parts.engine;
+    this.masks = new Masks(parts.engine, `${BUFFER_SCHEMA}.masks_${this.#label}`);
+    this.commits = new SerialQueue(`table ${this.name}`, WAITING_COMMITS_MAX);
+    this.startGeneration(parts.nextLsn);
+  }
+
+  /** Creates what the engine holds of this table, and loads the hidden positions of its files. */
+  async open(): Promise<void> {
+    await this.masks.create();
+    for (const file of this.snapshot.files.values()) await this.#loadMasks(this.sourceOf(file), file);
+  }
+
+  async #loadMasks(source: number, file: DataFile): Promise<void> {
+    if (!file.vector) return;
+    const positions = await this.#positionsOf(file.vector);
+    const soft = file.softVector ? await this.#positionsOf(file.softVector) : [];
+    await this.masks.load(source, positions, new Set(soft));
+  }
+
+  async #positionsOf(descriptor: NonNullable<DataFile['vector']>): Promise<number[]> {
+    const object = vectorObjectName(descriptor);
+    return readVector(descriptor, object === undefined ? undefined : await this.#store.get(`${this.directory}/${object}`));
+  }
+
+  get active(): Generation {
+    const active = this.generations.at(-1);
+    if (!active) throw new AppError('INTERNAL', `table ${this.name} has no active buffer`);
+    return active;
+  }
+
+  /** Freezes the active generation, if there is one, by starting the next. Only the writer loop may call this. */
+  startGeneration(firstLsn: number): void {
+    const source = this.newSource();
+    this.generations.push(new Generation(source, firstLsn, `${BUFFER_SCHEMA}.rows_${this.#label}_${source}`));
+  }
+
+  /** Shows readers the committed version. */
+  publish(): void {
+    if (!this.snapshotCommitted) return;
+    this.snapshot = this.snapshotCommitted;
+    this.snapshotCommitted = undefined;
+  }
+
+  /** A number for something that masks can refer to. */
+  newSource(): number {
+    return this.#nextSource++;
+  }
+
+  /** The number of a data file in the masks; the same for all its deletion vectors. */
+  sourceOf(file: Pick<DataFile, 'path'>): number {
+    let source = this.#sources.get(file.path);
+    if (source === undefined) this.#sources.set(file.path, (source = this.newSource()));
+    return source;
+  }
+
+  /** Lets a file keep the number it had before it became a data file. */
+  adoptSource(path: string, source: number): void {
+    this.#sources.set(path, source);
+  }
+
+  keyOf(file: Pick<DataFile, 'path'>): string {
+    return `${this.directory}/${file.path}`;
+  }
+
+  /** Takes everything a query at `lsn` sees, in this very tick. The caller opens and later releases the view. */
+  pin(lsn: number): ReadView {
+    const files = [...this.snapshot.files.values()];
+    return new ReadView({
+      table: this,
+      schema: this.schema,
+      version: this.snapshot.version,
+      files: files.map((file) => ({ file, source: this.sourceOf(file) })),
+      generations: this.generations.filter((generation) => !generation.isEmpty),
+      lsn,
+      openObject: (key) => this.#store.openLocal(key),
+      unpin: this.#takePin(files),
+    });
+  }
+
+  /** The table at an older version: what was committed then, without buffers. */
+  async pinVersion(snapshot: Snapshot): Promise<ReadView> {
+    const unpin = this.#takePin([...snapshot.files.values()]);
+    const files = [...snapshot.files.values()].map((file) => ({ file, source: this.newSource() }));
+    try {
+      for (const { file, source } of files) await this.#loadMasks(source, file);
+    } catch (error) {
+      unpin();
+      throw error;
+    }
+    return new ReadView({
+      table: this,
+      schema: snapshot.schema,
+      version: snapshot.version,
+      files,
+      generations: [],
+      lsn: Number.MAX_SAFE_INTEGER,
+      openObject: (key) => this.#store.openLocal(key),
+      unpin: () => {
+        unpin();
+        this.retire(() => this.masks.forget(files.map(({ source }) => source)));
+      },
+    });
+  }
+
+  #takePin(files: readonly DataFile[]): () => void {
+    const pin = this.#nextPin++;
+    this.#pins.set(pin, files);
+    return () => {
+      this.#pins.delete(pin);
+      this.#cleanUpRetired();
+    };
+  }
+
+  /** Files that views in use read, besides those of the newest version. */
+  pinnedFiles(): DataFile[] {
+    return [...this.#pins.values()].flat();
+  }
+
+  /** Runs `cleanUp` once every view pinned up to now is released. */
+  retire(cleanUp: () => Promise<void>): void {
+    this.#retired.push({ afterPin: this.#nextPin - 1, cleanUp });
+    this.#cleanUpRetired();
+  }
+
+  #cleanUpRetired(): void {
+    const oldestPin = Math.min(...this.#pins.keys(), Number.MAX_SAFE_INTEGER);
+    const due = this.#retired.filter((retired) => retired.afterPin < oldestPin);
+    this.#retired = this.#retired.filter((retired) => retired.afterPin >= oldestPin);
+    for (const { cleanUp } of due) this.#cleaning = this.#cleaning.then(cleanUp).catch(this.onCleanUpError);
+  }
+
+  #cleaning: Promise<void> = Promise.resolve();
+  /** Told of what could not be removed; the next start removes it. */
+  onCleanUpError: (error: unknown) => void = () => undefined;
+
+  /** Takes a flushed generation out of the engine and its bulk files off the disk, once nobody reads them. */
+  retireGeneration(generation: Generation): void {
+    this.retire(async () => {
+      await this.#engine.run(`DROP TABLE IF EXISTS ${generation.bufferTable}`);
+      await this.masks.forget([generation.source]);
+      for (const file of generation.bulkFiles) await rm(file.path, { force: true });
+    });
+  }
+
+  /** Takes files that left the table out of the masks, once nobody reads them. */
+  retireFiles(files: readonly DataFile[]): void {
+    const sources = files.map((file) => this.sourceOf(file));
+    for (const file of files) this.#sources.delete(file.path);
+    this.retire(() => this.masks.forget(sources));
+  }
+
+  /** Frees everything the engine holds of a dropped table, once nobody reads it. */
+  async close(): Promise<void> {
+    for (const generation of this.generations) this.retireGeneration(generation);
+    await new Promise<void>((resolve) => {
+      this.retire(async () => {
+        await this.masks.destroy();
+        resolve();
+      });
+    });
+  }
+
+  /** LSNs of a WAL that are in the table's files. */
+  committedLsn(walId: string): number {
+    return this.snapshot.transactions.get(walId) ?? 0;
+  }
+
+  /** A name for error messages and logs. */
+  get logLabel(): string {
+    return `table:${this.name}`;
+  }
+}
+

@@ -1,0 +1,150 @@
+/** Tables over REST and gRPC: create, list, describe, configure, drop. */
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
+import { GrpcMethod } from '@nestjs/microservices';
+import { ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
+import { AppError, invalidArgument } from '../common/app-error.js';
+import { ValidationPipe, validated } from '../infra/transport/validation-pipe.js';
+import { parseColumnType, TableSchema } from '../metadata/table-schema.js';
+import type { TableConfigInput } from './table-config.js';
+import { assertChangeable, idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
+import { type TableDescription, type TableInfo, TableInfoReader } from './table-info.js';
+import { assertTableName, tableNameFilter } from './table-name.js';
+import { TableRegistry } from './table-registry.js';
+import { type ColumnDto, CreateTableDto, PatchTableDto } from './tables.dto.js';
+import { TableDefaults } from './table-defaults.js';
+
+interface Done {
+  readonly success: true;
+  readonly message: string;
+}
+
+interface GrpcCreateTable {
+  readonly table_name: string;
+  readonly config: TableConfigInput | null;
+  readonly if_not_exists: boolean;
+}
+
+@ApiTags('tables')
+@Controller('v1/tables')
+export class TablesController {
+  constructor(
+    private readonly registry: TableRegistry,
+    private readonly reader: TableInfoReader,
+    private readonly defaults: TableDefaults,
+  ) {}
+
+  @Post()
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Create a table', description: '409 ALREADY_EXISTS when there is one of that name, unless if_not_exists is set.' })
+  async create(@Body(new ValidationPipe(CreateTableDto)) body: CreateTableDto): Promise<Done> {
+    assertTableName(body.table_name);
+    if (body.if_not_exists && this.registry.find(body.table_name)) return { success: true, message: `table ${body.table_name} exists already; nothing was changed` };
+    const schema = declaredSchema(body.schema ?? []);
+    const config = mergeTableConfig(this.defaults.config, body.config ?? {});
+    try {
+      await this.registry.create(body.table_name, config, schema);
+    } catch (error) {
+      if (!(body.if_not_exists && error instanceof AppError && error.code === 'ALREADY_EXISTS')) throw error;
+    }
+    return { success: true, message: `table ${body.table_name} created` };
+  }
+
+  @GrpcMethod('MinIODBService', 'CreateTable')
+  createByGrpc(request: GrpcCreateTable): Promise<Done> {
+    return this.create(validated(CreateTableDto, { ...request, config: withoutUnset(request.config) }));
+  }
+
+  @Get()
+  @ApiOperation({ summary: 'List tables' })
+  @ApiQuery({ name: 'pattern', required: false, example: 'user*', description: 'A glob: * ? [ab] {a,b}' })
+  async list(@Query('pattern') pattern?: unknown): Promise<{ tables: TableInfo[]; total: number }> {
+    if (pattern !== undefined && typeof pattern !== 'string') throw invalidArgument('pattern must be given once');
+    const fits = tableNameFilter(pattern);
+    const tables = this.registry.all().filter((table) => fits(table.name));
+    tables.sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
+    const infos: TableInfo[] = [];
+    for (const table of tables) infos.push(await this.reader.info(table));
+    return { tables: infos, total: infos.length };
+  }
+
+  @GrpcMethod('MinIODBService', 'ListTables')
+  listByGrpc({ pattern }: { pattern: string }): Promise<{ tables: TableInfo[]; total: number }> {
+    return this.list(pattern);
+  }
+
+  @Get(':name')
+  @ApiOperation({ summary: 'Describe a table', description: 'Configuration, columns and exact statistics; `location` is where other engines find the Delta Lake table.' })
+  @ApiParam({ name: 'name', example: 'users' })
+  async describe(@Param('name') name: string): Promise<{ table_info: TableDescription }> {
+    return { table_info: await this.reader.describe(this.registry.get(name)) };
+  }
+
+  @GrpcMethod('MinIODBService', 'GetTable')
+  describeByGrpc({ table_name: name }: { table_name: string }): Promise<{ table_info: TableDescription }> {
+    assertTableName(name);
+    return this.describe(name);
+  }
+
+  @Patch(':name')
+  @ApiOperation({ summary: 'Change settings of a table', description: 'Settings that are left out stay. write_mode and layout cannot be changed.' })
+  async configure(@Param('name') name: string, @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto): Promise<{ success: true; message: string; config: TableConfig }> {
+    const table = this.registry.get(name);
+    const config = mergeTableConfig(table.config, body.config);
+    assertChangeable(table.config, config);
+    await this.registry.configure(table, config);
+    table.config = config;
+    table.idRule = idRuleOf(config);
+    return { success: true, message: `table ${table.name} configured`, config };
+  }
+
+  @Delete(':name')
+  @ApiOperation({ summary: 'Drop a table', description: 'A table with rows is refused (409 CONFLICT) unless cascade=true.' })
+  @ApiQuery({ name: 'if_exists', required: false, type: Boolean })
+  @ApiQuery({ name: 'cascade', required: false, type: Boolean })
+  async drop(@Param('name') name: string, @Query('if_exists') ifExists?: unknown, @Query('cascade') cascade?: unknown): Promise<Done & { files_deleted: number }> {
+    return this.#drop(name, toBoolean(ifExists, 'if_exists'), toBoolean(cascade, 'cascade'));
+  }
+
+  @GrpcMethod('MinIODBService', 'DeleteTable')
+  dropByGrpc(request: { table_name: string; if_exists: boolean; cascade: boolean }): Promise<Done & { files_deleted: number }> {
+    assertTableName(request.table_name);
+    return this.#drop(request.table_name, request.if_exists, request.cascade);
+  }
+
+  async #drop(name: string, ifExists: boolean, cascade: boolean): Promise<Done & { files_deleted: number }> {
+    const table = this.registry.find(name);
+    if (!table) {
+      if (ifExists) return { success: true, message: `table ${name} does not exist; nothing was changed`, files_deleted: 0 };
+      throw new AppError('NOT_FOUND', `table ${name} does not exist`);
+    }
+    const { record_count: rows } = await this.reader.stats(table);
+    if (rows > 0 && !cascade) throw new AppError('CONFLICT', `table ${table.name} has ${rows} rows; drop it with cascade=true`);
+    return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.registry.drop(table) };
+  }
+}
+
+function declaredSchema(columns: readonly ColumnDto[]): TableSchema {
+  return columns.reduce((schema, { name, type }) => {
+    const isBuiltIn = (name.toLowerCase() === 'id' && parseColumnType(type) === 'VARCHAR') || (name.toLowerCase() === 'timestamp' && parseColumnType(type) === 'TIMESTAMPTZ');
+    return isBuiltIn ? schema : schema.with(name, parseColumnType(type));
+  }, TableSchema.initial());
+}
+
+/** Fields that a gRPC client did not set come as empty values; only `optional` ones tell. */
+function withoutUnset(config: TableConfigInput | null): Record<string, unknown> {
+  const set = Object.entries(config ?? {}).filter(([name, value]) => {
+    if (name.startsWith('_') || value === null) return false;
+    return !(Array.isArray(value) && value.length === 0) && !(name === 'properties' && Object.keys(value as object).length === 0);
+  });
+  return Object.fromEntries(set.map(([name, value]) => (name === 'id_validation' ? [name, withoutEmpty(value as object)] : [name, value])));
+}
+
+function withoutEmpty(value: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([name, member]) => !name.startsWith('_') && member !== '' && member !== null));
+}
+
+function toBoolean(value: unknown, name: string): boolean {
+  if (value === undefined || value === '' || value === 'false') return false;
+  if (value === 'true') return true;
+  throw invalidArgument(`${name} must be true or false`, [{ field: name }]);
+}

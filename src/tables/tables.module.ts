@@ -1,0 +1,40 @@
+/** Tables: which there are, how they are configured, what state they are in. */
+import { Module } from '@nestjs/common';
+import type { Clock } from '../common/clock.js';
+import { Config } from '../common/config/config.js';
+import type { Logger } from '../common/logger.js';
+import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import { Engine } from '../infra/duckdb/engine.js';
+import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
+import { ScratchFiles } from '../infra/scratch-files.js';
+import { defaultTableConfig } from './table-config.js';
+import { TableDefaults } from './table-defaults.js';
+import { TableInfoReader } from './table-info.js';
+import { TableRegistry } from './table-registry.js';
+import { TablesController } from './tables.controller.js';
+import { VisibleLsn } from './visible-lsn.js';
+
+@Module({
+  controllers: [TablesController],
+  providers: [
+    VisibleLsn,
+    { provide: TableDefaults, inject: [Config], useFactory: ({ tables }: Config) => new TableDefaults(defaultTableConfig(tables.buffer_size, tables.flush_interval_seconds)) },
+    {
+      provide: TableRegistry,
+      inject: [OBJECT_STORE, Engine, ScratchFiles, CLOCK, LOGGER, COMMIT_NOTIFIER, TableDefaults, Config],
+      useFactory: async (store: ObjectStore, engine: Engine, scratch: ScratchFiles, clock: Clock, logger: Logger, notifier: CommitNotifier, defaults: TableDefaults, config: Config) => {
+        const registry = new TableRegistry({ store, engine, scratch, clock, logger, notifier, defaults: defaults.config, tablesMax: config.limits.tables_max });
+        await registry.open();
+        return registry;
+      },
+    },
+    {
+      provide: TableInfoReader,
+      inject: [Engine, OBJECT_STORE, VisibleLsn],
+      useFactory: (engine: Engine, store: ObjectStore, visible: VisibleLsn) => new TableInfoReader(engine, store, visible),
+    },
+  ],
+  exports: [VisibleLsn, TableDefaults, TableRegistry, TableInfoReader],
+})
+export class TablesModule {}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+/** Unit tests stand beside the code; `test/` holds what drives a built server through its public doors. */
+export default defineConfig({
+  test: {
+    pool: 'forks',
+    include: ['src/**/*.spec.ts', 'test/**/*.test.ts'],
+    testTimeout: 120_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+  },
+});
