@@ -7,6 +7,7 @@ import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { VERSION } from '../common/version.js';
 import { CLOCK } from '../infra/infra.module.js';
+import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { Metrics } from './metrics.js';
 import { StateReader } from './state-reader.js';
 
@@ -27,13 +28,18 @@ export class HealthController {
   @Get('v1/health')
   @ApiOperation({ summary: 'Whether the server works, part by part; 503 when it does not' })
   async health(@Res({ passthrough: true }) reply: FastifyReply): Promise<Record<string, unknown>> {
-    const health = await this.healthByGrpc();
-    if (health['status'] === 'unhealthy') void reply.status(503);
+    const health = await this.#health();
+    if (health.status === 'unhealthy') void reply.status(503);
     return health;
   }
 
   @GrpcMethod('MinIODBService', 'HealthCheck')
   async healthByGrpc(): Promise<Record<string, unknown>> {
+    const health = await this.#health();
+    return { ...health, timestamp: toTimestamp(health.timestamp) };
+  }
+
+  async #health(): Promise<{ status: string; timestamp: string; version: string; details: Record<string, string> }> {
     const { status, components } = await this.state.health();
     return { status, timestamp: this.#now(), version: VERSION, details: components };
   }
@@ -77,7 +83,7 @@ export class HealthController {
   @GrpcMethod('MinIODBService', 'GetStatus')
   statusByGrpc(): Record<string, unknown> {
     return {
-      timestamp: this.#now(),
+      timestamp: toTimestamp(this.#now()),
       buffer_stats: this.state.bufferStats(),
       redis_stats: { enabled: 0 },
       minio_stats: { enabled: 0, ...this.state.storageStats() },
@@ -117,7 +123,7 @@ export class HealthController {
   @GrpcMethod('MinIODBService', 'GetMetrics')
   async figuresByGrpc(): Promise<Record<string, unknown>> {
     return {
-      timestamp: this.#now(),
+      timestamp: toTimestamp(this.#now()),
       performance_metrics: { ...this.#performance(), health_score: await this.state.healthScore() },
       resource_usage: { ...this.state.resources(), ...(await this.state.memory()) },
       system_info: this.state.system(),

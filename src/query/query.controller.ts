@@ -8,6 +8,7 @@ import { EMPTY, type Observable } from 'rxjs';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
 import { writeAll } from '../infra/transport/grpc-server.js';
+import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { validated } from '../infra/transport/validation-pipe.js';
 import { parseAsOf } from './as-of.js';
 import { QueryDto } from './query.dto.js';
@@ -147,7 +148,7 @@ function toRecord(text: string): Record<string, unknown> {
   const isInstant = typeof timestamp === 'string' && !Number.isNaN(Date.parse(timestamp));
   return {
     id: typeof id === 'string' ? id : '',
-    timestamp: isInstant ? timestamp : null,
+    timestamp: isInstant ? toTimestamp(timestamp) : null,
     payload: { ...(typeof id === 'string' || id === undefined ? {} : { id }), ...payload, ...(isInstant || timestamp === undefined ? {} : { timestamp }) },
   };
 }

@@ -3,6 +3,7 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } fr
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
 import { AppError, invalidArgument } from '../common/app-error.js';
+import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { ValidationPipe, validated } from '../infra/transport/validation-pipe.js';
 import { parseColumnType, TableSchema } from '../metadata/table-schema.js';
 import type { TableConfigInput } from './table-config.js';
@@ -68,8 +69,9 @@ export class TablesController {
   }
 
   @GrpcMethod('MinIODBService', 'ListTables')
-  listByGrpc({ pattern }: { pattern: string }): Promise<{ tables: TableInfo[]; total: number }> {
-    return this.list(pattern);
+  async listByGrpc({ pattern }: { pattern: string }): Promise<Record<string, unknown>> {
+    const { tables, total } = await this.list(pattern);
+    return { tables: tables.map(toGrpcInfo), total };
   }
 
   @Get(':name')
@@ -80,9 +82,9 @@ export class TablesController {
   }
 
   @GrpcMethod('MinIODBService', 'GetTable')
-  describeByGrpc({ table_name: name }: { table_name: string }): Promise<{ table_info: TableDescription }> {
+  async describeByGrpc({ table_name: name }: { table_name: string }): Promise<Record<string, unknown>> {
     assertTableName(name);
-    return this.describe(name);
+    return { table_info: toGrpcInfo(await this.reader.info(this.registry.get(name))) };
   }
 
   @Patch(':name')
@@ -121,6 +123,17 @@ export class TablesController {
     if (rows > 0 && !cascade) throw new AppError('CONFLICT', `table ${table.name} has ${rows} rows; drop it with cascade=true`);
     return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.registry.drop(table) };
   }
+}
+
+/** The same with instants as messages have them. */
+function toGrpcInfo(info: TableInfo): Record<string, unknown> {
+  const { created_at, last_write, stats } = info;
+  return {
+    ...info,
+    created_at: toTimestamp(created_at),
+    last_write: toTimestamp(last_write),
+    stats: { ...stats, oldest_record: toTimestamp(stats.oldest_record), newest_record: toTimestamp(stats.newest_record) },
+  };
 }
 
 function declaredSchema(columns: readonly ColumnDto[]): TableSchema {

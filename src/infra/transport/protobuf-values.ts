@@ -60,10 +60,14 @@ function timestampToText({ seconds = 0, nanos = 0 }: WireTimestamp): string {
   return `${date.toISOString().slice(0, 19)}.${String(Math.floor(nanos / 1_000)).padStart(6, '0')}Z`;
 }
 
-function textToTimestamp(text: unknown): WireTimestamp {
-  const ms = text instanceof Date ? text.getTime() : Date.parse(String(text));
-  const micros = typeof text === 'string' ? Number(/\.(\d{6})Z$/.exec(text)?.[1] ?? (((ms % 1_000) + 1_000) % 1_000) * 1_000) : (((ms % 1_000) + 1_000) % 1_000) * 1_000;
-  return { seconds: Math.floor(ms / 1_000), nanos: micros * 1_000 };
+/** An instant for a message to be sent: protobufjs takes an object there, no text. */
+export function toTimestamp(text: string): { readonly seconds: number; readonly nanos: number };
+export function toTimestamp(text: string | null): { readonly seconds: number; readonly nanos: number } | null;
+export function toTimestamp(text: string | null): { readonly seconds: number; readonly nanos: number } | null {
+  if (text === null) return null;
+  const seconds = Math.floor(Date.parse(text) / 1_000);
+  const fraction = /\.(\d{1,9})/.exec(text)?.[1] ?? '';
+  return { seconds, nanos: Number(fraction.padEnd(9, '0')) };
 }
 
 /** Must run before the first proto file is loaded. */
@@ -78,9 +82,8 @@ export function registerProtobufValues(): void {
     },
   };
   wrappers['.google.protobuf.Timestamp'] = {
-    fromObject(this: protobuf.Type, value: unknown) {
-      const isWire = typeof value === 'object' && value !== null && 'seconds' in value;
-      return this.fromObject((isWire ? value : textToTimestamp(value)) as Record<string, unknown>);
+    fromObject(this: protobuf.Type, value: Record<string, unknown>) {
+      return this.fromObject(value);
     },
     toObject(this: protobuf.Type, message: protobuf.Message) {
       return timestampToText(message as unknown as WireTimestamp);
