@@ -24,12 +24,16 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   registerProtobufValues();
   const { host, rest_port: restPort, grpc_port: grpcPort } = config.server;
   const adapter = httpAdapter({ bodyBytesMax: config.limits.body_bytes_max });
-  const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, { logger: new NestLogger(logger), bodyParser: false, abortOnError: false });
+  const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, {
+    logger: new NestLogger(logger),
+    bodyParser: false,
+    abortOnError: false,
+  });
   const options = grpcOptions({ host, port: grpcPort || (await freePort(host)), messageBytesMax: config.limits.body_bytes_max });
   const grpc = app.connectMicroservice<MicroserviceOptions>(options, { inheritAppConfig: true, deferInitialization: true });
   grpc.registerPreRequestHook(grpcRequestHook);
   serveOpenApi(app);
-  closeConnectionsWhileDraining(adapter.getInstance() as unknown as FastifyInstance);
+  closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();
   await app.listen(restPort, host);
   setGrpcServing(true);

@@ -40,7 +40,9 @@ async function start(config: Config, logger: Logger): Promise<void> {
   process.once('SIGTERM', () => stop('SIGTERM'));
   process.once('SIGINT', () => stop('SIGINT'));
   logger.info({ rest: application.restUrl, grpc: application.grpcAddress }, 'server ready');
-  process.stdout.write(`MinIODB ready: rest=${application.restUrl} grpc=${application.grpcAddress} data=${path.resolve(config.data_dir)}\n`);
+  process.stdout.write(
+    `MinIODB ready: rest=${application.restUrl} grpc=${application.grpcAddress} data=${path.resolve(config.data_dir)}\n`,
+  );
 }
 
 try {

@@ -48,8 +48,7 @@ export class AppError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'AppError';
     this.details = options.details ?? [];
-    this.retryAfterSeconds =
-      options.retryAfterSeconds ?? (code === 'RESOURCE_EXHAUSTED' || code === 'UNAVAILABLE' ? 1 : undefined);
+    this.retryAfterSeconds = options.retryAfterSeconds ?? (code === 'RESOURCE_EXHAUSTED' || code === 'UNAVAILABLE' ? 1 : undefined);
   }
 }
 

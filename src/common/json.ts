@@ -19,7 +19,7 @@ const PLAIN_INTEGER = /^-?\d{1,15}$/;
  */
 export function parseJson(text: string, what: string): unknown {
   try {
-    return NEEDS_LOSSLESS.test(text) ? (parseLossless(text, undefined, { parseNumber }) as unknown) : (JSON.parse(text) as unknown);
+    return NEEDS_LOSSLESS.test(text) ? parseLossless(text, undefined, { parseNumber }) : (JSON.parse(text) as unknown);
   } catch (error) {
     throw invalidArgument(`${what} is not valid JSON: ${messageOf(error)}`);
   }

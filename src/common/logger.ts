@@ -14,7 +14,10 @@ export type Logger = pino.Logger;
 /** Opens the log. The file is written synchronously in small blocks, so that what was logged before a crash is there. */
 export function openLogger(config: LogConfig): Logger {
   const streams: pino.StreamEntry[] = [
-    { level: config.level as pino.Level, stream: process.stdout.isTTY ? pretty({ sync: true, ignore: 'pid,hostname' }) : pino.destination({ fd: 1, sync: true }) },
+    {
+      level: config.level as pino.Level,
+      stream: process.stdout.isTTY ? pretty({ sync: true, ignore: 'pid,hostname' }) : pino.destination({ fd: 1, sync: true }),
+    },
   ];
   if (config.file !== '') {
     mkdirSync(path.dirname(path.resolve(config.file)), { recursive: true });

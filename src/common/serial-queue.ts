@@ -17,7 +17,10 @@ export class SerialQueue {
   run<T>(task: () => Promise<T>): Promise<T> {
     if (this.#waiting >= this.waitingMax) {
       return Promise.reject(
-        new AppError('RESOURCE_EXHAUSTED', `${this.label}: ${this.#waiting} tasks wait already (limit ${this.waitingMax}); try again later`),
+        new AppError(
+          'RESOURCE_EXHAUSTED',
+          `${this.label}: ${this.#waiting} tasks wait already (limit ${this.waitingMax}); try again later`,
+        ),
       );
     }
     this.#waiting += 1;

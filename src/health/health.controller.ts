@@ -57,7 +57,13 @@ export class HealthController {
   }
 
   #node(): Record<string, unknown> {
-    return { id: this.config.node_id, status: 'active', type: 'all', address: `${this.config.server.host}:${this.config.server.grpc_port}`, last_seen: Math.floor(this.clock.nowMs() / 1_000) };
+    return {
+      id: this.config.node_id,
+      status: 'active',
+      type: 'all',
+      address: `${this.config.server.host}:${this.config.server.grpc_port}`,
+      last_seen: Math.floor(this.clock.nowMs() / 1_000),
+    };
   }
 
   @Get('v1/status')
@@ -96,7 +102,13 @@ export class HealthController {
   @ApiOperation({ summary: 'The short form of the status' })
   async stats(): Promise<Record<string, unknown>> {
     const { status } = await this.state.health();
-    return { timestamp: this.#now(), health_status: status, buffer_stats: this.state.bufferStats(), storage_stats: this.state.storageStats(), query_engine_stats: this.state.queryStats() };
+    return {
+      timestamp: this.#now(),
+      health_status: status,
+      buffer_stats: this.state.bufferStats(),
+      storage_stats: this.state.storageStats(),
+      query_engine_stats: this.state.queryStats(),
+    };
   }
 
   @Get('v1/metrics')
@@ -117,7 +129,12 @@ export class HealthController {
 
   #performance(): Record<string, number> {
     const { duration_ms_p50: p50 = 0, duration_ms_p95: p95 = 0, duration_ms_p99: p99 = 0 } = this.state.queryStats();
-    return { query_duration_ms_p50: p50, query_duration_ms_p95: p95, query_duration_ms_p99: p99, event_loop_delay_ms_p99: this.state.loopDelayMsP99() };
+    return {
+      query_duration_ms_p50: p50,
+      query_duration_ms_p95: p95,
+      query_duration_ms_p99: p99,
+      event_loop_delay_ms_p99: this.state.loopDelayMsP99(),
+    };
   }
 
   @GrpcMethod('MinIODBService', 'GetMetrics')

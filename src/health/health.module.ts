@@ -26,15 +26,45 @@ import { StateReader } from './state-reader.js';
   providers: [
     {
       provide: StateReader,
-      inject: [Config, CLOCK, Engine, OBJECT_STORE, TableRegistry, WritePath, WriteAheadLog, Scheduler, Admission, Cursors, QueryStatistics],
-      useFactory: (config: Config, clock: Clock, engine: Engine, store: ObjectStore, registry: TableRegistry, writePath: WritePath, wal: WriteAheadLog, scheduler: Scheduler, admission: Admission, cursors: Cursors, statistics: QueryStatistics) =>
-        new StateReader({ config, clock, engine, store, registry, writePath, wal, scheduler, admission, cursors, statistics }),
+      inject: [
+        Config,
+        CLOCK,
+        Engine,
+        OBJECT_STORE,
+        TableRegistry,
+        WritePath,
+        WriteAheadLog,
+        Scheduler,
+        Admission,
+        Cursors,
+        QueryStatistics,
+      ],
+      useFactory: (
+        config: Config,
+        clock: Clock,
+        engine: Engine,
+        store: ObjectStore,
+        registry: TableRegistry,
+        writePath: WritePath,
+        wal: WriteAheadLog,
+        scheduler: Scheduler,
+        admission: Admission,
+        cursors: Cursors,
+        statistics: QueryStatistics,
+      ) => new StateReader({ config, clock, engine, store, registry, writePath, wal, scheduler, admission, cursors, statistics }),
     },
     {
       provide: Metrics,
       inject: [Config, TableRegistry, TableInfoReader, OperationCounts, QueryStatistics, QueryStreamCounts, StateReader],
-      useFactory: (config: Config, registry: TableRegistry, tableInfo: TableInfoReader, operations: OperationCounts, queries: QueryStatistics, queryStreams: QueryStreamCounts, state: StateReader) =>
-        new Metrics({ config, registry, tableInfo, operations, queries, queryStreams, state }),
+      useFactory: (
+        config: Config,
+        registry: TableRegistry,
+        tableInfo: TableInfoReader,
+        operations: OperationCounts,
+        queries: QueryStatistics,
+        queryStreams: QueryStreamCounts,
+        state: StateReader,
+      ) => new Metrics({ config, registry, tableInfo, operations, queries, queryStreams, state }),
     },
   ],
 })

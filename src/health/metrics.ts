@@ -41,10 +41,21 @@ export class Metrics {
 
   #operations(registry: Registry): void {
     const counter = (operation: string): Counter =>
-      new Counter({ name: `miniodb_${operation}_operations_total`, help: `Requests that ${operation} rows`, labelNames: ['table', 'status'], registers: [registry] });
+      new Counter({
+        name: `miniodb_${operation}_operations_total`,
+        help: `Requests that ${operation} rows`,
+        labelNames: ['table', 'status'],
+        registers: [registry],
+      });
     const counters = { write: counter('write'), update: counter('update'), delete: counter('delete') };
-    for (const { operation, table, outcome, count } of this.parts.operations.entries()) counters[operation].inc({ table, status: outcome }, count);
-    const streamed = new Counter({ name: 'miniodb_stream_write_records_total', help: 'Records of StreamWrite', labelNames: ['table', 'status'], registers: [registry] });
+    for (const { operation, table, outcome, count } of this.parts.operations.entries())
+      counters[operation].inc({ table, status: outcome }, count);
+    const streamed = new Counter({
+      name: 'miniodb_stream_write_records_total',
+      help: 'Records of StreamWrite',
+      labelNames: ['table', 'status'],
+      registers: [registry],
+    });
     for (const [table, { stored, refused }] of this.parts.operations.streamedRecords) {
       streamed.inc({ table, status: 'success' }, stored);
       streamed.inc({ table, status: 'error' }, refused);
@@ -52,15 +63,35 @@ export class Metrics {
   }
 
   #queries(registry: Registry): void {
-    const total = new Counter({ name: 'miniodb_query_operations_total', help: 'Queries', labelNames: ['table', 'status'], registers: [registry] });
-    const rate = new Gauge({ name: 'miniodb_query_success_rate', help: 'Share of queries that succeeded, 0 to 1', labelNames: ['table'], registers: [registry] });
+    const total = new Counter({
+      name: 'miniodb_query_operations_total',
+      help: 'Queries',
+      labelNames: ['table', 'status'],
+      registers: [registry],
+    });
+    const rate = new Gauge({
+      name: 'miniodb_query_success_rate',
+      help: 'Share of queries that succeeded, 0 to 1',
+      labelNames: ['table'],
+      registers: [registry],
+    });
     for (const [table, { succeeded, failed }] of this.parts.queries.byTable) {
       total.inc({ table, status: 'success' }, succeeded);
       total.inc({ table, status: 'error' }, failed);
       rate.set({ table }, succeeded / (succeeded + failed));
     }
-    const batches = new Counter({ name: 'miniodb_stream_query_batches_total', help: 'Batches of StreamQuery', labelNames: ['table', 'status'], registers: [registry] });
-    const records = new Counter({ name: 'miniodb_stream_query_records_total', help: 'Records of StreamQuery', labelNames: ['table'], registers: [registry] });
+    const batches = new Counter({
+      name: 'miniodb_stream_query_batches_total',
+      help: 'Batches of StreamQuery',
+      labelNames: ['table', 'status'],
+      registers: [registry],
+    });
+    const records = new Counter({
+      name: 'miniodb_stream_query_records_total',
+      help: 'Records of StreamQuery',
+      labelNames: ['table'],
+      registers: [registry],
+    });
     for (const [table, counts] of this.parts.queryStreams.byTable) {
       batches.inc({ table, status: 'success' }, counts.batches);
       records.inc({ table }, counts.records);
@@ -68,7 +99,8 @@ export class Metrics {
   }
 
   async #tables(registry: Registry): Promise<void> {
-    const gauge = (name: string, help: string, labelNames: string[] = ['table']): Gauge => new Gauge({ name, help, labelNames, registers: [registry] });
+    const gauge = (name: string, help: string, labelNames: string[] = ['table']): Gauge =>
+      new Gauge({ name, help, labelNames, registers: [registry] });
     const rows = gauge('miniodb_table_record_count', 'Rows that a query sees');
     const files = gauge('miniodb_table_file_count', 'Data files');
     const bytes = gauge('miniodb_table_size_bytes', 'Bytes of data files');
@@ -81,13 +113,18 @@ export class Metrics {
       files.set({ table: table.name }, stats.file_count);
       bytes.set({ table: table.name }, stats.size_bytes);
       utilization.set({ table: table.name }, stats.buffered_records / table.config.buffer_size);
-      buffer.set({ node: this.parts.config.node_id, table: table.name }, table.generations.reduce((sum, generation) => sum + generation.bytes, 0));
+      buffer.set(
+        { node: this.parts.config.node_id, table: table.name },
+        table.generations.reduce((sum, generation) => sum + generation.bytes, 0),
+      );
       objects.set({ bucket: this.parts.config.storage.kind, table: table.name }, stats.file_count);
     }
   }
 
   async #process(registry: Registry): Promise<void> {
-    new Gauge({ name: 'miniodb_system_health_score', help: 'Health, 0 to 100; see docs/operations.md', registers: [registry] }).set(await this.parts.state.healthScore());
+    new Gauge({ name: 'miniodb_system_health_score', help: 'Health, 0 to 100; see docs/operations.md', registers: [registry] }).set(
+      await this.parts.state.healthScore(),
+    );
     const memory = new Gauge({ name: 'miniodb_memory_usage_bytes', help: 'Memory', labelNames: ['component'], registers: [registry] });
     const used = await this.parts.state.memory();
     memory.set({ component: 'process' }, used['rss_bytes'] ?? 0);

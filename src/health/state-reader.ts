@@ -83,17 +83,36 @@ export class StateReader {
 
   async memory(): Promise<Record<string, number>> {
     const { rss, heapUsed, external } = process.memoryUsage();
-    const row = await this.parts.engine.row('SELECT coalesce(sum(memory_usage_bytes), 0)::BIGINT AS used, coalesce(sum(temporary_storage_bytes), 0)::BIGINT AS spilled FROM duckdb_memory()');
-    return { rss_bytes: rss, heap_bytes: heapUsed, external_bytes: external, engine_bytes: asNumber(row['used']), engine_bytes_max: this.parts.engine.memoryBytesMax, spilled_bytes: asNumber(row['spilled']) };
+    const row = await this.parts.engine.row(
+      'SELECT coalesce(sum(memory_usage_bytes), 0)::BIGINT AS used, coalesce(sum(temporary_storage_bytes), 0)::BIGINT AS spilled FROM duckdb_memory()',
+    );
+    return {
+      rss_bytes: rss,
+      heap_bytes: heapUsed,
+      external_bytes: external,
+      engine_bytes: asNumber(row['used']),
+      engine_bytes_max: this.parts.engine.memoryBytesMax,
+      spilled_bytes: asNumber(row['spilled']),
+    };
   }
 
   system(): Record<string, string> {
-    return { node_version: process.version, platform: process.platform, arch: process.arch, cpus: String(os.availableParallelism()), pid: String(process.pid) };
+    return {
+      node_version: process.version,
+      platform: process.platform,
+      arch: process.arch,
+      cpus: String(os.availableParallelism()),
+      pid: String(process.pid),
+    };
   }
 
   resources(): Record<string, number> {
     const { userCPUTime, systemCPUTime } = process.resourceUsage();
-    return { cpu_user_ms: Math.round(userCPUTime / 1_000), cpu_system_ms: Math.round(systemCPUTime / 1_000), uptime_seconds: Math.floor(process.uptime()) };
+    return {
+      cpu_user_ms: Math.round(userCPUTime / 1_000),
+      cpu_system_ms: Math.round(systemCPUTime / 1_000),
+      uptime_seconds: Math.floor(process.uptime()),
+    };
   }
 
   loopDelayMsP99(): number {

@@ -51,7 +51,8 @@ export class InfraModule implements OnApplicationShutdown {
         { provide: ScratchFiles, useFactory: () => ScratchFiles.open(paths.scratch) },
         {
           provide: Engine,
-          useFactory: () => Engine.open({ directories: [paths.objects, paths.bulk, paths.scratch], spillDirectory: paths.spill, memoryBytesMax, threads }),
+          useFactory: () =>
+            Engine.open({ directories: [paths.objects, paths.bulk, paths.scratch], spillDirectory: paths.spill, memoryBytesMax, threads }),
         },
         { provide: OBJECT_STORE, useFactory: () => new LocalObjectStore(paths.objects) },
         { provide: LEASE_STORE, useFactory: () => new LocalLeaseStore(clock) },

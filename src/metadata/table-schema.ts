@@ -86,7 +86,10 @@ export class TableSchema {
 
   /** This schema with another type for a column that no stored row has yet. */
   retypedUnused(name: string, type: ColumnType): TableSchema {
-    return new TableSchema(this.columns.map((column) => (column.name === name ? { ...column, type } : column)), this.nextFieldId);
+    return new TableSchema(
+      this.columns.map((column) => (column.name === name ? { ...column, type } : column)),
+      this.nextFieldId,
+    );
   }
 
   /** The payload's columns: all but id and timestamp. */
@@ -103,13 +106,15 @@ export class TableSchema {
 /** @throws AppError INVALID_ARGUMENT naming the field and the reason */
 export function assertColumnName(name: string): void {
   const refuse = (reason: string): never => {
-    throw invalidArgument(`field ${JSON.stringify(name.slice(0, 80))} cannot be a column: ${reason}`, [{ field: name.slice(0, 300), reason }]);
+    throw invalidArgument(`field ${JSON.stringify(name.slice(0, 80))} cannot be a column: ${reason}`, [
+      { field: name.slice(0, 300), reason },
+    ]);
   };
   if (name === '') refuse('its name is empty');
   if (name.length > COLUMN_NAME_LENGTH_MAX) refuse(`its name is longer than ${COLUMN_NAME_LENGTH_MAX} characters`);
   if (RESERVED_NAMES.has(name.toLowerCase())) refuse('the name is reserved; send the field under another name');
   if (FORBIDDEN_IN_NAMES.test(name)) refuse('a column name must not contain a space or any of , ; { } ( ) = " or a line break or a tab');
-  // eslint-disable-next-line no-control-regex -- control characters are what is looked for
+
   if (/[\u0000-\u001f]/.test(name) || !name.isWellFormed()) refuse('a column name must be printable text');
 }
 
@@ -121,7 +126,9 @@ export function parseColumnType(text: string): ColumnType {
   const decimal = DECIMAL.exec(upper.replaceAll(' ', ''));
   const [precision, scale] = [Number(decimal?.[1]), Number(decimal?.[2])];
   if (decimal && precision >= 1 && precision <= 38 && scale <= precision) return `DECIMAL(${precision},${scale})`;
-  throw invalidArgument(`column type "${text}" is not known; use BIGINT, INTEGER, DOUBLE, BOOLEAN, VARCHAR, JSON, TIMESTAMPTZ, DATE or DECIMAL(p,s) with p up to 38`);
+  throw invalidArgument(
+    `column type "${text}" is not known; use BIGINT, INTEGER, DOUBLE, BOOLEAN, VARCHAR, JSON, TIMESTAMPTZ, DATE or DECIMAL(p,s) with p up to 38`,
+  );
 }
 
 /** Precision and scale of a DECIMAL type, or undefined for the others. */
@@ -129,7 +136,6 @@ export function decimalOf(type: ColumnType): { readonly precision: number; reado
   const match = DECIMAL.exec(type);
   return match ? { precision: Number(match[1]), scale: Number(match[2]) } : undefined;
 }
-
 
 const DELTA_TYPES: Readonly<Record<SimpleType, string>> = {
   BIGINT: 'long',

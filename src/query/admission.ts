@@ -48,7 +48,8 @@ export class Admission {
   }
 
   #wait(): Promise<void> {
-    if (this.#waiting.length >= this.queueMax) return Promise.reject(this.#refusal(`${this.#waiting.length} queries wait already (query.queue_max)`));
+    if (this.#waiting.length >= this.queueMax)
+      return Promise.reject(this.#refusal(`${this.#waiting.length} queries wait already (query.queue_max)`));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         start: () => {
@@ -66,6 +67,8 @@ export class Admission {
 
   #refusal(reason: string): AppError {
     this.#refused += 1;
-    return new AppError('RESOURCE_EXHAUSTED', `the server runs ${this.concurrencyMax} queries at once and ${reason}; try again later`, { retryAfterSeconds: 2 });
+    return new AppError('RESOURCE_EXHAUSTED', `the server runs ${this.concurrencyMax} queries at once and ${reason}; try again later`, {
+      retryAfterSeconds: 2,
+    });
   }
 }

@@ -16,14 +16,24 @@ export interface SqlAnalysis {
 }
 
 /** Table functions that make rows out of their arguments and nothing else. */
-const TABLE_FUNCTIONS = new Set(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'repeat', 'repeat_row', 'generate_subscripts']);
+const TABLE_FUNCTIONS = new Set([
+  'unnest',
+  'range',
+  'generate_series',
+  'json_each',
+  'json_tree',
+  'repeat',
+  'repeat_row',
+  'generate_subscripts',
+]);
 
 /** Functions that reach beyond their arguments: settings, sessions, other statements, waiting, logs. */
 const REFUSED_FUNCTIONS =
   /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|seq_scan|show.*|test_.*)$/;
 
 /** Functions whose value differs from one run to the next. */
-const VARYING_FUNCTIONS = /^(random|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
+const VARYING_FUNCTIONS =
+  /^(random|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
 const VARYING_COLUMNS = /^(current_.*|localtime.*|user|session_user)$/;
 /** Parts of a SELECT that make the order of its rows an accident. */
 const ORDERLESS_PARTS = ['having', 'sample', 'qualify'] as const;
@@ -50,7 +60,13 @@ export class SqlAnalyser {
 
   async #parse(sql: string): Promise<Node> {
     const row = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [sql]);
-    const tree = JSON.parse(String(row['tree'])) as { error: boolean; error_type?: string; error_message?: string; position?: string; statements?: readonly { node: Node }[] };
+    const tree = JSON.parse(String(row['tree'])) as {
+      error: boolean;
+      error_type?: string;
+      error_message?: string;
+      position?: string;
+      statements?: readonly { node: Node }[];
+    };
     if (tree.error) throw parseError(tree.error_type, tree.error_message, tree.position);
     const [statement, ...others] = tree.statements ?? [];
     if (!statement) throw invalidArgument(`the SQL is empty; ${STATEMENTS_HINT}`);
@@ -61,7 +77,8 @@ export class SqlAnalyser {
   #isRepeatableScan(node: Node, walk: Walk): boolean {
     const from = node['from_table'] as Node | null;
     if (node['type'] !== 'SELECT_NODE' || from?.['type'] !== 'BASE_TABLE' || from['sample'] || walk.tables.size !== 1) return false;
-    if (walk.hasSubquery || walk.isVarying || [...walk.functions].some((name) => this.#aggregates.has(name) || name === 'unnest')) return false;
+    if (walk.hasSubquery || walk.isVarying || [...walk.functions].some((name) => this.#aggregates.has(name) || name === 'unnest'))
+      return false;
     if (ORDERLESS_PARTS.some((part) => node[part]) || (node['group_expressions'] as unknown[]).length > 0) return false;
     return (node['modifiers'] as unknown[]).length === 0 && node['aggregate_handling'] === 'STANDARD_HANDLING';
   }
@@ -69,7 +86,10 @@ export class SqlAnalyser {
 
 function parseError(type: string | undefined, message: string | undefined, position: string | undefined): AppError {
   if (type === 'not implemented') return invalidArgument(`this statement is not a SELECT that can be run here; ${STATEMENTS_HINT}`);
-  return invalidArgument(`the SQL cannot be parsed: ${message ?? 'unknown error'}`, position === undefined ? [] : [{ position: Number(position) }]);
+  return invalidArgument(
+    `the SQL cannot be parsed: ${message ?? 'unknown error'}`,
+    position === undefined ? [] : [{ position: Number(position) }],
+  );
 }
 
 /** One pass over a syntax tree, with the names that are defined at each point. */
@@ -116,7 +136,9 @@ class Walk {
         checkTableFunction(node);
         break;
       case 'SHOW_REF':
-        throw invalidArgument('SHOW, DESCRIBE and SUMMARIZE cannot be run here; GET /v1/tables lists tables, GET /v1/tables/{name} describes one');
+        throw invalidArgument(
+          'SHOW, DESCRIBE and SUMMARIZE cannot be run here; GET /v1/tables lists tables, GET /v1/tables/{name} describes one',
+        );
       case 'COLUMN_DATA':
       case 'DELIM_GET':
       case 'BOUND_TABLE_REF':
@@ -130,13 +152,16 @@ class Walk {
   #checkTable(node: Node, defined: readonly string[]): void {
     const name = String(node['table_name']);
     if (node['schema_name'] || node['catalog_name']) {
-      throw invalidArgument(`table ${[node['catalog_name'], node['schema_name'], name].filter(Boolean).join('.')}: write the name of a table without a schema`);
+      throw invalidArgument(
+        `table ${[node['catalog_name'], node['schema_name'], name].filter(Boolean).join('.')}: write the name of a table without a schema`,
+      );
     }
     if (defined.includes(name.toLowerCase())) {
       this.hasSubquery = true;
       return;
     }
-    if (!/^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(name)) throw invalidArgument(`${JSON.stringify(name.slice(0, 80))} is not the name of a table; files and URLs cannot be read by SQL`);
+    if (!/^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(name))
+      throw invalidArgument(`${JSON.stringify(name.slice(0, 80))} is not the name of a table; files and URLs cannot be read by SQL`);
     this.tables.add(name);
   }
 
@@ -157,7 +182,11 @@ class Walk {
 
 function checkTableFunction(node: Node): void {
   const name = String((node['function'] as Node | undefined)?.['function_name']).toLowerCase();
-  if (!TABLE_FUNCTIONS.has(name)) throw new AppError('PERMISSION_DENIED', `table function ${name} cannot be used in queries; these can: ${[...TABLE_FUNCTIONS].join(', ')}`);
+  if (!TABLE_FUNCTIONS.has(name))
+    throw new AppError(
+      'PERMISSION_DENIED',
+      `table function ${name} cannot be used in queries; these can: ${[...TABLE_FUNCTIONS].join(', ')}`,
+    );
 }
 
 /** The statement without what ends it, so that it can stand in parentheses. */

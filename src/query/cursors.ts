@@ -73,13 +73,17 @@ export class Cursors {
    */
   find(token: string, statement: string | undefined): { readonly id: string; readonly result: OpenResult; readonly position: number } {
     const bytes = Buffer.from(token, 'base64url');
-    if (bytes.length !== TOKEN_BYTES || bytes.toString('base64url') !== token) throw refused('it is not one that this server made (wrong form)');
+    if (bytes.length !== TOKEN_BYTES || bytes.toString('base64url') !== token)
+      throw refused('it is not one that this server made (wrong form)');
     const body = bytes.subarray(0, ID_BYTES + 8);
-    if (!timingSafeEqual(bytes.subarray(ID_BYTES + 8), this.#sign(body))) throw refused('its signature does not match: it was changed, or made before the last restart of the server');
+    if (!timingSafeEqual(bytes.subarray(ID_BYTES + 8), this.#sign(body)))
+      throw refused('its signature does not match: it was changed, or made before the last restart of the server');
     const id = body.toString('hex', 0, ID_BYTES);
     const result = this.#results.get(id);
-    if (!result) throw refused(`it has expired (cursors live ${this.ttlSeconds} s, and fewer when many results are open); run the query again`);
-    if (statement !== undefined && result.statement !== statement) throw refused('it belongs to another query; send the same sql and params, or the cursor alone');
+    if (!result)
+      throw refused(`it has expired (cursors live ${this.ttlSeconds} s, and fewer when many results are open); run the query again`);
+    if (statement !== undefined && result.statement !== statement)
+      throw refused('it belongs to another query; send the same sql and params, or the cursor alone');
     return { id, result, position: Number(body.readBigUInt64LE(ID_BYTES)) };
   }
 

@@ -12,9 +12,15 @@ export function asQueryError(error: unknown, query: RunningQuery): AppError {
   if (error instanceof AppError) return error;
   // The engine adds the place in the text that it ran, which is not the text that the caller wrote.
   const message = messageOf(error).split('\n\nLINE ')[0]?.trim() ?? '';
-  if (isOutOfMemory(error)) return new AppError('RESOURCE_EXHAUSTED', 'the query needs more memory than the engine may use (query.memory_bytes_max); read or group less at once', { cause: error });
+  if (isOutOfMemory(error))
+    return new AppError(
+      'RESOURCE_EXHAUSTED',
+      'the query needs more memory than the engine may use (query.memory_bytes_max); read or group less at once',
+      { cause: error },
+    );
   if (isInterrupt(error)) return new AppError('CANCELLED', 'the query was interrupted', { cause: error });
-  if (message.startsWith('Permission Error')) return new AppError('PERMISSION_DENIED', 'the statement reaches for something outside of the tables', { cause: error });
+  if (message.startsWith('Permission Error'))
+    return new AppError('PERMISSION_DENIED', 'the statement reaches for something outside of the tables', { cause: error });
   if (CALLER_ERRORS.test(message)) return new AppError('INVALID_ARGUMENT', message, { cause: error });
   return new AppError('INTERNAL', 'the engine failed on this query; the log has the details under the request id', { cause: error });
 }

@@ -47,10 +47,16 @@ export class QueryController {
   @HttpCode(200)
   @ApiOperation({
     summary: 'Run a SELECT',
-    description: 'A page of JSON; with Accept: application/x-ndjson, text/csv or application/vnd.apache.parquet the whole result as a stream.',
+    description:
+      'A page of JSON; with Accept: application/x-ndjson, text/csv or application/vnd.apache.parquet the whole result as a stream.',
   })
   @ApiProduces('application/json', 'application/x-ndjson', 'text/csv', 'application/vnd.apache.parquet')
-  async query(@Body() body: unknown, @Req() request: FastifyRequest, @Res() reply: FastifyReply, @Headers('accept') accept?: string): Promise<void> {
+  async query(
+    @Body() body: unknown,
+    @Req() request: FastifyRequest,
+    @Res() reply: FastifyReply,
+    @Headers('accept') accept?: string,
+  ): Promise<void> {
     const query = toRequest(validated(QueryDto, body), request);
     const format = formatOf(accept);
     if (format) await this.#stream(query, format, reply);
@@ -59,7 +65,8 @@ export class QueryController {
 
   async #stream(query: QueryRequest, format: StreamFormat, reply: FastifyReply): Promise<void> {
     if (query.cursor) throw invalidArgument('a cursor continues JSON pages; a stream has the whole result', [{ field: 'cursor' }]);
-    if (query.limit !== undefined && query.limit < 1) throw invalidArgument(`limit must be at least 1, got ${query.limit}`, [{ field: 'limit' }]);
+    if (query.limit !== undefined && query.limit < 1)
+      throw invalidArgument(`limit must be at least 1, got ${query.limit}`, [{ field: 'limit' }]);
     const { bytes, queryId } = await this.streams.start(query, format);
     await reply.header('content-type', format.mediaType).header('x-query-id', queryId).send(bytes);
   }
@@ -71,8 +78,13 @@ export class QueryController {
   }
 
   @GrpcMethod('MinIODBService', 'StreamQuery')
-  async streamQuery({ sql, batch_size: batchSize, cursor }: GrpcStreamQuery, _metadata: unknown, call: ServerWritableStream<unknown, unknown>): Promise<Observable<never>> {
-    if (batchSize < 0 || batchSize > BATCH_ROWS_MAX) throw invalidArgument(`batch_size must be from 1 to ${BATCH_ROWS_MAX}, or 0 for ${BATCH_ROWS}`, [{ field: 'batch_size' }]);
+  async streamQuery(
+    { sql, batch_size: batchSize, cursor }: GrpcStreamQuery,
+    _metadata: unknown,
+    call: ServerWritableStream<unknown, unknown>,
+  ): Promise<Observable<never>> {
+    if (batchSize < 0 || batchSize > BATCH_ROWS_MAX)
+      throw invalidArgument(`batch_size must be from 1 to ${BATCH_ROWS_MAX}, or 0 for ${BATCH_ROWS}`, [{ field: 'batch_size' }]);
     const gone = new AbortController();
     call.once('cancelled', () => gone.abort());
     const request: QueryRequest = { sql, signal: gone.signal, timeoutMs: this.config.query.timeout_ms_max };
@@ -131,7 +143,10 @@ function formatOf(accept: string | undefined): StreamFormat | undefined {
   if (wanted.some((type) => type === '*/*' || type === 'application/json' || type === 'application/*')) return undefined;
   const format = STREAM_FORMATS.find(({ mediaType }) => wanted.includes(mediaType));
   if (format) return format;
-  throw new AppError('INVALID_ARGUMENT', `Accept ${(accept ?? '').slice(0, 200)} is not a format that results have; there are application/json, ${STREAM_FORMATS.map(({ mediaType }) => mediaType).join(', ')}`);
+  throw new AppError(
+    'INVALID_ARGUMENT',
+    `Accept ${(accept ?? '').slice(0, 200)} is not a format that results have; there are application/json, ${STREAM_FORMATS.map(({ mediaType }) => mediaType).join(', ')}`,
+  );
 }
 
 /** The answer as text: rows are JSON already, and must not be parsed and printed again, which would cost digits. */
@@ -149,13 +164,18 @@ function toRecord(text: string): Record<string, unknown> {
   return {
     id: typeof id === 'string' ? id : '',
     timestamp: isInstant ? toTimestamp(timestamp) : null,
-    payload: { ...(typeof id === 'string' || id === undefined ? {} : { id }), ...payload, ...(isInstant || timestamp === undefined ? {} : { timestamp }) },
+    payload: {
+      ...(typeof id === 'string' || id === undefined ? {} : { id }),
+      ...payload,
+      ...(isInstant || timestamp === undefined ? {} : { timestamp }),
+    },
   };
 }
 
 /** A Struct has doubles only: whole numbers beyond 2^53 go as text, so that no digit is lost. */
 function exactInStruct(text: string): string {
   if (!/\d{16}/.test(text)) return text;
-  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (token) => (token.startsWith('"') || Number.isSafeInteger(Number(token)) ? token : `"${token}"`));
+  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (token) =>
+    token.startsWith('"') || Number.isSafeInteger(Number(token)) ? token : `"${token}"`,
+  );
 }
-

@@ -4,24 +4,43 @@ import { Transform } from 'class-transformer';
 import { Allow, IsInt, IsOptional, IsString } from 'class-validator';
 
 export class QueryDto {
-  @ApiProperty({ example: 'SELECT count(*) AS n FROM users WHERE age > 25', description: 'One SELECT. May be left out when a cursor is given' })
-  @IsOptional() @IsString() sql?: string;
+  @ApiProperty({
+    example: 'SELECT count(*) AS n FROM users WHERE age > 25',
+    description: 'One SELECT. May be left out when a cursor is given',
+  })
+  @IsOptional()
+  @IsString()
+  sql?: string;
 
   @ApiPropertyOptional({ example: 100, minimum: 1, maximum: 10000, description: 'Rows of a page; of the whole result when it is streamed' })
-  @IsOptional() @IsInt() limit?: number;
+  @IsOptional()
+  @IsInt()
+  limit?: number;
 
   @ApiPropertyOptional({ example: '', description: 'next_cursor of the page before' })
-  @IsOptional() @IsString() cursor?: string;
+  @IsOptional()
+  @IsString()
+  cursor?: string;
 
-  @ApiPropertyOptional({ description: 'Values of $1 and ? (array) or of $name (object)', oneOf: [{ type: 'array', items: {} }, { type: 'object' }] })
+  @ApiPropertyOptional({
+    description: 'Values of $1 and ? (array) or of $name (object)',
+    oneOf: [{ type: 'array', items: {} }, { type: 'object' }],
+  })
   // As it came: class-transformer would take numbers apart that are kept as text.
   @Transform(({ obj }: { obj: { params?: unknown } }) => obj.params)
-  @Allow() params?: unknown;
+  @Allow()
+  params?: unknown;
 
   @ApiPropertyOptional({ example: 30000, description: 'The query is stopped after this' })
-  @IsOptional() @IsInt() timeout_ms?: number;
+  @IsOptional()
+  @IsInt()
+  timeout_ms?: number;
 
-  @ApiPropertyOptional({ description: 'A table version, or an instant', oneOf: [{ type: 'integer' }, { type: 'string', format: 'date-time' }] })
+  @ApiPropertyOptional({
+    description: 'A table version, or an instant',
+    oneOf: [{ type: 'integer' }, { type: 'string', format: 'date-time' }],
+  })
   @Transform(({ obj }: { obj: { as_of?: unknown } }) => obj.as_of)
-  @Allow() as_of?: unknown;
+  @Allow()
+  as_of?: unknown;
 }

@@ -28,12 +28,28 @@ import { RunningQueries } from './running-queries.js';
     QueryStatistics,
     QueryStreamCounts,
     { provide: RunningQueries, inject: [CLOCK], useFactory: (clock: Clock) => new RunningQueries(clock) },
-    { provide: Admission, inject: [Config], useFactory: ({ query }: Config) => new Admission(query.concurrency_max, query.queue_max, query.queue_wait_ms) },
+    {
+      provide: Admission,
+      inject: [Config],
+      useFactory: ({ query }: Config) => new Admission(query.concurrency_max, query.queue_max, query.queue_wait_ms),
+    },
     { provide: Cursors, inject: [Config], useFactory: ({ query }: Config) => new Cursors(query.cursors_max, query.cursor_ttl_seconds) },
     { provide: QueryConnections, inject: [Engine], useFactory: (engine: Engine) => new QueryConnections(engine) },
     {
       provide: ReadPath,
-      inject: [Config, CLOCK, LOGGER, Engine, TableRegistry, WritePath, Admission, QueryConnections, Cursors, RunningQueries, QueryStatistics],
+      inject: [
+        Config,
+        CLOCK,
+        LOGGER,
+        Engine,
+        TableRegistry,
+        WritePath,
+        Admission,
+        QueryConnections,
+        Cursors,
+        RunningQueries,
+        QueryStatistics,
+      ],
       useFactory: async (
         config: Config,
         clock: Clock,
@@ -55,7 +71,11 @@ import { RunningQueries } from './running-queries.js';
         return readPath;
       },
     },
-    { provide: ResultStreams, inject: [ReadPath, ScratchFiles], useFactory: (readPath: ReadPath, scratch: ScratchFiles) => new ResultStreams(readPath, scratch) },
+    {
+      provide: ResultStreams,
+      inject: [ReadPath, ScratchFiles],
+      useFactory: (readPath: ReadPath, scratch: ScratchFiles) => new ResultStreams(readPath, scratch),
+    },
   ],
   exports: [DataModule, Admission, Cursors, QueryStatistics, QueryStreamCounts],
 })

@@ -122,27 +122,38 @@ export class ReadPath {
     const limit = this.#pageRows(request.limit);
     if (request.cursor !== undefined && request.cursor !== '') return this.#nextPage(request, request.cursor, limit);
     const analysis = await this.#analyse(request.sql);
-    return this.run(request, () => this.pinTables(analysis, request.asOf), async (running) => {
-      const prepared = await this.prepare(running, request.sql, toParameters(request.params));
-      const rows = await this.#jsonRows(running, prepared, limit + 1, 0);
-      if (rows.length <= limit) return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
-      const statement = statementHash(request.sql, request.params, request.asOf);
-      const kept = analysis.isRepeatableScan ? keptAsScan(prepared, statement, running.views) : await this.#keepRows(running, prepared, statement);
-      const first = analysis.isRepeatableScan ? rows.slice(0, limit) : await this.#rowsOf(running, kept, limit, 0);
-      const id = this.parts.cursors.keep(kept);
-      return { page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.parts.cursors.token(id, limit) }, keepViews: analysis.isRepeatableScan };
-    });
+    return this.run(
+      request,
+      () => this.pinTables(analysis, request.asOf),
+      async (running) => {
+        const prepared = await this.prepare(running, request.sql, toParameters(request.params));
+        const rows = await this.#jsonRows(running, prepared, limit + 1, 0);
+        if (rows.length <= limit) return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
+        const statement = statementHash(request.sql, request.params, request.asOf);
+        const kept = analysis.isRepeatableScan
+          ? keptAsScan(prepared, statement, running.views)
+          : await this.#keepRows(running, prepared, statement);
+        const first = analysis.isRepeatableScan ? rows.slice(0, limit) : await this.#rowsOf(running, kept, limit, 0);
+        const id = this.parts.cursors.keep(kept);
+        return {
+          page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.parts.cursors.token(id, limit) },
+          keepViews: analysis.isRepeatableScan,
+        };
+      },
+    );
   }
 
   #pageRows(limit: number | undefined): number {
     const { page_rows: rows, page_rows_max: rowsMax } = this.parts.config;
     if (limit === undefined) return rows;
-    if (!Number.isInteger(limit) || limit < 1 || limit > rowsMax) throw invalidArgument(`limit must be a whole number from 1 to ${rowsMax}, got ${limit}`, [{ field: 'limit' }]);
+    if (!Number.isInteger(limit) || limit < 1 || limit > rowsMax)
+      throw invalidArgument(`limit must be a whole number from 1 to ${rowsMax}, got ${limit}`, [{ field: 'limit' }]);
     return limit;
   }
 
   async #analyse(sql: string): Promise<SqlAnalysis> {
-    if (Buffer.byteLength(sql) > this.parts.config.sql_bytes_max) throw new AppError('PAYLOAD_TOO_LARGE', `the SQL has more than ${this.parts.config.sql_bytes_max} bytes (query.sql_bytes_max)`);
+    if (Buffer.byteLength(sql) > this.parts.config.sql_bytes_max)
+      throw new AppError('PAYLOAD_TOO_LARGE', `the SQL has more than ${this.parts.config.sql_bytes_max} bytes (query.sql_bytes_max)`);
     return this.parts.analyser.analyse(sql);
   }
 
@@ -154,12 +165,16 @@ export class ReadPath {
   async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
     const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
     const { id, result, position } = this.parts.cursors.find(cursor, statement);
-    return this.run({ ...request, sql: request.sql || result.sql }, () => Promise.resolve(result.views), async (running) => {
-      const rows = await this.#rowsOf(running, result, limit + 1, position);
-      const hasMore = rows.length > limit;
-      const nextCursor = hasMore ? this.parts.cursors.token(id, position + limit) : '';
-      return { page: { columns: result.columns, rows: rows.slice(0, limit), hasMore, nextCursor }, keepViews: true };
-    });
+    return this.run(
+      { ...request, sql: request.sql || result.sql },
+      () => Promise.resolve(result.views),
+      async (running) => {
+        const rows = await this.#rowsOf(running, result, limit + 1, position);
+        const hasMore = rows.length > limit;
+        const nextCursor = hasMore ? this.parts.cursors.token(id, position + limit) : '';
+        return { page: { columns: result.columns, rows: rows.slice(0, limit), hasMore, nextCursor }, keepViews: true };
+      },
+    );
   }
 
   async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<string[]> {
@@ -227,7 +242,8 @@ export class ReadPath {
   #timeoutMs(asked: number | undefined): number {
     const { timeout_ms: normal, timeout_ms_max: max } = this.parts.config;
     if (asked === undefined) return normal;
-    if (!Number.isInteger(asked) || asked < 1 || asked > max) throw invalidArgument(`timeout_ms must be a whole number from 1 to ${max}, got ${asked}`, [{ field: 'timeout_ms' }]);
+    if (!Number.isInteger(asked) || asked < 1 || asked > max)
+      throw invalidArgument(`timeout_ms must be a whole number from 1 to ${max}, got ${asked}`, [{ field: 'timeout_ms' }]);
     return asked;
   }
 
@@ -236,7 +252,8 @@ export class ReadPath {
     const statement = await running.connection.prepare(sql);
     try {
       const count = Array.isArray(parameters) ? parameters.length : Object.keys(parameters).length;
-      if (count !== statement.parameterCount) throw invalidArgument(`the statement has ${statement.parameterCount} parameters and params has ${count}`, [{ field: 'params' }]);
+      if (count !== statement.parameterCount)
+        throw invalidArgument(`the statement has ${statement.parameterCount} parameters and params has ${count}`, [{ field: 'params' }]);
       const indexes = Array.from({ length: statement.columnCount }, (_, index) => index);
       const names = distinctNames(indexes.map((index) => statement.columnName(index)));
       const types = indexes.map((index) => statement.columnType(index));
@@ -249,7 +266,7 @@ export class ReadPath {
 
   /** Rows as JSON text, made by the engine. */
   async #jsonRows(running: Running, prepared: Prepared, limit: number, offset: number): Promise<string[]> {
-    const reader = await running.connection.runAndReadAll(jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`), prepared.parameters as never);
+    const reader = await running.connection.runAndReadAll(jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`), prepared.parameters);
     return reader.getColumns()[0]?.map(String) ?? [];
   }
 
@@ -258,14 +275,31 @@ export class ReadPath {
     const { kept_rows_max: rowsMax } = this.parts.config;
     const table = `${KEPT_SCHEMA}.result_${this.#nextKept++}`;
     const aliases = prepared.names.map((_, index) => `c${index}`);
-    const drop = (): void => void this.parts.engine.run(`DROP TABLE IF EXISTS ${table}`).catch((error: unknown) => this.parts.logger.error({ err: error }, 'a kept result could not be dropped'));
+    const drop = (): void =>
+      void this.parts.engine
+        .run(`DROP TABLE IF EXISTS ${table}`)
+        .catch((error: unknown) => this.parts.logger.error({ err: error }, 'a kept result could not be dropped'));
     try {
-      await running.connection.run(`CREATE TABLE ${table} AS SELECT * FROM (SELECT * FROM (\n${prepared.sql}\n) LIMIT ${rowsMax + 1}) t(${aliases.join(', ')})`, prepared.parameters as never);
+      await running.connection.run(
+        `CREATE TABLE ${table} AS SELECT * FROM (SELECT * FROM (\n${prepared.sql}\n) LIMIT ${rowsMax + 1}) t(${aliases.join(', ')})`,
+        prepared.parameters,
+      );
       const rowCount = asNumber((await this.parts.engine.row(`SELECT count(*) AS n FROM ${table}`))['n']);
       if (rowCount > rowsMax) {
-        throw new AppError('RESOURCE_EXHAUSTED', `the result has more than ${rowsMax} rows, too many to page through (query.kept_rows_max); add a LIMIT, or stream it with Accept: application/x-ndjson`);
+        throw new AppError(
+          'RESOURCE_EXHAUSTED',
+          `the result has more than ${rowsMax} rows, too many to page through (query.kept_rows_max); add a LIMIT, or stream it with Accept: application/x-ndjson`,
+        );
       }
-      return { sql: `SELECT * FROM ${table} ORDER BY rowid`, parameters: [], columns: prepared.columns, statement, views: new Map(), rowCount, release: drop };
+      return {
+        sql: `SELECT * FROM ${table} ORDER BY rowid`,
+        parameters: [],
+        columns: prepared.columns,
+        statement,
+        views: new Map(),
+        rowCount,
+        release: drop,
+      };
     } catch (error) {
       drop();
       throw error;
@@ -277,12 +311,18 @@ export class ReadPath {
     const analysis = await this.#analyse(request.sql);
     const statement = statementHash(request.sql, request.params, request.asOf);
     let cursor = '';
-    await this.run(request, () => this.pinTables(analysis, request.asOf), async (running) => {
-      const prepared = await this.prepare(running, request.sql, toParameters(request.params));
-      const kept = analysis.isRepeatableScan ? keptAsScan(prepared, statement, running.views) : await this.#keepRows(running, prepared, statement);
-      cursor = this.parts.cursors.token(this.parts.cursors.keep(kept), 0);
-      return { page: { columns: prepared.columns, rows: [], hasMore: true, nextCursor: cursor }, keepViews: analysis.isRepeatableScan };
-    });
+    await this.run(
+      request,
+      () => this.pinTables(analysis, request.asOf),
+      async (running) => {
+        const prepared = await this.prepare(running, request.sql, toParameters(request.params));
+        const kept = analysis.isRepeatableScan
+          ? keptAsScan(prepared, statement, running.views)
+          : await this.#keepRows(running, prepared, statement);
+        cursor = this.parts.cursors.token(this.parts.cursors.keep(kept), 0);
+        return { page: { columns: prepared.columns, rows: [], hasMore: true, nextCursor: cursor }, keepViews: analysis.isRepeatableScan };
+      },
+    );
     return cursor;
   }
 
@@ -291,17 +331,24 @@ export class ReadPath {
     const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
     const { id, result, position } = this.parts.cursors.find(cursor, statement);
     const channel = new BatchChannel();
-    const work = this.run({ ...request, cursor, sql: request.sql || result.sql }, () => Promise.resolve(result.views), async (running) => {
-      const prepared = { ...(await this.prepare(running, result.sql, result.parameters)), names: result.columns.map((column) => column.name) };
-      const stream = await running.connection.stream(jsonRowsSql(prepared, `OFFSET ${position}`), prepared.parameters as never);
-      running.query.onStop(() => channel.close());
-      for await (const chunk of stream) {
-        const rows = chunk.getColumnValues(0).map(String);
-        if (rows.length > 0) await channel.put(rows);
-        if (channel.isClosed) break;
-      }
-      return { page: { columns: result.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: true };
-    }).finally(() => channel.close());
+    const work = this.run(
+      { ...request, cursor, sql: request.sql || result.sql },
+      () => Promise.resolve(result.views),
+      async (running) => {
+        const prepared = {
+          ...(await this.prepare(running, result.sql, result.parameters)),
+          names: result.columns.map((column) => column.name),
+        };
+        const stream = await running.connection.stream(jsonRowsSql(prepared, `OFFSET ${position}`), prepared.parameters);
+        running.query.onStop(() => channel.close());
+        for await (const chunk of stream) {
+          const rows = chunk.getColumnValues(0).map(String);
+          if (rows.length > 0) await channel.put(rows);
+          if (channel.isClosed) break;
+        }
+        return { page: { columns: result.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: true };
+      },
+    ).finally(() => channel.close());
     const tables = [...result.views.keys()];
     let at = position;
     let held: string[] = [];
@@ -341,8 +388,10 @@ export class ReadPath {
     this.parts.statistics.note(tables, elapsedMs, error);
     const line = { query_id: query.id, duration_ms: elapsedMs, tables, ...(error ? { error: error.code } : {}) };
     const label = tables.map((table) => `table:${table}`).join(' ');
-    if (error?.code === 'INTERNAL') this.parts.logger.error({ ...line, err: error, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `query failed ${label}`);
-    if (elapsedMs >= this.parts.slowQueryMs) this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
+    if (error?.code === 'INTERNAL')
+      this.parts.logger.error({ ...line, err: error, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `query failed ${label}`);
+    if (elapsedMs >= this.parts.slowQueryMs)
+      this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
 }
@@ -379,7 +428,9 @@ function typeName(type: DuckDBType | undefined): string {
 /** Select list for formats other than JSON objects: the same values, under names told apart. */
 export function namedColumns(prepared: Prepared, asJson: boolean): string {
   const aliases = prepared.names.map((_, index) => `c${index}`);
-  const items = prepared.names.map((name, index) => `${asJson ? jsonColumn(prepared.types[index], `c${index}`) : `c${index}`} AS ${quoteName(name)}`);
+  const items = prepared.names.map(
+    (name, index) => `${asJson ? jsonColumn(prepared.types[index], `c${index}`) : `c${index}`} AS ${quoteName(name)}`,
+  );
   return `SELECT ${items.join(', ')} FROM (\n${prepared.sql}\n) t(${aliases.join(', ')})`;
 }
 

@@ -47,25 +47,33 @@ export class ResultStreams {
 
   async #run(request: QueryRequest, format: StreamFormat, started: (result: StreamedResult) => void): Promise<void> {
     const analysis = await this.readPath.analyse(request.sql);
-    await this.readPath.run(request, () => this.readPath.pinTables(analysis, request.asOf), async (running) => {
-      const prepared = await this.readPath.prepare(running, request.sql, toParameters(request.params));
-      const limited = request.limit === undefined ? prepared : { ...prepared, sql: `SELECT * FROM (\n${prepared.sql}\n) LIMIT ${request.limit}` };
-      const pipe = await openResultPipe(this.scratch);
-      const stop = (): void => void pipe.destroy(running.query.stoppedWith ?? new AppError('CANCELLED', 'the client went away'));
-      running.query.onStop(stop);
-      pipe.output.once('close', () => running.query.stop(new AppError('CANCELLED', 'the client went away')));
-      started({ bytes: pipe.output, queryId: running.query.id });
-      try {
-        await running.connection.run(`COPY (${namedColumns(limited, format.asJson)}) TO ${quoteText(pipe.path)} (${format.copyOptions})`, prepared.parameters as never);
-        running.query.onStop(() => undefined);
-        pipe.output.removeAllListeners('close');
-        await pipe.finish();
-      } catch (error) {
-        const failure = asQueryError(error, running.query);
-        await pipe.destroy(failure);
-        throw failure;
-      }
-      return { page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: false };
-    });
+    await this.readPath.run(
+      request,
+      () => this.readPath.pinTables(analysis, request.asOf),
+      async (running) => {
+        const prepared = await this.readPath.prepare(running, request.sql, toParameters(request.params));
+        const limited =
+          request.limit === undefined ? prepared : { ...prepared, sql: `SELECT * FROM (\n${prepared.sql}\n) LIMIT ${request.limit}` };
+        const pipe = await openResultPipe(this.scratch);
+        const stop = (): void => void pipe.destroy(running.query.stoppedWith ?? new AppError('CANCELLED', 'the client went away'));
+        running.query.onStop(stop);
+        pipe.output.once('close', () => running.query.stop(new AppError('CANCELLED', 'the client went away')));
+        started({ bytes: pipe.output, queryId: running.query.id });
+        try {
+          await running.connection.run(
+            `COPY (${namedColumns(limited, format.asJson)}) TO ${quoteText(pipe.path)} (${format.copyOptions})`,
+            prepared.parameters,
+          );
+          running.query.onStop(() => undefined);
+          pipe.output.removeAllListeners('close');
+          await pipe.finish();
+        } catch (error) {
+          const failure = asQueryError(error, running.query);
+          await pipe.destroy(failure);
+          throw failure;
+        }
+        return { page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: false };
+      },
+    );
   }
 }

@@ -48,7 +48,11 @@ export class RunningQuery {
   }
 
   stopAfter(ms: number): void {
-    this.#deadline = setTimeout(() => this.stop(new AppError('DEADLINE_EXCEEDED', `the query did not end within ${ms} ms; make it smaller, or send a larger timeout_ms`)), ms);
+    this.#deadline = setTimeout(
+      () =>
+        this.stop(new AppError('DEADLINE_EXCEEDED', `the query did not end within ${ms} ms; make it smaller, or send a larger timeout_ms`)),
+      ms,
+    );
   }
 
   stop(reason: AppError): void {

@@ -88,13 +88,17 @@ export class Masks {
 
   /** Positions of a source hidden at or before an LSN, sorted, and which of them are soft. */
   async positions(source: number, lsn: number): Promise<{ all: number[]; soft: number[] }> {
-    const rows = await this.engine.rows(`SELECT m.pos, ${softAsOf(String(lsn))} AS soft FROM ${this.table} m WHERE m.source = ${source} AND m.since <= ${lsn} ORDER BY m.pos`);
+    const rows = await this.engine.rows(
+      `SELECT m.pos, ${softAsOf(String(lsn))} AS soft FROM ${this.table} m WHERE m.source = ${source} AND m.since <= ${lsn} ORDER BY m.pos`,
+    );
     return { all: rows.map(positionOf), soft: rows.filter((row) => row['soft'] === true).map(positionOf) };
   }
 
   /** Sources whose masks changed after one LSN and up to another. */
   async changedSources(afterLsn: number, lsn: number): Promise<number[]> {
-    const rows = await this.engine.rows(`SELECT DISTINCT source FROM ${this.table} WHERE changed > ${afterLsn} AND changed <= ${lsn} ORDER BY source`);
+    const rows = await this.engine.rows(
+      `SELECT DISTINCT source FROM ${this.table} WHERE changed > ${afterLsn} AND changed <= ${lsn} ORDER BY source`,
+    );
     return rows.map((row) => asNumber(row['source']));
   }
 

@@ -45,7 +45,9 @@ export class ReadView {
     this.files = parts.files;
     this.generations = parts.generations;
     // A bulk file counts once the whole of it is acknowledged; taken now, because the list grows.
-    this.#bulkFiles = parts.generations.flatMap((generation) => generation.bulkFiles.filter((file) => file.lsnBase + file.statistics.rows - 1 <= parts.lsn));
+    this.#bulkFiles = parts.generations.flatMap((generation) =>
+      generation.bulkFiles.filter((file) => file.lsnBase + file.statistics.rows - 1 <= parts.lsn),
+    );
   }
 
   /** Makes the data files readable for the engine: those that `keep` names at the first call, all when it is absent. */
@@ -64,7 +66,13 @@ export class ReadView {
 
   /** What `selectRows` needs, with the LSN as SQL. */
   async sources(lsn = String(this.lsn), keep?: (file: DataFile) => boolean): Promise<RowSources> {
-    return { schema: this.schema, masks: this.table.masks, files: [...(await this.open(keep)), ...this.#bulkFiles], generations: this.generations, lsn };
+    return {
+      schema: this.schema,
+      masks: this.table.masks,
+      files: [...(await this.open(keep)), ...this.#bulkFiles],
+      generations: this.generations,
+      lsn,
+    };
   }
 
   /** SQL of the table as a caller sees it, reading the LSN from the engine variable. */

@@ -36,7 +36,10 @@ export interface RowSelection {
 
 /** A SELECT over all sources; without any, one of no rows with the right types. */
 export function selectRows(sources: RowSources, selection: RowSelection): string {
-  const branches = [...fileBranches(sources, selection), ...sources.generations.flatMap((generation) => generationBranch(sources, selection, generation))];
+  const branches = [
+    ...fileBranches(sources, selection),
+    ...sources.generations.flatMap((generation) => generationBranch(sources, selection, generation)),
+  ];
   if (branches.length > 0) return branches.join('\nUNION ALL\n');
   const typed = selection.columns.map((column) => `NULL::${column.type} AS ${quoteName(column.name)}`);
   const place = selection.withPlace ? [`NULL::INTEGER AS _source`, 'NULL::BIGINT AS _pos', `NULL::BIGINT AS ${LSN_COLUMN}`] : [];
@@ -45,7 +48,13 @@ export function selectRows(sources: RowSources, selection: RowSelection): string
 
 function fileBranches(sources: RowSources, selection: RowSelection): string[] {
   const { files, masks } = sources;
-  if (selection.rows === 'soft') return filesBranch(sources, selection, files.filter((file) => masks.isMasked(file.source)), true);
+  if (selection.rows === 'soft')
+    return filesBranch(
+      sources,
+      selection,
+      files.filter((file) => masks.isMasked(file.source)),
+      true,
+    );
   const clean = files.filter((file) => !masks.isMasked(file.source));
   const masked = files.filter((file) => masks.isMasked(file.source));
   return [...filesBranch(sources, selection, clean, false), ...filesBranch(sources, selection, masked, true)];
@@ -55,7 +64,9 @@ function filesBranch(sources: RowSources, selection: RowSelection, files: readon
   if (files.length === 0) return [];
   const select = [
     ...selection.columns.map((column) => `r.${quoteName(column.name)}`),
-    ...(selection.withPlace ? ['f.source AS _source', 'r.file_row_number AS _pos', `coalesce(f.lsn_base + r.file_row_number, r.${LSN_COLUMN}) AS ${LSN_COLUMN}`] : []),
+    ...(selection.withPlace
+      ? ['f.source AS _source', 'r.file_row_number AS _pos', `coalesce(f.lsn_base + r.file_row_number, r.${LSN_COLUMN}) AS ${LSN_COLUMN}`]
+      : []),
   ];
   const list = files.map((file, index) => `(${index}, ${file.source}, ${file.lsnBase ?? 'NULL'}::BIGINT)`).join(', ');
   const fileList = `(VALUES ${list}) f(file_index, source, lsn_base)`;
@@ -64,7 +75,9 @@ function filesBranch(sources: RowSources, selection: RowSelection, files: readon
   if (isMasked) {
     const soft = selection.rows === 'soft' ? ` AND ${softAsOf(sources.lsn)}` : '';
     const hidden = `SELECT f.file_index, m.pos FROM ${sources.masks.table} m JOIN ${fileList} ON m.source = f.source WHERE m.since <= ${sources.lsn}${soft}`;
-    from.push(`${selection.rows === 'soft' ? 'SEMI' : 'ANTI'} JOIN (${hidden}) h ON h.file_index = r.file_index AND h.pos = r.file_row_number`);
+    from.push(
+      `${selection.rows === 'soft' ? 'SEMI' : 'ANTI'} JOIN (${hidden}) h ON h.file_index = r.file_index AND h.pos = r.file_row_number`,
+    );
   }
   return [`SELECT ${select.join(', ')} ${from.join(' ')}${selection.where ? ` WHERE ${selection.where}` : ''}`];
 }
@@ -106,7 +119,9 @@ export function softAsOf(lsn: string): string {
 
 /** Select list for a data file: JSON goes as text, and every column has its field id. */
 export function parquetSelect(columns: readonly Column[]): string {
-  return columns.map((column) => (column.type === 'JSON' ? `${quoteName(column.name)}::VARCHAR AS ${quoteName(column.name)}` : quoteName(column.name))).join(', ');
+  return columns
+    .map((column) => (column.type === 'JSON' ? `${quoteName(column.name)}::VARCHAR AS ${quoteName(column.name)}` : quoteName(column.name)))
+    .join(', ');
 }
 
 /** The FIELD_IDS option of COPY. */
@@ -115,4 +130,3 @@ export function fieldIds(columns: readonly Column[], withLsn: boolean): string {
   if (withLsn) ids.push(`${LSN_COLUMN}: ${LSN_FIELD_ID}`);
   return `{${ids.join(', ')}}`;
 }
-

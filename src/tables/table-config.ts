@@ -10,52 +10,106 @@ export const LAYOUTS = ['shard', 'id'] as const;
 
 export class IdValidation {
   @ApiPropertyOptional({ description: 'Longest id, in characters', default: 255, maximum: 1024 })
-  @IsOptional() @IsInt() @Min(1) @Max(1_024) max_length?: number;
+  @IsOptional()
+  @IsInt()
+  @Min(1)
+  @Max(1_024)
+  max_length?: number;
 
   @ApiPropertyOptional({ description: 'Regular expression that the whole id must match', example: '^[a-z]+-[0-9]+$' })
-  @IsOptional() @IsString() @MaxLength(500) pattern?: string;
+  @IsOptional()
+  @IsString()
+  @MaxLength(500)
+  pattern?: string;
 
   @ApiPropertyOptional({ description: 'Characters that an id may consist of, as in a character class', example: 'a-z0-9-' })
-  @IsOptional() @IsString() @MaxLength(500) allowed_chars?: string;
+  @IsOptional()
+  @IsString()
+  @MaxLength(500)
+  allowed_chars?: string;
 }
 
 /** What a client sends; every field may be left out. */
 export class TableConfigInput {
   @ApiPropertyOptional({ description: 'Buffered rows that start a flush', example: 1000 })
-  @IsOptional() @IsInt() @Min(1) @Max(100_000_000) buffer_size?: number;
+  @IsOptional()
+  @IsInt()
+  @Min(1)
+  @Max(100_000_000)
+  buffer_size?: number;
 
   @ApiPropertyOptional({ description: 'Age of the oldest buffered row that starts a flush', example: 30 })
-  @IsOptional() @IsInt() @Min(1) @Max(86_400) flush_interval_seconds?: number;
+  @IsOptional()
+  @IsInt()
+  @Min(1)
+  @Max(86_400)
+  flush_interval_seconds?: number;
 
   @ApiPropertyOptional({ description: 'Data files whose newest row is older are removed; 0 keeps rows for ever', default: 0, example: 365 })
-  @IsOptional() @IsInt() @Min(0) @Max(36_500) retention_days?: number;
+  @IsOptional()
+  @IsInt()
+  @Min(0)
+  @Max(36_500)
+  retention_days?: number;
 
   @ApiPropertyOptional({ description: 'Whether backups of all tables include this one', default: true })
-  @IsOptional() @IsBoolean() backup_enabled?: boolean;
+  @IsOptional()
+  @IsBoolean()
+  backup_enabled?: boolean;
 
-  @ApiPropertyOptional({ description: 'Free notes, kept and returned', type: 'object', additionalProperties: { type: 'string' }, example: { owner: 'team-a' } })
-  @IsOptional() @IsObject() properties?: Record<string, string>;
+  @ApiPropertyOptional({
+    description: 'Free notes, kept and returned',
+    type: 'object',
+    additionalProperties: { type: 'string' },
+    example: { owner: 'team-a' },
+  })
+  @IsOptional()
+  @IsObject()
+  properties?: Record<string, string>;
 
   @ApiPropertyOptional({ description: 'Where the id of a record without one comes from', enum: ID_STRATEGIES, default: 'user_provided' })
-  @IsOptional() @IsIn(ID_STRATEGIES) id_strategy?: (typeof ID_STRATEGIES)[number];
+  @IsOptional()
+  @IsIn(ID_STRATEGIES)
+  id_strategy?: (typeof ID_STRATEGIES)[number];
 
   @ApiPropertyOptional({ description: 'Start of the ids that `custom` makes', example: 'order-' })
-  @IsOptional() @Matches(/^[A-Za-z0-9_-]{0,64}$/, { message: 'id_prefix must be up to 64 of A-Z, a-z, 0-9, _ and -' }) id_prefix?: string;
+  @IsOptional()
+  @Matches(/^[A-Za-z0-9_-]{0,64}$/, { message: 'id_prefix must be up to 64 of A-Z, a-z, 0-9, _ and -' })
+  id_prefix?: string;
 
   @ApiPropertyOptional({ description: 'Make ids also under `user_provided` (as uuid)', default: false })
-  @IsOptional() @IsBoolean() auto_generate_id?: boolean;
+  @IsOptional()
+  @IsBoolean()
+  auto_generate_id?: boolean;
 
   @ApiPropertyOptional({ type: () => IdValidation })
-  @IsOptional() @ValidateNested() @Type(() => IdValidation) id_validation?: IdValidation;
+  @IsOptional()
+  @ValidateNested()
+  @Type(() => IdValidation)
+  id_validation?: IdValidation;
 
-  @ApiPropertyOptional({ description: '`append` keeps every row, `upsert` the last one written of each id', enum: WRITE_MODES, default: 'append' })
-  @IsOptional() @IsIn(WRITE_MODES) write_mode?: (typeof WRITE_MODES)[number];
+  @ApiPropertyOptional({
+    description: '`append` keeps every row, `upsert` the last one written of each id',
+    enum: WRITE_MODES,
+    default: 'append',
+  })
+  @IsOptional()
+  @IsIn(WRITE_MODES)
+  write_mode?: (typeof WRITE_MODES)[number];
 
-  @ApiPropertyOptional({ description: 'Middle part of the path of data files: the shard, or the id for tables of few ids', enum: LAYOUTS, default: 'shard' })
-  @IsOptional() @IsIn(LAYOUTS) layout?: (typeof LAYOUTS)[number];
+  @ApiPropertyOptional({
+    description: 'Middle part of the path of data files: the shard, or the id for tables of few ids',
+    enum: LAYOUTS,
+    default: 'shard',
+  })
+  @IsOptional()
+  @IsIn(LAYOUTS)
+  layout?: (typeof LAYOUTS)[number];
 
   @ApiPropertyOptional({ description: 'Columns by which rows are sorted in their files', type: [String], default: ['timestamp', 'id'] })
-  @IsOptional() @IsString({ each: true }) sort_by?: string[];
+  @IsOptional()
+  @IsString({ each: true })
+  sort_by?: string[];
 }
 
 export type TableConfig = Required<Omit<TableConfigInput, 'id_validation'>> & { readonly id_validation: IdValidation };
@@ -84,7 +138,8 @@ export function defaultTableConfig(bufferSize: number, flushIntervalSeconds: num
 export function mergeTableConfig(base: TableConfig, input: TableConfigInput): TableConfig {
   const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined && value !== null));
   const merged: TableConfig = { ...base, ...given };
-  if (Object.values(merged.properties).some((value) => typeof value !== 'string')) throw invalidArgument('config.properties must map names to strings');
+  if (Object.values(merged.properties).some((value) => typeof value !== 'string'))
+    throw invalidArgument('config.properties must map names to strings');
   if (merged.sort_by.length === 0 || merged.sort_by.length > 8) throw invalidArgument('config.sort_by must name 1 to 8 columns');
   idRuleOf(merged);
   return merged;
@@ -93,7 +148,8 @@ export function mergeTableConfig(base: TableConfig, input: TableConfigInput): Ta
 /** @throws AppError INVALID_ARGUMENT when a setting differs that cannot be changed after the table's creation */
 export function assertChangeable(before: TableConfig, after: TableConfig): void {
   for (const key of FIXED) {
-    if (before[key] !== after[key]) throw invalidArgument(`config.${key} cannot be changed (it is "${before[key]}"); create another table with "${after[key]}"`);
+    if (before[key] !== after[key])
+      throw invalidArgument(`config.${key} cannot be changed (it is "${before[key]}"); create another table with "${after[key]}"`);
   }
 }
 
@@ -114,8 +170,11 @@ export function idRuleOf(config: TableConfig): IdRule {
   const patterns: RegExp[] = [];
   try {
     if (pattern !== undefined && pattern !== '') patterns.push(new RegExp(`^(?:${pattern})$`, 'u'));
-    const isFree = pattern !== undefined && pattern !== '' && !characters;
-    if (!isFree) patterns.push(new RegExp(`^[${(characters || DEFAULT_ID_CHARACTERS).replace(/[\]\\^]/g, '\\$&')}]+$`, 'u'));
+    const hasPattern = pattern !== undefined && pattern !== '';
+    const hasCharacters = characters !== undefined && characters !== '';
+    // A pattern alone replaces the default characters; together with allowed characters both hold.
+    const allowed = hasCharacters ? characters : DEFAULT_ID_CHARACTERS;
+    if (hasCharacters || !hasPattern) patterns.push(new RegExp(`^[${allowed.replace(/[\]\\^]/g, '\\$&')}]+$`, 'u'));
   } catch (error) {
     throw invalidArgument(`config.id_validation cannot be used: ${error instanceof Error ? error.message : String(error)}`);
   }

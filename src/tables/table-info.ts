@@ -73,7 +73,7 @@ export class TableInfoReader {
   async stats(table: Table): Promise<TableStats> {
     const lsn = this.visible.value;
     const cached = this.#cache.get(table);
-    if (cached && cached.lsn === lsn && cached.version === table.snapshot.version) return cached.stats;
+    if (cached?.lsn === lsn && cached.version === table.snapshot.version) return cached.stats;
     const view = table.pin(lsn);
     try {
       const sources = await view.sources();

@@ -260,4 +260,3 @@ export class Table {
     return `table:${this.name}`;
   }
 }
-

@@ -36,10 +36,14 @@ export class TablesController {
 
   @Post()
   @HttpCode(200)
-  @ApiOperation({ summary: 'Create a table', description: '409 ALREADY_EXISTS when there is one of that name, unless if_not_exists is set.' })
+  @ApiOperation({
+    summary: 'Create a table',
+    description: '409 ALREADY_EXISTS when there is one of that name, unless if_not_exists is set.',
+  })
   async create(@Body(new ValidationPipe(CreateTableDto)) body: CreateTableDto): Promise<Done> {
     assertTableName(body.table_name);
-    if (body.if_not_exists && this.registry.find(body.table_name)) return { success: true, message: `table ${body.table_name} exists already; nothing was changed` };
+    if (body.if_not_exists && this.registry.find(body.table_name))
+      return { success: true, message: `table ${body.table_name} exists already; nothing was changed` };
     const schema = declaredSchema(body.schema ?? []);
     const config = mergeTableConfig(this.defaults.config, body.config ?? {});
     try {
@@ -75,7 +79,10 @@ export class TablesController {
   }
 
   @Get(':name')
-  @ApiOperation({ summary: 'Describe a table', description: 'Configuration, columns and exact statistics; `location` is where other engines find the Delta Lake table.' })
+  @ApiOperation({
+    summary: 'Describe a table',
+    description: 'Configuration, columns and exact statistics; `location` is where other engines find the Delta Lake table.',
+  })
   @ApiParam({ name: 'name', example: 'users' })
   async describe(@Param('name') name: string): Promise<{ table_info: TableDescription }> {
     return { table_info: await this.reader.describe(this.registry.get(name)) };
@@ -88,8 +95,14 @@ export class TablesController {
   }
 
   @Patch(':name')
-  @ApiOperation({ summary: 'Change settings of a table', description: 'Settings that are left out stay. write_mode and layout cannot be changed.' })
-  async configure(@Param('name') name: string, @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto): Promise<{ success: true; message: string; config: TableConfig }> {
+  @ApiOperation({
+    summary: 'Change settings of a table',
+    description: 'Settings that are left out stay. write_mode and layout cannot be changed.',
+  })
+  async configure(
+    @Param('name') name: string,
+    @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto,
+  ): Promise<{ success: true; message: string; config: TableConfig }> {
     const table = this.registry.get(name);
     const config = mergeTableConfig(table.config, body.config);
     assertChangeable(table.config, config);
@@ -103,7 +116,11 @@ export class TablesController {
   @ApiOperation({ summary: 'Drop a table', description: 'A table with rows is refused (409 CONFLICT) unless cascade=true.' })
   @ApiQuery({ name: 'if_exists', required: false, type: Boolean })
   @ApiQuery({ name: 'cascade', required: false, type: Boolean })
-  async drop(@Param('name') name: string, @Query('if_exists') ifExists?: unknown, @Query('cascade') cascade?: unknown): Promise<Done & { files_deleted: number }> {
+  async drop(
+    @Param('name') name: string,
+    @Query('if_exists') ifExists?: unknown,
+    @Query('cascade') cascade?: unknown,
+  ): Promise<Done & { files_deleted: number }> {
     return this.#drop(name, toBoolean(ifExists, 'if_exists'), toBoolean(cascade, 'cascade'));
   }
 
@@ -138,7 +155,9 @@ function toGrpcInfo(info: TableInfo): Record<string, unknown> {
 
 function declaredSchema(columns: readonly ColumnDto[]): TableSchema {
   return columns.reduce((schema, { name, type }) => {
-    const isBuiltIn = (name.toLowerCase() === 'id' && parseColumnType(type) === 'VARCHAR') || (name.toLowerCase() === 'timestamp' && parseColumnType(type) === 'TIMESTAMPTZ');
+    const isBuiltIn =
+      (name.toLowerCase() === 'id' && parseColumnType(type) === 'VARCHAR') ||
+      (name.toLowerCase() === 'timestamp' && parseColumnType(type) === 'TIMESTAMPTZ');
     return isBuiltIn ? schema : schema.with(name, parseColumnType(type));
   }, TableSchema.initial());
 }

@@ -19,12 +19,34 @@ import { VisibleLsn } from './visible-lsn.js';
   controllers: [TablesController],
   providers: [
     VisibleLsn,
-    { provide: TableDefaults, inject: [Config], useFactory: ({ tables }: Config) => new TableDefaults(defaultTableConfig(tables.buffer_size, tables.flush_interval_seconds)) },
+    {
+      provide: TableDefaults,
+      inject: [Config],
+      useFactory: ({ tables }: Config) => new TableDefaults(defaultTableConfig(tables.buffer_size, tables.flush_interval_seconds)),
+    },
     {
       provide: TableRegistry,
       inject: [OBJECT_STORE, Engine, ScratchFiles, CLOCK, LOGGER, COMMIT_NOTIFIER, TableDefaults, Config],
-      useFactory: async (store: ObjectStore, engine: Engine, scratch: ScratchFiles, clock: Clock, logger: Logger, notifier: CommitNotifier, defaults: TableDefaults, config: Config) => {
-        const registry = new TableRegistry({ store, engine, scratch, clock, logger, notifier, defaults: defaults.config, tablesMax: config.limits.tables_max });
+      useFactory: async (
+        store: ObjectStore,
+        engine: Engine,
+        scratch: ScratchFiles,
+        clock: Clock,
+        logger: Logger,
+        notifier: CommitNotifier,
+        defaults: TableDefaults,
+        config: Config,
+      ) => {
+        const registry = new TableRegistry({
+          store,
+          engine,
+          scratch,
+          clock,
+          logger,
+          notifier,
+          defaults: defaults.config,
+          tablesMax: config.limits.tables_max,
+        });
         await registry.open();
         return registry;
       },

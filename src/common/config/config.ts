@@ -111,7 +111,7 @@ export class MaintenanceConfig {
 }
 
 export class StorageConfig {
-  @IsIn(['local']) kind: 'local' = 'local';
+  @IsIn(['local']) kind = 'local' as const;
 }
 
 export class Config {

@@ -64,14 +64,15 @@ function environmentSettings(environment: NodeJS.ProcessEnv): Settings {
     if (value === undefined) continue;
     const known = COMMON_VARIABLES[name];
     if (known !== undefined) assign(settings, known.split('.'), value);
-    else if (name.startsWith(PREFIX) && !NOT_SETTINGS.has(name)) assign(settings, name.slice(PREFIX.length).toLowerCase().split('__'), value);
+    else if (name.startsWith(PREFIX) && !NOT_SETTINGS.has(name))
+      assign(settings, name.slice(PREFIX.length).toLowerCase().split('__'), value);
   }
   return settings;
 }
 
 function assign(settings: Settings, keys: readonly string[], text: string): void {
   const [key = '', ...rest] = keys;
-  if (rest.length === 0) settings[key] = key === 'node_id' || key === 'data_dir' ? text : parseYaml(text);
+  if (rest.length === 0) settings[key] = key === 'node_id' || key === 'data_dir' || text === '' ? text : parseYaml(text);
   else assign((settings[key] ??= {}) as Settings, rest, text);
 }
 
@@ -103,11 +104,16 @@ function relationFaults(config: Config): string[] {
         'use 127.0.0.1, or set server.allow_unauthenticated_remote: true to let anyone who reaches the port read and write',
     );
   }
-  if (wal.segment_bytes > wal.bytes_max) faults.push(`wal.segment_bytes: ${wal.segment_bytes} must not exceed wal.bytes_max (${wal.bytes_max})`);
+  if (wal.segment_bytes > wal.bytes_max)
+    faults.push(`wal.segment_bytes: ${wal.segment_bytes} must not exceed wal.bytes_max (${wal.bytes_max})`);
   if (limits.body_bytes_max > wal.queue_bytes_max) {
-    faults.push(`limits.body_bytes_max: ${limits.body_bytes_max} must not exceed wal.queue_bytes_max (${wal.queue_bytes_max}), or the largest body never gets a turn`);
+    faults.push(
+      `limits.body_bytes_max: ${limits.body_bytes_max} must not exceed wal.queue_bytes_max (${wal.queue_bytes_max}), or the largest body never gets a turn`,
+    );
   }
-  if (query.timeout_ms > query.timeout_ms_max) faults.push(`query.timeout_ms: ${query.timeout_ms} must not exceed query.timeout_ms_max (${query.timeout_ms_max})`);
-  if (query.page_rows > query.page_rows_max) faults.push(`query.page_rows: ${query.page_rows} must not exceed query.page_rows_max (${query.page_rows_max})`);
+  if (query.timeout_ms > query.timeout_ms_max)
+    faults.push(`query.timeout_ms: ${query.timeout_ms} must not exceed query.timeout_ms_max (${query.timeout_ms_max})`);
+  if (query.page_rows > query.page_rows_max)
+    faults.push(`query.page_rows: ${query.page_rows} must not exceed query.page_rows_max (${query.page_rows_max})`);
   return faults;
 }

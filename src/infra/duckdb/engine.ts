@@ -117,4 +117,3 @@ export function asNumber(value: DuckDBValue | undefined): number {
   if (typeof value === 'bigint' || typeof value === 'number') return Number(value);
   throw new AppError('INTERNAL', `the engine gave ${String(value)} where a number must be`);
 }
-

@@ -3,7 +3,7 @@
  * digit, times are RFC 3339 in UTC with microseconds, and what JSON has no word for (NaN, infinity) is null; left to itself the engine would
  * print `nan` and make the document invalid.
  */
-import { type DuckDBType, DuckDBTypeId, type DuckDBListType, type DuckDBArrayType, type DuckDBMapType, type DuckDBStructType } from '@duckdb/node-api';
+import { type DuckDBType, DuckDBTypeId, type DuckDBMapType, type DuckDBStructType } from '@duckdb/node-api';
 import { quoteName, quoteText } from './sql-text.js';
 
 const TIMESTAMP_FORMAT = quoteText('%Y-%m-%dT%H:%M:%S.%fZ');
@@ -26,13 +26,13 @@ export function jsonExpression(expression: string, type: DuckDBType, depth = 0):
     case DuckDBTypeId.TIMESTAMP_NS:
       return jsonTimestampCast(expression);
     case DuckDBTypeId.LIST:
-      return jsonList(expression, (type as DuckDBListType).valueType, depth);
+      return jsonList(expression, type.valueType, depth);
     case DuckDBTypeId.ARRAY:
-      return jsonList(`${expression}::${(type as DuckDBArrayType).valueType.toString()}[]`, (type as DuckDBArrayType).valueType, depth);
+      return jsonList(`${expression}::${type.valueType.toString()}[]`, type.valueType, depth);
     case DuckDBTypeId.STRUCT:
-      return jsonStruct(expression, type as DuckDBStructType, depth);
+      return jsonStruct(expression, type, depth);
     case DuckDBTypeId.MAP:
-      return jsonMap(expression, type as DuckDBMapType, depth);
+      return jsonMap(expression, type, depth);
     case DuckDBTypeId.UNION:
     case DuckDBTypeId.BLOB:
     case DuckDBTypeId.BIT:

@@ -80,7 +80,9 @@ export class LocalObjectStore implements ObjectStore {
       if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return;
       throw asUnavailable(error, directory);
     }
-    const names = entries.filter((entry) => !entry.name.startsWith('.')).map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name));
+    const names = entries
+      .filter((entry) => !entry.name.startsWith('.'))
+      .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name));
     for (const name of names.sort()) {
       if (name.endsWith('/')) yield* this.#keysBelow(directory + name);
       else yield directory + name;

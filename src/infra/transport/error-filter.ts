@@ -47,13 +47,22 @@ function frameworkMessage(error: unknown): string {
 }
 
 export function errorBody(error: AppError): ErrorBody {
-  return { error: error.code, code: ERROR_STATUS[error.code].http, message: error.message, request_id: currentRequestId(), details: error.details };
+  return {
+    error: error.code,
+    code: ERROR_STATUS[error.code].http,
+    message: error.message,
+    request_id: currentRequestId(),
+    details: error.details,
+  };
 }
 
 /** Sends an error over HTTP. */
 export function replyWithError(reply: FastifyReply, error: AppError): void {
   if (error.retryAfterSeconds !== undefined) void reply.header('retry-after', String(error.retryAfterSeconds));
-  void reply.status(ERROR_STATUS[error.code].http).header('content-type', 'application/json; charset=utf-8').send(JSON.stringify(errorBody(error)));
+  void reply
+    .status(ERROR_STATUS[error.code].http)
+    .header('content-type', 'application/json; charset=utf-8')
+    .send(JSON.stringify(errorBody(error)));
 }
 
 /** The same failure as gRPC has it. */

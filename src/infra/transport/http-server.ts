@@ -31,7 +31,7 @@ export function httpAdapter({ bodyBytesMax }: HttpOptions): FastifyAdapter {
     frameworkErrors: (error: Error, _request: FastifyRequest, reply: FastifyReply) => replyWithError(reply, toAppError(error)),
     clientErrorHandler: answerClientError,
   });
-  configure(adapter.getInstance() as unknown as FastifyInstance, bodyBytesMax);
+  configure(adapter.getInstance<FastifyInstance>(), bodyBytesMax);
   return adapter;
 }
 
@@ -66,7 +66,10 @@ function parseBody(bytes: Buffer): unknown {
 }
 
 /** What is not HTTP at all is answered in the form of every other error. */
-function answerClientError(error: Error & { code?: string }, socket: NodeJS.WritableStream & { destroyed?: boolean; destroy?: () => void }): void {
+function answerClientError(
+  error: Error & { code?: string },
+  socket: NodeJS.WritableStream & { destroyed?: boolean; destroy?: () => void },
+): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
   const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
   const body = JSON.stringify({
@@ -76,5 +79,7 @@ function answerClientError(error: Error & { code?: string }, socket: NodeJS.Writ
     request_id: randomUUID(),
     details: [],
   });
-  socket.end(`HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`);
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
 }

@@ -75,7 +75,7 @@ export function registerProtobufValues(): void {
   const wrappers = protobuf.wrappers as Record<string, unknown>;
   wrappers['.google.protobuf.Struct'] = {
     fromObject(this: protobuf.Type, object: Record<string, unknown>) {
-      return WIRE_FORM in object ? this.fromObject(object) : this.fromObject(objectToStruct(object) as Record<string, unknown>);
+      return WIRE_FORM in object ? this.fromObject(object) : this.fromObject(objectToStruct(object));
     },
     toObject(this: protobuf.Type, message: protobuf.Message) {
       return structToObject(message as unknown as WireStruct);

@@ -19,7 +19,9 @@ export class ValidationPipe<T extends object> implements PipeTransform<unknown, 
 export function validated<T extends object>(type: Class<T>, value: unknown): T {
   if (!isJsonObject(value ?? {})) throw invalidArgument('the request body must be a JSON object');
   const instance = plainToInstance(type, value ?? {});
-  const faults = validateSync(instance, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: false }).flatMap((error) => faultsOf(error, ''));
+  const faults = validateSync(instance, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: false }).flatMap((error) =>
+    faultsOf(error, ''),
+  );
   if (faults.length === 0) return instance;
   throw invalidArgument(faults.map((fault) => fault.reason).join('; '), faults);
 }

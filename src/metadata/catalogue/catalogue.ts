@@ -49,12 +49,16 @@ export class Catalogue {
 
   /** Makes a table not exist; does nothing when it is another incarnation by now. */
   async drop(table: CatalogueTable): Promise<void> {
-    await this.#append(table.name, (last) => (last?.action === 'create' && last.tableId === table.tableId ? { action: 'drop', ...table } : undefined));
+    await this.#append(table.name, (last) =>
+      last?.action === 'create' && last.tableId === table.tableId ? { action: 'drop', ...table } : undefined,
+    );
   }
 
   /** Notes that a dropped table's files are gone. */
   async purge(table: CatalogueTable): Promise<void> {
-    await this.#append(table.name, (last) => (last?.action === 'drop' && last.tableId === table.tableId ? { action: 'purge', ...table } : undefined));
+    await this.#append(table.name, (last) =>
+      last?.action === 'drop' && last.tableId === table.tableId ? { action: 'purge', ...table } : undefined,
+    );
   }
 
   async #append(name: string, next: (last: Entry | undefined) => Entry | undefined): Promise<void> {

@@ -36,7 +36,12 @@ export class CheckpointFiles {
     const lines = this.scratch.path('ndjson');
     const parquet = this.scratch.path('parquet');
     try {
-      await writeFile(lines, actionsOf(snapshot, tombstonesFromMs).map((action) => `${JSON.stringify(action)}\n`).join(''));
+      await writeFile(
+        lines,
+        actionsOf(snapshot, tombstonesFromMs)
+          .map((action) => `${JSON.stringify(action)}\n`)
+          .join(''),
+      );
       const columns = Object.entries(COLUMNS).map(([name, type]) => `${name}: ${quoteText(type)}`);
       const source = `read_ndjson(${quoteText(lines)}, columns = {${columns.join(', ')}}, maximum_object_size = 268435456)`;
       await this.engine.run(`COPY (SELECT * FROM ${source}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION zstd)`);
@@ -96,7 +101,9 @@ function actionsOf(snapshot: Snapshot, tombstonesFromMs: number): Action[] {
     { protocol: snapshot.protocol },
     { metaData: { ...metaData, configuration } },
     ...[...snapshot.transactions].map(([appId, version]): Action => ({ txn: { appId, version, lastUpdated: snapshot.timestampMs } })),
-    ...[...snapshot.tombstones.values()].filter((remove) => remove.deletionTimestamp >= tombstonesFromMs).map((remove): Action => ({ remove })),
+    ...[...snapshot.tombstones.values()]
+      .filter((remove) => remove.deletionTimestamp >= tombstonesFromMs)
+      .map((remove): Action => ({ remove })),
     ...files.map((file): Action => ({ add: { ...file.add, dataChange: false } })),
   ];
 }

@@ -56,7 +56,8 @@ export class DeltaLog {
    */
   async load(versionMax = Number.MAX_SAFE_INTEGER): Promise<Snapshot> {
     const { checkpoint, commits } = await this.#list(versionMax);
-    let snapshot = checkpoint === undefined ? undefined : await this.checkpoints.read(`${this.#key(checkpoint)}.checkpoint.parquet`, checkpoint);
+    let snapshot =
+      checkpoint === undefined ? undefined : await this.checkpoints.read(`${this.#key(checkpoint)}.checkpoint.parquet`, checkpoint);
     for (const version of commits) {
       const expected = snapshot === undefined ? 0 : snapshot.version + 1;
       if (version !== expected) throw this.#missing(expected);
@@ -98,7 +99,11 @@ export class DeltaLog {
    * fits (a file it replaces is gone), and gives no action when there is nothing left to do.
    * @returns the table after the commit
    */
-  async commit(snapshot: Snapshot, operation: Operation, build: (current: Snapshot) => readonly Action[] | Promise<readonly Action[]>): Promise<Snapshot> {
+  async commit(
+    snapshot: Snapshot,
+    operation: Operation,
+    build: (current: Snapshot) => readonly Action[] | Promise<readonly Action[]>,
+  ): Promise<Snapshot> {
     let current = snapshot;
     for (let attempt = 0; attempt < COMMIT_ATTEMPTS_MAX; attempt += 1) {
       const actions = await build(current);
@@ -146,7 +151,10 @@ export class DeltaLog {
   }
 
   #missing(version: number): AppError {
-    return new AppError('DATA_CORRUPTION', `${this.directory}: version ${version} is missing from the table's log; restore ${this.#key(version)}.json from a backup`);
+    return new AppError(
+      'DATA_CORRUPTION',
+      `${this.directory}: version ${version} is missing from the table's log; restore ${this.#key(version)}.json from a backup`,
+    );
   }
 
   /** The newest versions first, at most `limit`. Versions that clean-up removed are not there. */
@@ -156,7 +164,8 @@ export class DeltaLog {
       const bytes = await this.store.get(`${this.#key(version)}.json`);
       if (bytes === undefined) break;
       const info = commitInfoOf(decodeActions(bytes));
-      if (info) entries.push({ version, timestampMs: info.inCommitTimestamp, operation: info.operation, parameters: info.operationParameters });
+      if (info)
+        entries.push({ version, timestampMs: info.inCommitTimestamp, operation: info.operation, parameters: info.operationParameters });
     }
     return entries;
   }

@@ -74,7 +74,8 @@ export function applyActions(before: Snapshot | undefined, version: number, acti
       tombstones.set(path, action.remove);
     }
   }
-  if (!protocol || !metaData || !schema) throw new AppError('DATA_CORRUPTION', `version ${version} of the table's log has no protocol or no metadata`);
+  if (!protocol || !metaData || !schema)
+    throw new AppError('DATA_CORRUPTION', `version ${version} of the table's log has no protocol or no metadata`);
   assertReadable(protocol);
   return { version, timestampMs, protocol, metaData, schema, files, emptyFile, tombstones, transactions };
 }
@@ -97,7 +98,10 @@ function toDataFile(add: AddAction): DataFile {
 function assertReadable(protocol: ProtocolAction): void {
   const unknown = (protocol.readerFeatures ?? []).filter((feature) => !KNOWN_READER_FEATURES.has(feature));
   if ((protocol.minReaderVersion !== 1 && protocol.minReaderVersion !== 3) || unknown.length > 0) {
-    throw new AppError('DATA_CORRUPTION', `the table needs reader version ${protocol.minReaderVersion} and features [${unknown.join(', ')}], which this server does not know`);
+    throw new AppError(
+      'DATA_CORRUPTION',
+      `the table needs reader version ${protocol.minReaderVersion} and features [${unknown.join(', ')}], which this server does not know`,
+    );
   }
 }
 

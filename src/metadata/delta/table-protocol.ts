@@ -71,6 +71,13 @@ export class EmptyFile {
       await this.scratch.remove(file);
     }
     const bytes = await this.store.get(`${this.directory}/${EMPTY_FILE}`);
-    return { path: EMPTY_FILE, partitionValues: {}, size: bytes?.length ?? 0, modificationTime: nowMs, dataChange: false, tags: { [TAG_EMPTY]: 'true' } };
+    return {
+      path: EMPTY_FILE,
+      partitionValues: {},
+      size: bytes?.length ?? 0,
+      modificationTime: nowMs,
+      dataChange: false,
+      tags: { [TAG_EMPTY]: 'true' },
+    };
   }
 }
