@@ -19,7 +19,7 @@ const importRules = LAYERS.map((layer, index) => ({
 }));
 
 export default tseslint.config(
-  { ignores: ['dist', 'node_modules', 'bench', 'demo', 'scripts', 'test'] },
+  { ignores: ['dist', 'node_modules', 'bench', 'demo', 'scripts', 'test', '**/*.spec.ts', '**/*.contract.ts'] },
   ...tseslint.configs.recommendedTypeChecked,
   ...tseslint.configs.stylisticTypeChecked,
   {

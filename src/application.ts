@@ -1,11 +1,13 @@
 /** Puts the server together: REST and gRPC over the same module, Swagger UI, draining at the end. */
 import { createServer } from 'node:net';
+import type { Server as GrpcServer } from '@grpc/grpc-js';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import { AppModule } from './app.module.js';
+import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './common/config/config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
@@ -43,7 +45,9 @@ export async function startApplication(config: Config, logger: Logger): Promise<
     close: async () => {
       isDraining = true;
       setGrpcServing(false);
-      await app.close();
+      // Calls that stream for as long as their client likes are cut when the others have had their time.
+      const cut = setTimeout(() => grpc.unwrap<GrpcServer>().forceShutdown(), (config.server.shutdown_seconds * MS_PER_SECOND) / 2);
+      await app.close().finally(() => clearTimeout(cut));
     },
   };
 }

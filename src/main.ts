@@ -9,6 +9,7 @@ import { messageOf } from './common/app-error.js';
 import type { Config } from './common/config/config.js';
 import { loadConfig } from './common/config/load-config.js';
 import { type Logger, openLogger } from './common/logger.js';
+import { lockDirectory } from './infra/directory-lock.js';
 
 const CONFIG_DIRECTORY = fileURLToPath(new URL('../config', import.meta.url));
 const MS_PER_SECOND = 1_000;
@@ -24,7 +25,8 @@ async function start(config: Config, logger: Logger): Promise<void> {
     logger.info({ signal }, 'stopping: new requests are refused, running ones end');
     const deadline = setTimeout(() => {
       logger.warn('the stop took too long; what is acknowledged is safe in the write-ahead log');
-      process.exit(0);
+      // Not process.exit: it would wait for a statement of the engine that does not end.
+      process.kill(process.pid, 'SIGKILL');
     }, config.server.shutdown_seconds * MS_PER_SECOND);
     void application.close().then(
       () => {
@@ -50,6 +52,7 @@ try {
   const logger = openLogger(config.log);
   process.on('unhandledRejection', (error) => logger.error({ err: error }, 'a rejection was not handled'));
   try {
+    await lockDirectory(path.resolve(config.data_dir));
     await start(config, logger);
   } catch (error) {
     logger.fatal({ err: error }, `the start failed: ${messageOf(error)}`);

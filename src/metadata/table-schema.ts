@@ -24,6 +24,7 @@ const FIRST_PAYLOAD_FIELD_ID = 16;
 const COLUMN_NAME_LENGTH_MAX = 255;
 /** Characters that Delta forbids in names without column mapping, and the quote, which the engine's statistics use around names. */
 const FORBIDDEN_IN_NAMES = /[ ,;{}()\n\t="]/;
+const RESERVED_PREFIX = '_miniodb';
 const RESERVED_NAMES = new Set([ID_COLUMN, TIMESTAMP_COLUMN, LSN_COLUMN]);
 const DECIMAL = /^DECIMAL\((\d{1,2}),\s*(\d{1,2})\)$/;
 const TYPE_SYNONYMS: Readonly<Record<string, SimpleType>> = {
@@ -112,7 +113,8 @@ export function assertColumnName(name: string): void {
   };
   if (name === '') refuse('its name is empty');
   if (name.length > COLUMN_NAME_LENGTH_MAX) refuse(`its name is longer than ${COLUMN_NAME_LENGTH_MAX} characters`);
-  if (RESERVED_NAMES.has(name.toLowerCase())) refuse('the name is reserved; send the field under another name');
+  if (RESERVED_NAMES.has(name.toLowerCase()) || name.toLowerCase().startsWith(RESERVED_PREFIX))
+    refuse('the name is reserved; send the field under another name');
   if (FORBIDDEN_IN_NAMES.test(name)) refuse('a column name must not contain a space or any of , ; { } ( ) = " or a line break or a tab');
 
   if (/[\u0000-\u001f]/.test(name) || !name.isWellFormed()) refuse('a column name must be printable text');

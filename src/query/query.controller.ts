@@ -1,9 +1,9 @@
 /** Queries over REST and gRPC: a page, a stream, the list of what runs. */
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Req, Res } from '@nestjs/common';
+import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Res } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyReply } from 'fastify';
 import { EMPTY, type Observable } from 'rxjs';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
@@ -51,13 +51,8 @@ export class QueryController {
       'A page of JSON; with Accept: application/x-ndjson, text/csv or application/vnd.apache.parquet the whole result as a stream.',
   })
   @ApiProduces('application/json', 'application/x-ndjson', 'text/csv', 'application/vnd.apache.parquet')
-  async query(
-    @Body() body: unknown,
-    @Req() request: FastifyRequest,
-    @Res() reply: FastifyReply,
-    @Headers('accept') accept?: string,
-  ): Promise<void> {
-    const query = toRequest(validated(QueryDto, body), request);
+  async query(@Body() body: unknown, @Res() reply: FastifyReply, @Headers('accept') accept?: string): Promise<void> {
+    const query = toRequest(validated(QueryDto, body), reply);
     const format = formatOf(accept);
     if (format) await this.#stream(query, format, reply);
     else await reply.header('content-type', 'application/json; charset=utf-8').send(pageText(await this.readPath.page(query)));
@@ -87,14 +82,13 @@ export class QueryController {
       throw invalidArgument(`batch_size must be from 1 to ${BATCH_ROWS_MAX}, or 0 for ${BATCH_ROWS}`, [{ field: 'batch_size' }]);
     const gone = new AbortController();
     call.once('cancelled', () => gone.abort());
-    const request: QueryRequest = { sql, signal: gone.signal, timeoutMs: this.config.query.timeout_ms_max };
-    const start = cursor === '' ? await this.readPath.openForStream(request) : cursor;
-    await writeAll(call, this.#messages(request, start, batchSize || BATCH_ROWS));
+    const request: QueryRequest = { sql, cursor, signal: gone.signal, timeoutMs: this.config.query.timeout_ms_max };
+    await writeAll(call, this.#messages(request, batchSize || BATCH_ROWS));
     return EMPTY;
   }
 
-  async *#messages(request: QueryRequest, cursor: string, batchRows: number): AsyncIterable<unknown> {
-    for await (const batch of this.readPath.batches(request, cursor, batchRows)) {
+  async *#messages(request: QueryRequest, batchRows: number): AsyncIterable<unknown> {
+    for await (const batch of this.readPath.batches(request, batchRows)) {
       this.streamCounts.note(batch.tables, batch.rows.length);
       yield { records: batch.rows.map(toRecord), has_more: batch.hasMore, cursor: batch.cursor };
     }
@@ -115,7 +109,7 @@ export class QueryController {
   }
 }
 
-function toRequest(body: QueryDto, request: FastifyRequest): QueryRequest {
+function toRequest(body: QueryDto, reply: FastifyReply): QueryRequest {
   const sql = body.sql ?? '';
   if (sql.trim() === '' && !body.cursor) throw invalidArgument('sql is missing', [{ field: 'sql' }]);
   if (!sql.isWellFormed()) throw invalidArgument('sql has half a surrogate pair, which is not text', [{ field: 'sql' }]);
@@ -123,7 +117,7 @@ function toRequest(body: QueryDto, request: FastifyRequest): QueryRequest {
   return {
     sql,
     params: body.params,
-    signal: goneSignal(request),
+    signal: goneSignal(reply),
     ...(body.limit == null ? {} : { limit: body.limit }),
     ...(body.cursor == null ? {} : { cursor: body.cursor }),
     ...(body.timeout_ms == null ? {} : { timeoutMs: body.timeout_ms }),
@@ -132,9 +126,11 @@ function toRequest(body: QueryDto, request: FastifyRequest): QueryRequest {
 }
 
 /** Aborts when the client closes the connection before it has its answer. */
-function goneSignal(request: FastifyRequest): AbortSignal {
+function goneSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
-  request.raw.socket.once('close', () => gone.abort());
+  reply.raw.once('close', () => {
+    if (!reply.raw.writableFinished) gone.abort();
+  });
   return gone.signal;
 }
 

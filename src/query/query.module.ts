@@ -1,7 +1,8 @@
 /** Queries: analysis, admission, execution, results. */
-import { Module, type OnApplicationShutdown } from '@nestjs/common';
+import { setTimeout } from 'node:timers/promises';
+import { type BeforeApplicationShutdown, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
-import type { Clock } from '../common/clock.js';
+import { type Clock, MS_PER_SECOND } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { DataModule } from '../data/data.module.js';
@@ -20,6 +21,10 @@ import { QueryStreamCounts } from './query-stream-counts.js';
 import { ReadPath } from './read-path.js';
 import { ResultStreams } from './result-stream.js';
 import { RunningQueries } from './running-queries.js';
+
+/** Share of the time to stop that queries under way get: one in this many parts. */
+const GRACE_PARTS = 3;
+const POLL_MS = 20;
 
 @Module({
   imports: [DataModule],
@@ -79,12 +84,20 @@ import { RunningQueries } from './running-queries.js';
   ],
   exports: [DataModule, Admission, Cursors, QueryStatistics, QueryStreamCounts],
 })
-export class QueryModule implements OnApplicationShutdown {
+export class QueryModule implements BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(
+    private readonly config: Config,
     private readonly running: RunningQueries,
     private readonly cursors: Cursors,
     private readonly connections: QueryConnections,
   ) {}
+
+  /** Queries under way may end by themselves for a while; the server cannot close before they have. */
+  async beforeApplicationShutdown(): Promise<void> {
+    const deadlineMs = Date.now() + (this.config.server.shutdown_seconds * MS_PER_SECOND) / GRACE_PARTS;
+    while (this.running.count > 0 && Date.now() < deadlineMs) await setTimeout(POLL_MS);
+    this.running.stopAll(new AppError('UNAVAILABLE', 'the server is stopping'));
+  }
 
   onApplicationShutdown(): void {
     this.running.stopAll(new AppError('UNAVAILABLE', 'the server is stopping'));

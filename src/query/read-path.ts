@@ -129,15 +129,12 @@ export class ReadPath {
         const prepared = await this.prepare(running, request.sql, toParameters(request.params));
         const rows = await this.#jsonRows(running, prepared, limit + 1, 0);
         if (rows.length <= limit) return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
-        const statement = statementHash(request.sql, request.params, request.asOf);
-        const kept = analysis.isRepeatableScan
-          ? keptAsScan(prepared, statement, running.views)
-          : await this.#keepRows(running, prepared, statement);
-        const first = analysis.isRepeatableScan ? rows.slice(0, limit) : await this.#rowsOf(running, kept, limit, 0);
-        const id = this.parts.cursors.keep(kept);
+        const { result, isScan } = await this.#keep(running, prepared, request, analysis);
+        const first = isScan ? rows.slice(0, limit) : await this.#rowsOf(running, result, limit, 0);
+        const id = this.parts.cursors.keep(result);
         return {
           page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.parts.cursors.token(id, limit) },
-          keepViews: analysis.isRepeatableScan,
+          keepViews: isScan,
         };
       },
     );
@@ -286,10 +283,7 @@ export class ReadPath {
       );
       const rowCount = asNumber((await this.parts.engine.row(`SELECT count(*) AS n FROM ${table}`))['n']);
       if (rowCount > rowsMax) {
-        throw new AppError(
-          'RESOURCE_EXHAUSTED',
-          `the result has more than ${rowsMax} rows, too many to page through (query.kept_rows_max); add a LIMIT, or stream it with Accept: application/x-ndjson`,
-        );
+        throw new ResultTooLarge(rowsMax);
       }
       return {
         sql: `SELECT * FROM ${table} ORDER BY rowid`,
@@ -306,50 +300,102 @@ export class ReadPath {
     }
   }
 
-  /** Keeps a result open for a stream, from its first row. @returns the cursor of its start */
-  async openForStream(request: QueryRequest): Promise<string> {
-    const analysis = await this.#analyse(request.sql);
+  /** Keeps a result for whoever asks for more of it: by its pinned tables where the order repeats, by its rows elsewhere. */
+  async #keep(
+    running: Running,
+    prepared: Prepared,
+    request: QueryRequest,
+    analysis: SqlAnalysis,
+  ): Promise<{ result: OpenResult; isScan: boolean }> {
     const statement = statementHash(request.sql, request.params, request.asOf);
-    let cursor = '';
-    await this.run(
-      request,
-      () => this.pinTables(analysis, request.asOf),
-      async (running) => {
-        const prepared = await this.prepare(running, request.sql, toParameters(request.params));
-        const kept = analysis.isRepeatableScan
-          ? keptAsScan(prepared, statement, running.views)
-          : await this.#keepRows(running, prepared, statement);
-        cursor = this.parts.cursors.token(this.parts.cursors.keep(kept), 0);
-        return { page: { columns: prepared.columns, rows: [], hasMore: true, nextCursor: cursor }, keepViews: analysis.isRepeatableScan };
-      },
-    );
-    return cursor;
+    const isScan = analysis.isRepeatableScan && [...running.views.values()].every((view) => view.hasStableOrder);
+    return { result: isScan ? keptAsScan(prepared, statement, running.views) : await this.#keepRows(running, prepared, statement), isScan };
   }
 
-  /** Rows of an open result from a cursor on, a batch at a time, each with the cursor of the row after it; for streams that can be resumed. */
-  async *batches(request: QueryRequest, cursor: string, batchRows: number): AsyncIterable<Batch> {
+  /**
+   * A whole result, a batch at a time, each with the cursor of the row after it, so that a stream that broke can go on. A result too large to keep is
+   * streamed all the same, without cursors.
+   */
+  async *batches(request: QueryRequest, batchRows: number): AsyncIterable<Batch> {
+    const cursor = request.cursor === undefined || request.cursor === '' ? await this.#openForStream(request) : request.cursor;
+    if (cursor === undefined) {
+      const analysis = await this.#analyse(request.sql);
+      yield* this.#stream(
+        request,
+        () => this.pinTables(analysis, request.asOf),
+        (running) => this.prepare(running, request.sql, toParameters(request.params)),
+        0,
+        batchRows,
+        () => '',
+      );
+      return;
+    }
     const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
     const { id, result, position } = this.parts.cursors.find(cursor, statement);
-    const channel = new BatchChannel();
-    const work = this.run(
-      { ...request, cursor, sql: request.sql || result.sql },
+    const prepare = async (running: Running): Promise<Prepared> => ({
+      ...(await this.prepare(running, result.sql, result.parameters)),
+      names: result.columns.map((column) => column.name),
+    });
+    const kept: QueryRequest = { ...request, cursor, sql: request.sql || result.sql };
+    yield* this.#stream(
+      kept,
       () => Promise.resolve(result.views),
-      async (running) => {
-        const prepared = {
-          ...(await this.prepare(running, result.sql, result.parameters)),
-          names: result.columns.map((column) => column.name),
-        };
-        const stream = await running.connection.stream(jsonRowsSql(prepared, `OFFSET ${position}`), prepared.parameters);
-        running.query.onStop(() => channel.close());
-        for await (const chunk of stream) {
-          const rows = chunk.getColumnValues(0).map(String);
-          if (rows.length > 0) await channel.put(rows);
-          if (channel.isClosed) break;
-        }
-        return { page: { columns: result.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: true };
-      },
-    ).finally(() => channel.close());
-    const tables = [...result.views.keys()];
+      prepare,
+      position,
+      batchRows,
+      (at) => this.parts.cursors.token(id, at),
+    );
+  }
+
+  /** @returns the cursor of the first row, or undefined when the result is too large to keep */
+  async #openForStream(request: QueryRequest): Promise<string | undefined> {
+    const analysis = await this.#analyse(request.sql);
+    let cursor = '';
+    try {
+      await this.run(
+        request,
+        () => this.pinTables(analysis, request.asOf),
+        async (running) => {
+          const prepared = await this.prepare(running, request.sql, toParameters(request.params));
+          const { result, isScan } = await this.#keep(running, prepared, request, analysis);
+          cursor = this.parts.cursors.token(this.parts.cursors.keep(result), 0);
+          return { page: { columns: prepared.columns, rows: [], hasMore: true, nextCursor: cursor }, keepViews: isScan };
+        },
+      );
+      return cursor;
+    } catch (error) {
+      if (error instanceof ResultTooLarge) return undefined;
+      throw error;
+    }
+  }
+
+  async *#stream(
+    request: QueryRequest,
+    pin: () => Promise<ReadonlyMap<string, ReadView>>,
+    prepare: (running: Running) => Promise<Prepared>,
+    position: number,
+    batchRows: number,
+    tokenAt: (row: number) => string,
+  ): AsyncIterable<Batch> {
+    const channel = new BatchChannel();
+    let tables: readonly string[] = [];
+    const work = this.run(request, pin, async (running) => {
+      const prepared = await prepare(running);
+      tables = [...running.views.keys()];
+      running.query.onStop(() => channel.close());
+      const stream = await running.connection.stream(jsonRowsSql(prepared, `OFFSET ${position}`), prepared.parameters);
+      for await (const chunk of stream) {
+        const rows = chunk.getColumnValues(0).map(String);
+        if (rows.length > 0) await channel.put(rows);
+        if (channel.isClosed) break;
+      }
+      return {
+        page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' },
+        keepViews: request.cursor !== undefined && request.cursor !== '',
+      };
+    }).finally(() => channel.close());
+    // Looked at below; until then a failure must not count as unhandled.
+    work.catch(() => undefined);
     let at = position;
     let held: string[] = [];
     try {
@@ -358,7 +404,7 @@ export class ReadPath {
         // One row is always held back, so that the last batch can say that it is the last.
         while (held.length > batchRows) {
           at += batchRows;
-          yield { rows: held.slice(0, batchRows), cursor: this.parts.cursors.token(id, at), hasMore: true, tables };
+          yield { rows: held.slice(0, batchRows), cursor: tokenAt(at), hasMore: true, tables };
           held = held.slice(batchRows);
         }
       }
@@ -393,6 +439,15 @@ export class ReadPath {
     if (elapsedMs >= this.parts.slowQueryMs)
       this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
+  }
+}
+
+class ResultTooLarge extends AppError {
+  constructor(rowsMax: number) {
+    super(
+      'RESOURCE_EXHAUSTED',
+      `the result has more than ${rowsMax} rows, too many to page through (query.kept_rows_max); add a LIMIT, or stream it with Accept: application/x-ndjson`,
+    );
   }
 }
 

@@ -80,6 +80,10 @@ export class RunningQueries {
     return query;
   }
 
+  get count(): number {
+    return this.#byId.size;
+  }
+
   list(): RunningQueryInfo[] {
     return [...this.#byId.values()].map((query) => ({
       query_id: query.id,

@@ -12,6 +12,10 @@ import type { Table } from './table.js';
 /** The engine variable that carries a query's LSN, so that the text of a view stays the same while rows come in. */
 export const LSN_VARIABLE = 'miniodb_lsn';
 
+/** See `hasStableOrder`. */
+const STABLE_ROWS_MIN = 100_000;
+const STABLE_ROWS_PER_HIDDEN = 20;
+
 export interface ReadViewParts {
   readonly table: Table;
   readonly schema: TableSchema;
@@ -34,6 +38,7 @@ export class ReadView {
   readonly #parts: ReadViewParts;
   readonly #opened: LocalObject[] = [];
   #openFiles: OpenFile[] | undefined;
+  #callerSql: Promise<string> | undefined;
   #isReleased = false;
 
   constructor(parts: ReadViewParts) {
@@ -75,10 +80,32 @@ export class ReadView {
     };
   }
 
-  /** SQL of the table as a caller sees it, reading the LSN from the engine variable. */
-  async callerSql(): Promise<string> {
+  /**
+   * SQL of the table as a caller sees it, reading the LSN from the engine variable. The text is made once: a file that gets its first mask later
+   * would move to another branch, and the rows would come in another order.
+   */
+  callerSql(): Promise<string> {
+    return (this.#callerSql ??= this.#makeCallerSql());
+  }
+
+  async #makeCallerSql(): Promise<string> {
     const sources = await this.sources(`getvariable('${LSN_VARIABLE}')::BIGINT`);
     return selectRows(sources, { columns: this.schema.columns, withPlace: false, rows: 'visible' });
+  }
+
+  /**
+   * True when reading it again gives the rows in the same order. Hiding rows is a join, and the engine may turn a join around when the hidden rows
+   * are not few against the others; then the order is another.
+   */
+  get hasStableOrder(): boolean {
+    const { masks } = this.table;
+    const stored = this.#parts.files
+      .filter(({ source }) => masks.isMasked(source))
+      .map(({ file, source }) => ({ rows: file.rows, hidden: masks.hiddenOf(source) }));
+    const buffered = this.generations
+      .filter(({ source }) => masks.isMasked(source))
+      .map(({ rows, source }) => ({ rows, hidden: masks.hiddenOf(source) }));
+    return [...stored, ...buffered].every(({ rows, hidden }) => rows >= STABLE_ROWS_MIN && hidden * STABLE_ROWS_PER_HIDDEN <= rows);
   }
 
   release(): void {

@@ -7,6 +7,10 @@ import { type Column, LSN_COLUMN, LSN_FIELD_ID, type TableSchema } from '../meta
 import type { Generation } from './generation.js';
 import type { Masks } from './masks.js';
 
+/** Where a row stands in the masks. The prefix is refused in names of payload fields. */
+export const SOURCE_COLUMN = '_miniodb_source';
+export const POSITION_COLUMN = '_miniodb_position';
+
 /** A Parquet file that the engine can open. */
 export interface OpenFile {
   readonly path: string;
@@ -26,7 +30,7 @@ export interface RowSources {
 
 export interface RowSelection {
   readonly columns: readonly Column[];
-  /** Adds `_source` and `_pos` (the place of a row in the masks) and `_lsn`. */
+  /** Adds the place of a row in the masks, and its LSN. */
   readonly withPlace: boolean;
   /** Rows that a query sees, or the soft-deleted ones. */
   readonly rows: 'visible' | 'soft';
@@ -42,7 +46,9 @@ export function selectRows(sources: RowSources, selection: RowSelection): string
   ];
   if (branches.length > 0) return branches.join('\nUNION ALL\n');
   const typed = selection.columns.map((column) => `NULL::${column.type} AS ${quoteName(column.name)}`);
-  const place = selection.withPlace ? [`NULL::INTEGER AS _source`, 'NULL::BIGINT AS _pos', `NULL::BIGINT AS ${LSN_COLUMN}`] : [];
+  const place = selection.withPlace
+    ? [`NULL::INTEGER AS ${SOURCE_COLUMN}`, `NULL::BIGINT AS ${POSITION_COLUMN}`, `NULL::BIGINT AS ${LSN_COLUMN}`]
+    : [];
   return `SELECT ${[...typed, ...place].join(', ')} WHERE false`;
 }
 
@@ -63,9 +69,13 @@ function fileBranches(sources: RowSources, selection: RowSelection): string[] {
 function filesBranch(sources: RowSources, selection: RowSelection, files: readonly OpenFile[], isMasked: boolean): string[] {
   if (files.length === 0) return [];
   const select = [
-    ...selection.columns.map((column) => `r.${quoteName(column.name)}`),
+    ...selection.columns.map((column) => `r.${fileColumn(column.fieldId)} AS ${quoteName(column.name)}`),
     ...(selection.withPlace
-      ? ['f.source AS _source', 'r.file_row_number AS _pos', `coalesce(f.lsn_base + r.file_row_number, r.${LSN_COLUMN}) AS ${LSN_COLUMN}`]
+      ? [
+          `f.source AS ${SOURCE_COLUMN}`,
+          `r.file_row_number AS ${POSITION_COLUMN}`,
+          `coalesce(f.lsn_base + r.file_row_number, r.${fileColumn(LSN_FIELD_ID)}) AS ${LSN_COLUMN}`,
+        ]
       : []),
   ];
   const list = files.map((file, index) => `(${index}, ${file.source}, ${file.lsnBase ?? 'NULL'}::BIGINT)`).join(', ');
@@ -79,18 +89,28 @@ function filesBranch(sources: RowSources, selection: RowSelection, files: readon
       `${selection.rows === 'soft' ? 'SEMI' : 'ANTI'} JOIN (${hidden}) h ON h.file_index = r.file_index AND h.pos = r.file_row_number`,
     );
   }
-  return [`SELECT ${select.join(', ')} ${from.join(' ')}${selection.where ? ` WHERE ${selection.where}` : ''}`];
+  const rows = `SELECT ${select.join(', ')} ${from.join(' ')}`;
+  return [selection.where ? `SELECT * FROM (${rows}) WHERE ${selection.where}` : rows];
 }
 
-/** `read_parquet` by field id: a file from before a column was added gives NULL there, whatever the order of columns in it. */
+/**
+ * `read_parquet` by field id: a file from before a column was added gives NULL there, whatever the order of columns in it. Columns are named by
+ * their id, so that none of them can be taken for the reader's own `file_row_number` and `file_index`.
+ */
 function readFiles(files: readonly OpenFile[], schema: TableSchema): string {
-  const fields = schema.columns.map((column) => field(column.fieldId, column.name, column.type));
-  const lsn = field(LSN_FIELD_ID, LSN_COLUMN, 'BIGINT');
-  return `read_parquet(${quoteTextList(files.map((file) => file.path))}, schema = MAP {${[...fields, lsn].join(', ')}})`;
+  const fields = [...schema.columns, { fieldId: LSN_FIELD_ID, type: 'BIGINT' }].map(
+    ({ fieldId, type }) => `${fieldId}: {name: '${fileColumn(fieldId)}', type: ${quoteText(type)}, default_value: NULL}`,
+  );
+  return `read_parquet(${quoteTextList(files.map((file) => file.path))}, schema = MAP {${fields.join(', ')}})`;
 }
 
-function field(fieldId: number, name: string, type: string): string {
-  return `${fieldId}: {name: ${quoteText(name)}, type: ${quoteText(type)}, default_value: NULL}`;
+/** The rows of data files with nothing but their LSN; `file_index` and `file_row_number` say where each stands. */
+export function readLsns(paths: readonly string[]): string {
+  return `read_parquet(${quoteTextList(paths)}, schema = MAP {${LSN_FIELD_ID}: {name: '${LSN_COLUMN}', type: 'BIGINT', default_value: NULL}})`;
+}
+
+function fileColumn(fieldId: number): string {
+  return `c${fieldId}`;
 }
 
 function generationBranch(sources: RowSources, selection: RowSelection, generation: Generation): string[] {
@@ -102,7 +122,7 @@ function generationBranch(sources: RowSources, selection: RowSelection, generati
     ...selection.columns.map((column) =>
       schema.column(column.name) ? `r.${quoteName(column.name)}` : `NULL::${column.type} AS ${quoteName(column.name)}`,
     ),
-    ...(selection.withPlace ? [`${source} AS _source`, `r.${LSN_COLUMN} AS _pos`, `r.${LSN_COLUMN}`] : []),
+    ...(selection.withPlace ? [`${source} AS ${SOURCE_COLUMN}`, `r.${LSN_COLUMN} AS ${POSITION_COLUMN}`, `r.${LSN_COLUMN}`] : []),
   ];
   const soft = selection.rows === 'soft' ? ` AND ${softAsOf(sources.lsn)}` : '';
   const hidden = isMasked

@@ -25,6 +25,8 @@ const COMMON_VARIABLES: Readonly<Record<string, string>> = {
 const PREFIX = 'MINIODB_';
 /** Read elsewhere: see `fault-points.ts`. */
 const NOT_SETTINGS = new Set(['MINIODB_FAULT_POINT']);
+/** Taken as they are: a name may look like a number. */
+const TEXT_KEYS = new Set(['node_id', 'data_dir', 'host']);
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
 
 /**
@@ -50,7 +52,8 @@ function readYaml(file: string, mustExist: boolean): Settings {
     return {};
   }
   try {
-    const content = parseYaml(readFileSync(file, 'utf8')) ?? {};
+    const text = readFileSync(file, 'utf8');
+    const content = isEmptyYaml(text) ? {} : parseYaml(text);
     if (!isJsonObject(content)) throw new Error('it must be a mapping of sections');
     return content;
   } catch (error) {
@@ -58,22 +61,38 @@ function readYaml(file: string, mustExist: boolean): Settings {
   }
 }
 
+/** The parser refuses a document of nothing but comments. */
+function isEmptyYaml(text: string): boolean {
+  return text.split('\n').every((line) => /^\s*(#.*)?$/.test(line));
+}
+
 function environmentSettings(environment: NodeJS.ProcessEnv): Settings {
   const settings: Settings = {};
   for (const [name, value] of Object.entries(environment)) {
-    if (value === undefined) continue;
+    if (value === undefined || value === '') continue;
     const known = COMMON_VARIABLES[name];
-    if (known !== undefined) assign(settings, known.split('.'), value);
+    if (known !== undefined) assign(settings, known.split('.'), value, name);
     else if (name.startsWith(PREFIX) && !NOT_SETTINGS.has(name))
-      assign(settings, name.slice(PREFIX.length).toLowerCase().split('__'), value);
+      assign(settings, name.slice(PREFIX.length).toLowerCase().split('__'), value, name);
   }
   return settings;
 }
 
-function assign(settings: Settings, keys: readonly string[], text: string): void {
+/** @param variable names the source in errors */
+function assign(settings: Settings, keys: readonly string[], text: string, variable: string): void {
   const [key = '', ...rest] = keys;
-  if (rest.length === 0) settings[key] = key === 'node_id' || key === 'data_dir' || text === '' ? text : parseYaml(text);
-  else assign((settings[key] ??= {}) as Settings, rest, text);
+  if (rest.length === 0) settings[key] = TEXT_KEYS.has(key) ? text : variableValue(text, variable);
+  else assign((settings[key] ??= {}) as Settings, rest, text, variable);
+}
+
+function variableValue(text: string, variable: string): unknown {
+  try {
+    return parseYaml(text);
+  } catch (error) {
+    throw invalidArgument(
+      `The environment variable ${variable} cannot be read as YAML (value ${JSON.stringify(text)}): ${messageOf(error)}`,
+    );
+  }
 }
 
 function merge(target: Settings, source: Settings): void {

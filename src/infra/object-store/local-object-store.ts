@@ -5,7 +5,7 @@
  * exclusive create would be wrong: a reader could see the file half written. Names that start with a dot are ours and never listed.
  */
 import { randomUUID } from 'node:crypto';
-import { type FileHandle, link, mkdir, open, readFile, readdir, rename, rmdir, stat, unlink } from 'node:fs/promises';
+import { copyFile, type FileHandle, link, mkdir, open, readFile, readdir, rename, rm, rmdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { AppError, isSystemError, messageOf } from '../../common/app-error.js';
 import type { LocalObject, ObjectInfo, ObjectStore } from './object-store.js';
@@ -43,9 +43,12 @@ export class LocalObjectStore implements ObjectStore {
   async putFileIfAbsent(key: string, file: string): Promise<boolean> {
     return this.#into(key, async (target) => {
       await syncAndClose(await open(file, 'r'));
-      if (!(await linkIfAbsent(file, target))) return false;
-      await syncDirectory(path.dirname(target));
-      return true;
+      const isNew = await linkIfAbsent(file, target).catch((error: unknown) => {
+        if (isSystemError(error, 'EXDEV')) return copyIfAbsent(file, target);
+        throw error;
+      });
+      if (isNew) await syncDirectory(path.dirname(target));
+      return isNew;
     });
   }
 
@@ -152,8 +155,24 @@ async function linkIfAbsent(file: string, target: string): Promise<boolean> {
   }
 }
 
+/** For a file on another device, which cannot be linked. */
+async function copyIfAbsent(file: string, target: string): Promise<boolean> {
+  const temporary = temporaryBeside(target);
+  try {
+    await copyFile(file, temporary);
+    await syncAndClose(await open(temporary, 'r'));
+    return await linkIfAbsent(temporary, target);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+function temporaryBeside(target: string): string {
+  return path.join(path.dirname(target), `.${randomUUID()}.tmp`);
+}
+
 async function writeTemporary(target: string, bytes: Uint8Array): Promise<string> {
-  const temporary = path.join(path.dirname(target), `.${randomUUID()}.tmp`);
+  const temporary = temporaryBeside(target);
   try {
     const handle = await open(temporary, 'wx');
     try {
