@@ -1,0 +1,48 @@
+/**
+ * `npm run bench [-- --quick] [-- --only a,c]`: what a request costs, how bulk loading and queries compare with plain DuckDB in the same
+ * run, what fsync takes, and what an idle server needs. Ratios carry from one machine to another; absolute figures do not.
+ *
+ * The load generator, DuckDB and the server share this machine, one after the other where that is possible.
+ */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { REPOSITORY, prepare } from '../scripts/prepare.mjs';
+
+const { values: options } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: 'a,b,c,d,e' } },
+});
+prepare();
+const { describeMachine } = await import('./machine.mjs');
+const { measureSingleWrites } = await import('./single-writes.mjs');
+const { measureBulk } = await import('./bulk.mjs');
+const { measureQueries } = await import('./queries.mjs');
+const { measureSyncShare } = await import('./sync-share.mjs');
+const { measureStart } = await import('./start.mjs');
+
+const MEASUREMENTS = {
+  a: ['POST of one record', measureSingleWrites],
+  b: ['NDJSON bulk load against DuckDB', measureBulk],
+  c: ['Queries over HTTP against the same in process', measureQueries],
+  d: ['What fsync costs', measureSyncShare],
+  e: ['Start and idle memory', measureStart],
+};
+const SIZES = options.quick
+  ? { secondsOfLoad: 3, secondsOfWarmUp: 1, rounds: 1, bulkRows: 200_000, queriesOfAKind: 30, starts: 2 }
+  : { secondsOfLoad: 10, secondsOfWarmUp: 3, rounds: 3, bulkRows: 1_000_000, queriesOfAKind: 150, starts: 5 };
+
+// On the disk of the checkout, not in the system's temporary directory: that may be memory, where fsync costs nothing.
+const folder = path.join(REPOSITORY, '.cache', 'bench');
+mkdirSync(folder, { recursive: true });
+const directory = mkdtempSync(path.join(folder, 'run-'));
+process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
+
+const say = (line = '') => process.stdout.write(`${line}\n`);
+for (const line of describeMachine(directory)) say(line);
+for (const letter of options.only.split(',')) {
+  const [title, measure] = MEASUREMENTS[letter] ?? [];
+  if (measure === undefined) throw new Error(`--only ${letter}: the measurements are ${Object.keys(MEASUREMENTS).join(', ')}`);
+  say(`\n(${letter}) ${title}`);
+  await measure({ directory, sizes: SIZES, say: (line) => say(`    ${line}`) });
+}

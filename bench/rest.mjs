@@ -1,0 +1,38 @@
+/** JSON calls over one kept-alive connection, so that a query's time is not a connection's. */
+import http from 'node:http';
+import { text } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+
+const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+
+/** @returns the answer's text; throws with it unless the status is a success */
+export async function callText(url, method, path, body) {
+  const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+  const headers = bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length };
+  const request = http.request(url + path, { method, headers, agent });
+  const answered = responseOf(request);
+  request.end(bytes);
+  return successOf(await answered, `${method} ${path}`);
+}
+
+/** Streams a body of newline-delimited JSON. */
+export async function postLines(url, path, body, length) {
+  const request = http.request(url + path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson', 'content-length': length },
+    agent,
+  });
+  const answered = responseOf(request);
+  const [response] = await Promise.all([answered, pipeline(body, request)]);
+  return successOf(response, `POST ${path}`);
+}
+
+function responseOf(request) {
+  return new Promise((resolve, reject) => request.once('response', resolve).once('error', reject));
+}
+
+async function successOf(response, what) {
+  const answer = await text(response);
+  if (response.statusCode >= 200 && response.statusCode < 300) return answer;
+  throw new Error(`${what} answered ${response.statusCode}: ${answer}`);
+}

@@ -1,0 +1,50 @@
+/**
+ * `npm test [-- arguments of vitest]`: builds when needed, runs every suite, and closes with the one line that machines read:
+ * `N passed, N failed`. Fails when a test failed, when a file could not be loaded, and when no test ran at all.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { REPOSITORY, prepare } from './prepare.mjs';
+
+prepare();
+const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
+const reportFile = path.join(folder, 'report.json');
+const exitCode = await runVitest(process.argv.slice(2));
+const { passed, failed, notRun } = countResults(exitCode);
+rmSync(folder, { recursive: true, force: true });
+for (const name of notRun) process.stdout.write(`not run: ${name}\n`);
+if (passed + failed === 0) process.stdout.write('No test ran.\n');
+process.stdout.write(`${passed} passed, ${failed} failed\n`);
+process.exitCode = failed === 0 && passed > 0 ? 0 : exitCode || 1;
+
+/** Gives vitest's exit code (1 when a signal ended it). */
+function runVitest(parameters) {
+  const vitest = path.join(REPOSITORY, 'node_modules', 'vitest', 'vitest.mjs');
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`];
+  const child = spawn(process.execPath, [vitest, 'run', ...reporters, ...parameters], {
+    cwd: REPOSITORY,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+  return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
+}
+
+/**
+ * A file that failed as a whole (it does not load, a hook threw) counts as one failed test, and so does a run that vitest calls failed
+ * though each test passed (an error outside of them), or one that ended without a report.
+ */
+function countResults(code) {
+  if (!existsSync(reportFile)) return { passed: 0, failed: 1, notRun: [] };
+  const files = JSON.parse(readFileSync(reportFile, 'utf8')).testResults;
+  const tests = files.flatMap((file) => file.assertionResults);
+  const having = (status) => tests.filter((test) => test.status === status);
+  const filesFailed = files.filter((file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'));
+  const found = having('failed').length + filesFailed.length;
+  const neverChosen = process.argv.some((parameter) => /^(-t|--testNamePattern)/.test(parameter));
+  const notRun = neverChosen
+    ? []
+    : tests.filter((test) => test.status !== 'passed' && test.status !== 'failed').map((test) => test.fullName);
+  return { passed: having('passed').length, failed: found === 0 && tests.length > 0 && code !== 0 ? 1 : found, notRun };
+}

@@ -1,0 +1,317 @@
+/**
+ * The path of a bulk body:
+ *
+ *   spool to disk → decide columns → Parquet beside the WAL → log its name → visible (and later moved into the table by the next flush)
+ *
+ * A large body is parsed and encoded by the engine in one go, on all cores, sorted, straight into a data file; its rows never pass through
+ * JavaScript or the buffer. Only what does not fit at first sight is read line by line, to say which row and field it is. Small bodies take the
+ * way of ordinary writes, so that they do not become small files.
+ */
+import { randomUUID } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { AppError, invalidArgument } from '../common/app-error.js';
+import type { Clock } from '../common/clock.js';
+import type { Config } from '../common/config/config.js';
+import { faultPoint } from '../common/fault-points.js';
+import type { Logger } from '../common/logger.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
+import { syncDirectory } from '../infra/object-store/local-object-store.js';
+import type { ScratchFiles } from '../infra/scratch-files.js';
+import type { FileStatistics } from '../metadata/delta/file-statistics.js';
+import { type Column, type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
+import { parquetSelect } from '../tables/row-sql.js';
+import type { Table } from '../tables/table.js';
+import { type BulkColumns, decideColumns } from './bulk/bulk-columns.js';
+import { type BulkFields, readLines } from './bulk/bulk-lines.js';
+import { spool } from './bulk/spool.js';
+import { copyToParquet, sortOrder } from './flush/data-files.js';
+import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
+import type { Idempotency } from './write/idempotency.js';
+import type { RecordInput, RecordRefusal } from './write/record.js';
+import { fromMs } from './write/timestamp.js';
+import type { WriteAnswer } from './write/write-command.js';
+import { BulkOutdated, type WritePath } from './write-path.js';
+
+/** Bodies up to this size go through the buffer. */
+const SMALL_BYTES_MAX = 2 * 1_024 * 1_024;
+/** Bodies for upsert tables, whose rows must meet the buffer one by one. */
+const UPSERT_BYTES_MAX = 64 * 1_024 * 1_024;
+const LINES_IN_ONE_STEP = 2_000;
+const REFUSALS_LISTED_MAX = 100;
+const ATTEMPTS_MAX = 5;
+const EXACT_DOUBLE_MAX = 2 ** 53;
+const ID_PATTERN = quoteText('[A-Za-z0-9_-]{1,255}');
+const TIMESTAMP_PATTERN = quoteText('\\d{4}-\\d\\d-\\d\\dT([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:[0-5]\\d)');
+
+export interface BulkRequest {
+  readonly table: Table;
+  readonly body: Readable;
+  readonly encoding: string | undefined;
+  readonly fields: BulkFields;
+  readonly onError: 'abort' | 'skip';
+  readonly idempotency: Idempotency | undefined;
+}
+
+export interface BulkAnswer {
+  readonly lsn: number;
+  readonly count: number;
+  readonly refusedCount: number;
+  /** The first of them. */
+  readonly refusals: readonly RecordRefusal[];
+}
+
+/** A Parquet file that is written and checked, and the columns it brings. */
+interface BulkParquet {
+  readonly file: string;
+  readonly statistics: FileStatistics;
+  readonly schema: TableSchema;
+}
+
+export interface BulkPathParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly engine: Engine;
+  readonly scratch: ScratchFiles;
+  readonly writePath: WritePath;
+  /** Bulk files live here until a flush has them; part of the WAL. */
+  readonly directory: string;
+}
+
+export class BulkPath {
+  constructor(private readonly parts: BulkPathParts) {}
+
+  /** Makes the directory and removes files that no record of the log names. */
+  async open(namedFiles: ReadonlySet<string>): Promise<void> {
+    await mkdir(this.parts.directory, { recursive: true });
+    for (const name of await readdir(this.parts.directory)) if (!namedFiles.has(name)) await rm(path.join(this.parts.directory, name));
+  }
+
+  /** Stores a body. All or nothing under `abort`; under `skip` the rows that fit. */
+  async store(request: BulkRequest): Promise<BulkAnswer> {
+    const spooled = this.parts.scratch.path('ndjson');
+    try {
+      const bytes = await spool(request.body, request.encoding, spooled, this.parts.config.limits.bulk_bytes_max);
+      if (bytes <= SMALL_BYTES_MAX || request.table.config.write_mode === 'upsert') return await this.#storeAsRows(request, spooled, bytes);
+      return await this.#storeAsFile(request, spooled);
+    } finally {
+      await this.parts.scratch.remove(spooled);
+    }
+  }
+
+  async #storeAsRows(request: BulkRequest, spooled: string, bytes: number): Promise<BulkAnswer> {
+    if (bytes > UPSERT_BYTES_MAX) throw new AppError('PAYLOAD_TOO_LARGE', `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes; send it in parts`);
+    const records: RecordInput[] = [];
+    const refusals: RecordRefusal[] = [];
+    for await (const line of readLines(spooled, request.fields)) {
+      if ('record' in line) records.push(line.record);
+      else if (request.onError === 'abort') throw refusedBody(request.table, line.refusal);
+      else refusals.push(line.refusal);
+    }
+    const { table, onError, idempotency } = request;
+    const answer = await this.parts.writePath.submit({ kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true }, idempotency);
+    return bulkAnswer(answer, [...refusals, ...answer.refusals]);
+  }
+
+  async #storeAsFile(request: BulkRequest, spooled: string): Promise<BulkAnswer> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+      const { nextFieldId } = request.table.schema;
+      const refusals: RecordRefusal[] = [];
+      let parquet: BulkParquet | undefined;
+      try {
+        parquet = (await this.#encodeAtOnce(request, spooled)) ?? (await this.#encodeByLine(request, spooled, refusals));
+        if (!parquet) return { lsn: this.parts.writePath.appliedLsn, count: 0, refusedCount: refusals.length, refusals: refusals.slice(0, REFUSALS_LISTED_MAX) };
+        return bulkAnswer(await this.#log(request, parquet, nextFieldId), refusals);
+      } catch (error) {
+        // Other writes brought columns meanwhile: the field ids in the file may be theirs now. After any other failure the log may name the file, so
+        // it stays; the next start removes it if not.
+        if (!(error instanceof BulkOutdated)) throw error;
+        if (parquet) await rm(parquet.file, { force: true });
+      }
+    }
+    throw new AppError('UNAVAILABLE', `table ${request.table.name}: its columns keep changing under this body; send it again`);
+  }
+
+  async #log(request: BulkRequest, parquet: BulkParquet, nextFieldIdBefore: number): Promise<WriteAnswer> {
+    const { table, idempotency } = request;
+    const handle = await open(parquet.file, 'r');
+    await handle.sync().finally(() => handle.close());
+    await syncDirectory(this.parts.directory);
+    faultPoint('bulk.after-file');
+    const columns = parquet.schema.columns.filter((column) => !table.schema.column(column.name));
+    const file = { path: parquet.file, statistics: parquet.statistics };
+    const answer = await this.parts.writePath.submit({ kind: 'bulk', table, file, columns, nextFieldIdBefore }, idempotency);
+    faultPoint('bulk.after-log');
+    return answer;
+  }
+
+  /** The quick way. @returns undefined when the rows have to be looked at one by one */
+  async #encodeAtOnce(request: BulkRequest, spooled: string): Promise<BulkParquet | undefined> {
+    const { table, fields } = request;
+    if (!table.idRule.isDefault) return undefined;
+    try {
+      const columns = await decideColumns(this.parts.engine, spooled, fields, table.schema, this.parts.config.limits.columns_max);
+      const id = columns && idExpression(columns, fields, table);
+      const timestamp = columns && timestampExpression(columns, fields, this.parts.clock.nowMs());
+      if (!columns || id === undefined || timestamp === undefined) return undefined;
+      const fieldTypes = [`${quoteText(fields.id)}: 'VARCHAR'`, `${quoteText(fields.timestamp)}: 'VARCHAR'`, ...columns.payload.map(({ column }) => fieldType(column))];
+      const source = `read_ndjson(${quoteText(spooled)}, columns = {${fieldTypes.join(', ')}}, maximum_object_size = 67108864)`;
+      const given = new Set(columns.payload.map(({ column }) => column.name));
+      const payload = columns.schema.payloadColumns.map((column) => (given.has(column.name) ? quoteName(column.name) : `NULL::${column.type} AS ${quoteName(column.name)}`));
+      const parquet = await this.#copy(table, columns.schema, `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...payload].join(', ')} FROM ${source}`);
+      if (parquet && (await this.#isFaithful(parquet, columns))) return parquet;
+      if (parquet) await rm(parquet.file);
+      return undefined;
+    } catch (error) {
+      // A line that is no JSON, a value that cannot be cast: which one it is, the other way says.
+      this.parts.logger.debug({ err: error }, `${table.logLabel} bulk body is read line by line`);
+      return undefined;
+    }
+  }
+
+  /** True when nothing was lost on the way: every value that was there is still there, every id is allowed, every number is exact. */
+  async #isFaithful(parquet: BulkParquet, columns: BulkColumns): Promise<boolean> {
+    const { nullCount, minValues, maxValues } = JSON.parse(parquet.statistics.text) as Record<string, Record<string, unknown>>;
+    if (parquet.statistics.rows !== columns.rows) return false;
+    const lostNothing = columns.payload.every(({ column, use }) => nullCount?.[column.name] === columns.rows - use.rows);
+    const isExact = columns.payload.every(({ column }) => column.type !== 'DOUBLE' || isWithin(minValues?.[column.name], maxValues?.[column.name]));
+    if (!lostNothing || !isExact || nullCount?.['id'] !== 0 || nullCount[TIMESTAMP_COLUMN] !== 0) return false;
+    const row = await this.parts.engine.row(`SELECT count(*) FILTER (WHERE NOT regexp_full_match(id, ${ID_PATTERN})) AS n FROM read_parquet(${quoteText(parquet.file)})`);
+    return Number(row['n']) === 0;
+  }
+
+  /** The thorough way: checks and encodes each row in JavaScript, writes those that fit as clean NDJSON, and has the engine encode that. */
+  async #encodeByLine(request: BulkRequest, spooled: string, refusals: RecordRefusal[]): Promise<BulkParquet | undefined> {
+    const clean = this.parts.scratch.path('ndjson');
+    try {
+      const schema = await this.#cleanLines(request, spooled, clean, refusals);
+      const types = schema.columns.map((column) => fieldType(column));
+      const select = `SELECT ${schema.columnList} FROM read_ndjson(${quoteText(clean)}, columns = {${types.join(', ')}}, maximum_object_size = 67108864)`;
+      return await this.#copy(request.table, schema, select);
+    } finally {
+      await this.parts.scratch.remove(clean);
+    }
+  }
+
+  async #cleanLines(request: BulkRequest, spooled: string, clean: string, refusals: RecordRefusal[]): Promise<TableSchema> {
+    const { table, onError } = request;
+    const output = createWriteStream(clean);
+    let { schema } = table;
+    let step: RecordInput[] = [];
+    const flushStep = async (): Promise<void> => {
+      const encoded = await this.#encodeStep(table, step, schema, onError);
+      schema = encoded.schema;
+      refusals.push(...encoded.refusals);
+      step = [];
+      if (!output.write(encoded.records.map((record) => `{${record.text}}\n`).join(''))) await once(output, 'drain');
+    };
+    try {
+      for await (const line of readLines(spooled, request.fields)) {
+        if ('record' in line) step.push(line.record);
+        else if (onError === 'abort') throw refusedBody(table, line.refusal);
+        else refusals.push(line.refusal);
+        if (step.length >= LINES_IN_ONE_STEP) await flushStep();
+      }
+      await flushStep();
+    } finally {
+      output.end();
+      await once(output, 'close');
+    }
+    return schema;
+  }
+
+  async #encodeStep(table: Table, records: readonly RecordInput[], schema: TableSchema, onError: 'abort' | 'skip'): Promise<EncodedRequest> {
+    let mayWiden = true;
+    let draft = schema;
+    for (;;) {
+      try {
+        return encodeRecords(records, draft, this.#rules(table, onError), mayWiden);
+      } catch (error) {
+        if (!(error instanceof WideningNeeded)) throw error;
+        if (table.schema.column(error.column.name)) {
+          mayWiden = await this.parts.writePath.widen(table, error.column.name);
+          if (mayWiden) throw new BulkOutdated();
+        } else draft = draft.retypedUnused(error.column.name, 'DOUBLE');
+      }
+    }
+  }
+
+  #rules(table: Table, onError: 'abort' | 'skip'): EncodeRules {
+    const { limits } = this.parts.config;
+    return {
+      tableName: table.name,
+      idRule: table.idRule,
+      makeId: this.parts.writePath.idMaker(table),
+      nowMs: this.parts.clock.nowMs(),
+      columnsMax: limits.columns_max,
+      depthMax: limits.json_depth_max,
+      onError,
+      acceptsNumericIds: true,
+    };
+  }
+
+  async #copy(table: Table, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
+    const day = new Date(this.parts.clock.nowMs()).toISOString().slice(0, 10);
+    const file = path.join(this.parts.directory, `${day}_${randomUUID()}.parquet`);
+    const order = sortOrder(schema, table.config.sort_by).split(', ').slice(0, -1);
+    const ordered = `SELECT ${parquetSelect(schema.columns)} FROM (${select})${order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''}`;
+    try {
+      const statistics = await copyToParquet(this.parts.engine, file, ordered, schema, false, 'snappy');
+      if (statistics) return { file, statistics, schema };
+    } catch (error) {
+      await rm(file, { force: true });
+      throw error;
+    }
+    await rm(file, { force: true });
+    return undefined;
+  }
+}
+
+function fieldType(column: Column): string {
+  return `${quoteText(column.name)}: ${quoteText(column.type)}`;
+}
+
+/** SQL of the id of a bulk row, or undefined when it takes a closer look. */
+function idExpression({ id, rows }: BulkColumns, fields: BulkFields, table: Table): string | undefined {
+  const isUsable = [...id.types].every((type) => type === 'VARCHAR' || type === 'BIGINT' || type === 'UBIGINT');
+  if (!isUsable) return undefined;
+  if (id.rows === rows) return quoteName(fields.id);
+  const { id_strategy: strategy, id_prefix: prefix, auto_generate_id: isAutomatic } = table.config;
+  if (id.rows > 0 || strategy === 'snowflake' || (strategy === 'user_provided' && !isAutomatic)) return undefined;
+  return strategy === 'custom' ? `${quoteText(prefix)} || uuid()::VARCHAR` : 'uuid()::VARCHAR';
+}
+
+/** SQL of the time of a bulk row; NULL for a text that is no RFC 3339. */
+function timestampExpression({ timestamp, rows }: BulkColumns, fields: BulkFields, nowMs: number): string | undefined {
+  const name = quoteName(fields.timestamp);
+  const now = `TIMESTAMPTZ ${quoteText(fromMs(nowMs) ?? '')}`;
+  const types = [...timestamp.types];
+  if (types.length === 0) return now;
+  const value = types.every((type) => type === 'VARCHAR')
+    ? `CASE WHEN regexp_full_match(${name}, ${TIMESTAMP_PATTERN}) THEN try_cast(${name} AS TIMESTAMPTZ) END`
+    : types.every((type) => type === 'BIGINT' || type === 'UBIGINT')
+      ? `make_timestamptz(try_cast(${name} AS BIGINT) * 1000)`
+      : undefined;
+  if (value === undefined || timestamp.rows === rows) return value;
+  return `CASE WHEN ${name} IS NULL THEN ${now} ELSE ${value} END`;
+}
+
+function isWithin(min: unknown, max: unknown): boolean {
+  const isKnown = typeof min === 'number' && typeof max === 'number';
+  return !isKnown ? false : min >= -EXACT_DOUBLE_MAX && max <= EXACT_DOUBLE_MAX;
+}
+
+function refusedBody(table: Table, refusal: RecordRefusal): AppError {
+  return invalidArgument(`table ${table.name}: line ${refusal.line ?? '?'}: ${refusal.reason}`, [refusal]);
+}
+
+function bulkAnswer(answer: WriteAnswer, refusals: readonly RecordRefusal[]): BulkAnswer {
+  const inOrder = [...refusals].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
+  return { lsn: answer.lsn, count: answer.count, refusedCount: refusals.length, refusals: inOrder.slice(0, REFUSALS_LISTED_MAX) };
+}
+

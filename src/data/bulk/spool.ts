@@ -1,0 +1,72 @@
+/** Takes a request body to disk as it comes, unpacked, with a bound on its size. The event loop only moves bytes. */
+import { createWriteStream } from 'node:fs';
+import type { Readable } from 'node:stream';
+import { Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { Decompress } from 'fzstd';
+import { AppError, isSystemError, invalidArgument, messageOf } from '../../common/app-error.js';
+
+/** @returns bytes written. @throws AppError PAYLOAD_TOO_LARGE past the bound, INVALID_ARGUMENT when the packing is damaged */
+export async function spool(body: Readable, encoding: string | undefined, file: string, bytesMax: number): Promise<number> {
+  const counter = new Counter(bytesMax);
+  try {
+    await pipeline([body, ...unpackers(encoding), counter, createWriteStream(file)]);
+  } catch (error) {
+    if (error instanceof AppError) throw error;
+    if (isSystemError(error, 'ENOSPC', 'EDQUOT')) throw new AppError('UNAVAILABLE', 'the body could not be taken: the disk is full; free space and send it again', { cause: error });
+    if (isSystemError(error, 'ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET')) throw new AppError('CANCELLED', 'the client went away before the whole body was there', { cause: error });
+    throw invalidArgument(`the body could not be read: ${messageOf(error)}`);
+  }
+  return counter.bytes;
+}
+
+function unpackers(encoding: string | undefined): Transform[] {
+  switch (encoding) {
+    case undefined:
+    case '':
+    case 'identity':
+      return [];
+    case 'gzip':
+      return [createGunzip()];
+    case 'zstd':
+      return [new Unzstd()];
+    default:
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', `Content-Encoding ${encoding} is not known; send gzip, zstd or none`);
+  }
+}
+
+class Counter extends Transform {
+  bytes = 0;
+
+  constructor(private readonly bytesMax: number) {
+    super();
+  }
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error: Error | null, chunk?: Buffer) => void): void {
+    this.bytes += chunk.length;
+    if (this.bytes > this.bytesMax) done(new AppError('PAYLOAD_TOO_LARGE', `the body has more than ${this.bytesMax} bytes (limits.bulk_bytes_max); send it in parts`));
+    else done(null, chunk);
+  }
+}
+
+class Unzstd extends Transform {
+  readonly #decompress = new Decompress((chunk) => this.push(Buffer.from(chunk)));
+
+  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error: Error | null) => void): void {
+    this.#take(chunk, false, done);
+  }
+
+  override _flush(done: (error: Error | null) => void): void {
+    this.#take(Buffer.alloc(0), true, done);
+  }
+
+  #take(chunk: Buffer, isLast: boolean, done: (error: Error | null) => void): void {
+    try {
+      this.#decompress.push(chunk, isLast);
+      done(null);
+    } catch (error) {
+      done(error instanceof Error ? error : new Error(String(error)));
+    }
+  }
+}

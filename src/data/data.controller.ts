@@ -1,0 +1,258 @@
+/** Writes over REST and gRPC. Every route ends in one call of the write path; what differs is how a request says what it wants. */
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import type { Metadata, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js';
+import { Body, Controller, Delete, Headers, HttpCode, Post, Put, Query, Req } from '@nestjs/common';
+import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
+import { ApiBody, ApiConsumes, ApiHeader, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
+import { AppError, invalidArgument } from '../common/app-error.js';
+import { Config } from '../common/config/config.js';
+import { stringifyJson } from '../common/json.js';
+import type { Table } from '../tables/table.js';
+import { assertTableName } from '../tables/table-name.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { BulkPath } from './bulk-path.js';
+import { DeleteDto, RestoreDto, UpdateDto, WriteAnswerDto, WriteDto } from './data.dto.js';
+import { parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
+import { FlushPath } from './flush-path.js';
+import { OperationCounts } from './operation-counts.js';
+import type { Idempotency } from './write/idempotency.js';
+import type { RecordInput } from './write/record.js';
+import type { WriteAnswer, WriteCommand } from './write/write-command.js';
+import { WritePath } from './write-path.js';
+
+const IDEMPOTENCY_KEY_LENGTH_MAX = 255;
+/** Refusals that one answer of StreamWrite lists. */
+const STREAM_ERRORS_MAX = 1_000;
+
+interface WriteAnswerBody {
+  readonly success: true;
+  readonly message: string;
+  readonly node_id: string;
+  readonly lsn: number;
+  readonly id?: string;
+  readonly ids?: readonly string[];
+  readonly count?: number;
+}
+
+interface GrpcRecord {
+  readonly id: string;
+  readonly timestamp: string | null;
+  readonly payload: Record<string, unknown> | null;
+}
+
+interface GrpcStreamWrite {
+  readonly records: readonly GrpcRecord[];
+  readonly table: string;
+}
+
+@ApiTags('data')
+@Controller('v1/data')
+export class DataController {
+  constructor(
+    private readonly config: Config,
+    private readonly registry: TableRegistry,
+    private readonly writePath: WritePath,
+    private readonly flushPath: FlushPath,
+    private readonly bulkPath: BulkPath,
+    private readonly counts: OperationCounts,
+  ) {}
+
+  @Post()
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Store a record, or a batch', description: 'Answered once it is on disk and visible to the next query. A batch is stored whole or not at all.' })
+  @ApiBody({ type: WriteDto })
+  @ApiOkResponse({ type: WriteAnswerDto })
+  @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'The same key again gives the same answer and no second row' })
+  @ApiQuery({ name: 'ack', required: false, enum: ['flushed'], description: 'Wait until the record is in the object store, too' })
+  async write(@Body() body: unknown, @Headers('idempotency-key') key?: string, @Query('ack') ack?: unknown): Promise<WriteAnswerBody> {
+    const request = parseWrite(body, this.config.limits.batch_records_max);
+    const table = await this.#tableToWrite(request.table);
+    const isFlushed = parseAck(ack);
+    const command: WriteCommand = { kind: 'rows', table, records: request.records, replaces: false, onError: 'abort' };
+    const answer = await this.#submit('write', table, command, idempotencyOf(key, 'POST', body));
+    if (isFlushed) await this.flushPath.flush(table);
+    return this.#rowsAnswer(answer, request.isBatch);
+  }
+
+  @GrpcMethod('MinIODBService', 'WriteData')
+  writeByGrpc(request: { table: string; data: GrpcRecord | null }, metadata: Metadata): Promise<WriteAnswerBody> {
+    if (!request.data) throw invalidArgument('data is missing', [{ field: 'data' }]);
+    return this.write({ table: request.table, data: fromGrpc(request.data) }, keyOf(metadata));
+  }
+
+  #rowsAnswer(answer: WriteAnswer, isBatch: boolean): WriteAnswerBody {
+    const common = { success: true as const, message: `${answer.count} record${answer.count === 1 ? '' : 's'} stored`, node_id: this.config.node_id, lsn: answer.lsn };
+    return isBatch ? { ...common, ids: answer.ids, count: answer.count } : { ...common, id: answer.ids[0] ?? '' };
+  }
+
+  @Post('bulk')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Store a stream of rows', description: 'Flat rows, one column a key. `abort` stores all or nothing, `skip` the rows that fit, and lists the others with line, field and reason.' })
+  @ApiConsumes('application/x-ndjson')
+  @ApiBody({ schema: { type: 'string', example: '{"id":"a","timestamp":"2024-01-01T10:00:00Z","price":9.5}\n' } })
+  @ApiQuery({ name: 'table', example: 'users' })
+  @ApiQuery({ name: 'id_field', required: false, description: 'Key that holds the id; default id' })
+  @ApiQuery({ name: 'timestamp_field', required: false, description: 'Key that holds the time; default timestamp' })
+  @ApiQuery({ name: 'on_error', required: false, enum: ['abort', 'skip'] })
+  async bulk(
+    @Req() request: FastifyRequest,
+    @Query() query: Record<string, unknown>,
+    @Headers('content-encoding') encoding?: string,
+    @Headers('idempotency-key') key?: string,
+  ): Promise<Record<string, unknown>> {
+    const { table: name, id_field: idField = 'id', timestamp_field: timestampField = 'timestamp', on_error: onError = 'abort', ack, ...unknown } = query;
+    assertNoOthers(unknown);
+    assertTableName(name);
+    if (onError !== 'abort' && onError !== 'skip') throw invalidArgument('on_error must be abort or skip', [{ field: 'on_error' }]);
+    if (!isFieldName(idField) || !isFieldName(timestampField)) throw invalidArgument('id_field and timestamp_field must be names of keys', [{ field: 'id_field' }]);
+    const isFlushed = parseAck(ack);
+    const table = await this.#tableToWrite(name);
+    const body = bodyStream(request);
+    const answer = await this.#counted('write', table, () =>
+      this.bulkPath.store({ table, body, encoding, fields: { id: idField, timestamp: timestampField }, onError, idempotency: idempotencyOf(key, 'BULK', query) }),
+    );
+    if (isFlushed) await this.flushPath.flush(table);
+    return {
+      success: true,
+      message: `${answer.count} rows stored${answer.refusedCount > 0 ? `, ${answer.refusedCount} refused` : ''}`,
+      node_id: this.config.node_id,
+      count: answer.count,
+      refused_count: answer.refusedCount,
+      errors: answer.refusals,
+      lsn: answer.lsn,
+    };
+  }
+
+  @Put()
+  @ApiOperation({ summary: 'Replace the rows of an id', description: 'Creates the row if there is none. With partial:true the fields are merged into the newest row.' })
+  @ApiBody({ type: UpdateDto })
+  @ApiOkResponse({ type: WriteAnswerDto })
+  async update(@Body() body: unknown, @Headers('idempotency-key') key?: string): Promise<WriteAnswerBody> {
+    const { table: name, id, payload, timestamp, partial } = parseUpdate(body);
+    const table = await this.#tableToWrite(name);
+    const command: WriteCommand = partial
+      ? { kind: 'merge', table, id, payload, timestamp }
+      : { kind: 'rows', table, records: [{ id, timestamp, payload }], replaces: true, onError: 'abort' };
+    const answer = await this.#submit('update', table, command, idempotencyOf(key, 'PUT', body));
+    return { success: true, message: 'record updated', node_id: this.config.node_id, id, lsn: answer.lsn };
+  }
+
+  @GrpcMethod('MinIODBService', 'UpdateData')
+  updateByGrpc(request: { table: string; id: string; payload: Record<string, unknown> | null; timestamp: string | null; partial: boolean }, metadata: Metadata): Promise<WriteAnswerBody> {
+    const { table, id, payload, timestamp, partial } = request;
+    return this.update({ table, id, payload: payload ?? {}, timestamp: timestamp ?? undefined, partial }, keyOf(metadata));
+  }
+
+  @Delete()
+  @ApiOperation({ summary: 'Delete the rows of ids', description: 'Hard: gone at once, from storage after the next compaction. Soft: hidden, until restored. The count is exact.' })
+  @ApiBody({ type: DeleteDto })
+  async delete(@Body() body: unknown, @Query() query: Record<string, unknown>, @Headers('idempotency-key') key?: string): Promise<Record<string, unknown>> {
+    const request = parseIds(body ?? idsFromQuery(query), this.config.limits.ids_max, true);
+    const table = this.registry.get(request.table);
+    const answer = await this.#submit('delete', table, { kind: 'delete', table, ids: request.ids, soft: request.soft }, idempotencyOf(key, 'DELETE', body ?? query));
+    return { success: true, message: `${answer.count} rows ${request.soft ? 'hidden' : 'deleted'}`, deleted_count: answer.count, lsn: answer.lsn };
+  }
+
+  @GrpcMethod('MinIODBService', 'DeleteData')
+  deleteByGrpc({ table, id, soft_delete }: { table: string; id: string; soft_delete: boolean }, metadata: Metadata): Promise<Record<string, unknown>> {
+    return this.delete({ table, id, soft_delete }, {}, keyOf(metadata));
+  }
+
+  @Post('restore')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Bring back soft-deleted rows' })
+  @ApiBody({ type: RestoreDto })
+  async restore(@Body() body: unknown, @Headers('idempotency-key') key?: string): Promise<Record<string, unknown>> {
+    const request = parseIds(body, this.config.limits.ids_max, false);
+    const table = this.registry.get(request.table);
+    const answer = await this.#submit('update', table, { kind: 'restore', table, ids: request.ids }, idempotencyOf(key, 'RESTORE', body));
+    return { success: true, message: `${answer.count} rows restored`, restored_count: answer.count, lsn: answer.lsn };
+  }
+
+  /** Each message is one write. The next one is read only when the last is stored, so a fast client is slowed down by the transport itself. */
+  @GrpcStreamCall('MinIODBService', 'StreamWrite')
+  async streamWrite(call: ServerReadableStream<GrpcStreamWrite, unknown>, callback: sendUnaryData<unknown>): Promise<void> {
+    const errors: string[] = [];
+    let [stored, refused, offset] = [0, 0, 0];
+    let name = '';
+    for await (const message of call as AsyncIterable<GrpcStreamWrite>) {
+      name = message.table || name;
+      assertTableName(name);
+      if (message.records.length > this.config.limits.batch_records_max) {
+        throw new AppError('PAYLOAD_TOO_LARGE', `a message has ${message.records.length} records; at most ${this.config.limits.batch_records_max} go at once (limits.batch_records_max)`);
+      }
+      const table = await this.#tableToWrite(name);
+      const answer = await this.#submit('write', table, { kind: 'rows', table, records: message.records.map(fromGrpc), replaces: false, onError: 'skip' }, undefined);
+      this.counts.streamed(table.name, answer.count, answer.refusals.length);
+      stored += answer.count;
+      refused += answer.refusals.length;
+      for (const { index, reason } of answer.refusals) if (errors.length < STREAM_ERRORS_MAX) errors.push(`record ${offset + index}: ${reason}`);
+      offset += message.records.length;
+    }
+    callback(null, { success: refused === 0, records_count: stored, errors, errors_count: refused });
+  }
+
+  async #tableToWrite(name: string): Promise<Table> {
+    return this.config.tables.auto_create ? this.registry.ensure(name) : this.registry.get(name);
+  }
+
+  #submit(operation: 'write' | 'update' | 'delete', table: Table, command: WriteCommand, idempotency: Idempotency | undefined): Promise<WriteAnswer> {
+    return this.#counted(operation, table, () => this.writePath.submit(command, idempotency));
+  }
+
+  async #counted<T>(operation: 'write' | 'update' | 'delete', table: Table, run: () => Promise<T>): Promise<T> {
+    try {
+      const result = await run();
+      this.counts.note(operation, table.name, 'success');
+      return result;
+    } catch (error) {
+      this.counts.note(operation, table.name, 'error');
+      throw error;
+    }
+  }
+}
+
+function fromGrpc(record: GrpcRecord): RecordInput {
+  return { id: record.id === '' ? undefined : record.id, timestamp: record.timestamp ?? undefined, payload: record.payload ?? undefined };
+}
+
+function keyOf(metadata: Metadata): string | undefined {
+  const [key] = metadata.get('idempotency-key');
+  return typeof key === 'string' ? key : undefined;
+}
+
+function idempotencyOf(key: string | undefined, method: string, request: unknown): Idempotency | undefined {
+  if (key === undefined) return undefined;
+  if (key === '' || key.length > IDEMPOTENCY_KEY_LENGTH_MAX) throw invalidArgument(`Idempotency-Key must have 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} characters`, [{ field: 'Idempotency-Key' }]);
+  return { key, fingerprint: createHash('sha256').update(`${method} ${stringifyJson(request)}`).digest('base64') };
+}
+
+function parseAck(ack: unknown): boolean {
+  if (ack === undefined) return false;
+  if (ack === 'flushed') return true;
+  throw invalidArgument('ack must be flushed, or be left out', [{ field: 'ack' }]);
+}
+
+function bodyStream(request: FastifyRequest): Readable {
+  const { body } = request;
+  if (body !== null && typeof body === 'object' && 'pipe' in body) return body as Readable;
+  throw new AppError('UNSUPPORTED_MEDIA_TYPE', `Content-Type ${request.headers['content-type'] ?? '(none)'} is not a bulk format; send application/x-ndjson`);
+}
+
+function isFieldName(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= 255;
+}
+
+function assertNoOthers(others: Record<string, unknown>): void {
+  const [name] = Object.keys(others);
+  if (name !== undefined) throw invalidArgument(`query parameter ${name.slice(0, 100)} is not known here`, [{ field: name.slice(0, 100) }]);
+}
+
+/** DELETE may say everything in the query: ids are given as ids=a&ids=b or ids=a,b. */
+function idsFromQuery(query: Record<string, unknown>): Record<string, unknown> {
+  const { ids, soft_delete: soft, ...rest } = query;
+  const list = typeof ids === 'string' ? ids.split(',') : ids;
+  return { ...rest, ...(list === undefined ? {} : { ids: list }), ...(soft === undefined ? {} : { soft_delete: toBoolean(soft, 'soft_delete') }) };
+}

@@ -1,0 +1,139 @@
+/** The way of data into tables: write path, bulk path, flush path, maintenance; opened in order and closed in reverse. */
+import path from 'node:path';
+import { Inject, Module, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { Clock } from '../common/clock.js';
+import { Config } from '../common/config/config.js';
+import { snowflakeIds } from '../common/ids.js';
+import type { Logger } from '../common/logger.js';
+import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import type { LeaseStore } from '../infra/coordination/lease.js';
+import { Engine } from '../infra/duckdb/engine.js';
+import { CLOCK, COMMIT_NOTIFIER, DATA_PATHS, type DataPaths, LEASE_STORE, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
+import { ScratchFiles } from '../infra/scratch-files.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { TablesModule } from '../tables/tables.module.js';
+import { VisibleLsn } from '../tables/visible-lsn.js';
+import { BulkPath } from './bulk-path.js';
+import { DataController } from './data.controller.js';
+import { FlushPath } from './flush-path.js';
+import { MaintenanceController } from './maintenance.controller.js';
+import { Compaction } from './maintenance/compaction.js';
+import { Housekeeping } from './maintenance/housekeeping.js';
+import { Rewriter } from './maintenance/rewrite.js';
+import { Scheduler } from './maintenance/scheduler.js';
+import { Widening } from './maintenance/widening.js';
+import { OperationCounts } from './operation-counts.js';
+import { WriteAheadLog } from './wal/write-ahead-log.js';
+import { Applier } from './write/apply.js';
+import { IdempotencyKeys } from './write/idempotency.js';
+import { WritePath } from './write-path.js';
+
+@Module({
+  imports: [TablesModule],
+  controllers: [DataController, MaintenanceController],
+  providers: [
+    OperationCounts,
+    {
+      provide: WriteAheadLog,
+      inject: [Config, DATA_PATHS],
+      useFactory: ({ wal }: Config, paths: DataPaths) => WriteAheadLog.open({ directory: paths.wal, segmentBytes: wal.segment_bytes }),
+    },
+    { provide: Applier, inject: [Engine, CLOCK, DATA_PATHS], useFactory: (engine: Engine, clock: Clock, paths: DataPaths) => new Applier(engine, clock, paths.bulk) },
+    {
+      provide: IdempotencyKeys,
+      inject: [Config, DATA_PATHS],
+      useFactory: async ({ limits }: Config, paths: DataPaths) => {
+        const keys = new IdempotencyKeys(path.join(paths.wal, 'idempotency.ndjson'), limits.idempotency_keys_max, limits.idempotency_hours);
+        await keys.load();
+        return keys;
+      },
+    },
+    {
+      provide: WritePath,
+      inject: [Config, CLOCK, LOGGER, Engine, TableRegistry, WriteAheadLog, Applier, IdempotencyKeys, VisibleLsn],
+      useFactory: async (config: Config, clock: Clock, logger: Logger, engine: Engine, registry: TableRegistry, wal: WriteAheadLog, applier: Applier, idempotencyKeys: IdempotencyKeys, visible: VisibleLsn) => {
+        const makeSnowflake = snowflakeIds(clock, config.node_id);
+        const writePath = new WritePath({ config, clock, logger, engine, registry, wal, applier, idempotencyKeys, makeSnowflake, visible });
+        const replayed = await writePath.replay();
+        if (replayed > 0) logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');
+        return writePath;
+      },
+    },
+    {
+      provide: FlushPath,
+      inject: [Config, CLOCK, LOGGER, Engine, OBJECT_STORE, ScratchFiles, TableRegistry, WriteAheadLog, Applier, WritePath, IdempotencyKeys],
+      useFactory: (config: Config, clock: Clock, logger: Logger, engine: Engine, store: ObjectStore, scratch: ScratchFiles, registry: TableRegistry, wal: WriteAheadLog, applier: Applier, writePath: WritePath, idempotencyKeys: IdempotencyKeys) => {
+        const flushPath = new FlushPath({ config, clock, logger, engine, store, scratch, registry, wal, applier, writePath, idempotencyKeys });
+        writePath.onApplied = (table) => flushPath.considerFlush(table);
+        flushPath.onCommitted = (table) => registry.announce(table);
+        return flushPath;
+      },
+    },
+    {
+      provide: BulkPath,
+      inject: [Config, CLOCK, LOGGER, Engine, ScratchFiles, WritePath, DATA_PATHS],
+      useFactory: async (config: Config, clock: Clock, logger: Logger, engine: Engine, scratch: ScratchFiles, writePath: WritePath, paths: DataPaths) => {
+        const bulkPath = new BulkPath({ config, clock, logger, engine, scratch, writePath, directory: paths.bulk });
+        await bulkPath.open(writePath.bulkFilesInLog);
+        return bulkPath;
+      },
+    },
+    {
+      provide: Rewriter,
+      inject: [CLOCK, Engine, OBJECT_STORE, ScratchFiles, WriteAheadLog, WritePath],
+      useFactory: (clock: Clock, engine: Engine, store: ObjectStore, scratch: ScratchFiles, wal: WriteAheadLog, writePath: WritePath) =>
+        new Rewriter({ clock, engine, store, scratch, wal, writePath }),
+    },
+    {
+      provide: Compaction,
+      inject: [Config, Engine, LEASE_STORE, LOGGER, Rewriter, WritePath],
+      useFactory: ({ maintenance }: Config, engine: Engine, leases: LeaseStore, logger: Logger, rewriter: Rewriter, writePath: WritePath) =>
+        new Compaction({ config: maintenance, engine, leases, logger, rewriter, writePath }),
+    },
+    {
+      provide: Widening,
+      inject: [Engine, LOGGER, FlushPath, WritePath, Rewriter],
+      useFactory: (engine: Engine, logger: Logger, flushPath: FlushPath, writePath: WritePath, rewriter: Rewriter) => {
+        const widening = new Widening({ engine, logger, flushPath, writePath, rewriter });
+        writePath.widen = (table, column) => widening.widen(table, column);
+        return widening;
+      },
+    },
+    {
+      provide: Housekeeping,
+      inject: [Config, CLOCK, LOGGER, OBJECT_STORE, WritePath],
+      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, writePath: WritePath) => new Housekeeping({ config: maintenance, clock, logger, store, writePath }),
+    },
+    {
+      provide: Scheduler,
+      inject: [Config, CLOCK, LOGGER, TableRegistry, COMMIT_NOTIFIER, FlushPath, Compaction, Housekeeping],
+      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, registry: TableRegistry, notifier: CommitNotifier, flushPath: FlushPath, compaction: Compaction, housekeeping: Housekeeping) =>
+        new Scheduler({ config: maintenance, clock, logger, registry, notifier, flushPath, compaction, housekeeping }),
+    },
+  ],
+  exports: [TablesModule, WritePath, FlushPath, WriteAheadLog, Scheduler, OperationCounts],
+})
+export class DataModule implements OnApplicationBootstrap, OnApplicationShutdown {
+  constructor(
+    private readonly scheduler: Scheduler,
+    private readonly writePath: WritePath,
+    private readonly flushPath: FlushPath,
+    private readonly wal: WriteAheadLog,
+    @Inject(LOGGER) private readonly logger: Logger,
+    _widening: Widening,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.scheduler.start();
+  }
+
+  /** Everything acknowledged is in the log already; the flush only makes the next start quick. */
+  async onApplicationShutdown(): Promise<void> {
+    await this.scheduler.stop();
+    await this.writePath.stop();
+    await this.flushPath.flushAll();
+    await this.wal.close();
+    this.logger.info('all tables flushed, write-ahead log closed');
+  }
+}

@@ -1,0 +1,353 @@
+/**
+ * The path of buffered rows into the table, stage by stage:
+ *
+ *   freeze → encode Parquet → upload → commit to the log → publish (drop the buffer, trim the WAL)
+ *
+ * A flush takes a table at one LSN: rows and deletes up to it are in the commit, nothing later is, and the commit carries that LSN. So a replay after
+ * a crash knows exactly what the files hold. Deletes that come while it runs wait in the masks and move along when it publishes.
+ */
+import { AppError, messageOf } from '../common/app-error.js';
+import type { Clock } from '../common/clock.js';
+import { MS_PER_SECOND } from '../common/clock.js';
+import type { Config } from '../common/config/config.js';
+import { faultPoint } from '../common/fault-points.js';
+import type { Logger } from '../common/logger.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+import { quoteText } from '../infra/duckdb/sql-text.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { ScratchFiles } from '../infra/scratch-files.js';
+import type { Action } from '../metadata/delta/action.js';
+import type { FileStatistics } from '../metadata/delta/file-statistics.js';
+import { removeOf } from '../metadata/delta/snapshot.js';
+import { vectorActions } from '../metadata/delta/table-protocol.js';
+import { ID_COLUMN, LSN_COLUMN, type TableSchema } from '../metadata/table-schema.js';
+import type { Generation } from '../tables/generation.js';
+import { readLsns, selectRows } from '../tables/row-sql.js';
+import type { Table } from '../tables/table.js';
+import { type TableRegistry, withSchema } from '../tables/table-registry.js';
+import { addAction, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
+import { storeVectors } from './flush/vectors.js';
+import type { IdempotencyKeys } from './write/idempotency.js';
+import type { Applier } from './write/apply.js';
+import type { WriteAheadLog } from './wal/write-ahead-log.js';
+import type { WritePath } from './write-path.js';
+
+/** In a table with `layout: id`, a flush of more ids than this puts them into one file, which compaction sorts out. */
+const ID_FILES_MAX = 16;
+const MIXED = 'mixed';
+/** A flush that failed is tried again after this, doubled each time up to the maximum. */
+const RETRY_MS_MIN = 250;
+const RETRY_MS_MAX = 30_000;
+
+/** A file that is encoded, and where it belongs. */
+interface EncodedFile {
+  readonly local: string;
+  readonly path: string;
+  readonly statistics: FileStatistics;
+  /** Every row of it is soft-deleted. */
+  readonly isSoft: boolean;
+  readonly source: number;
+  readonly generation: Generation;
+}
+
+interface Retry {
+  failures: number;
+  notBeforeMs: number;
+}
+
+export interface FlushPathParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly engine: Engine;
+  readonly store: ObjectStore;
+  readonly scratch: ScratchFiles;
+  readonly registry: TableRegistry;
+  readonly wal: WriteAheadLog;
+  readonly applier: Applier;
+  readonly writePath: WritePath;
+  readonly idempotencyKeys: IdempotencyKeys;
+}
+
+export interface FlushResult {
+  readonly version: number;
+  readonly rows: number;
+  readonly files: number;
+}
+
+export class FlushPath {
+  readonly #retries = new Map<Table, Retry>();
+  readonly #requested = new Set<Table>();
+  /** Called after a commit with the table's new version. */
+  onCommitted: (table: Table) => void = () => undefined;
+
+  constructor(private readonly parts: FlushPathParts) {}
+
+  /** Starts a flush when the table has reached its limits of rows, bytes or age, and none is under way. */
+  considerFlush(table: Table): void {
+    if (table.isDropped || this.#requested.has(table) || !this.#isDue(table)) return;
+    this.#requested.add(table);
+    void this.flush(table)
+      .catch((error: unknown) => this.parts.logger.error({ err: error }, `${table.logLabel} flush failed: ${messageOf(error)}; it is tried again`))
+      .finally(() => this.#requested.delete(table));
+  }
+
+  #isDue(table: Table): boolean {
+    const now = this.parts.clock.nowMs();
+    if ((this.#retries.get(table)?.notBeforeMs ?? 0) > now) return false;
+    const rows = table.generations.reduce((sum, generation) => sum + generation.totalRows, 0);
+    const bytes = table.generations.reduce((sum, generation) => sum + generation.bytes, 0);
+    const oldest = Math.min(...table.generations.map((generation) => generation.oldestMs ?? Infinity), table.masksSinceMs ?? Infinity);
+    return rows >= table.config.buffer_size || bytes >= this.parts.config.buffer.bytes_max / 4 || now - oldest >= table.config.flush_interval_seconds * MS_PER_SECOND;
+  }
+
+  /** As `flush`, for a caller that runs in the table's commit queue already. */
+  flushWithin(table: Table): Promise<FlushResult> {
+    return this.#flushNow(table);
+  }
+
+  /** Puts everything acknowledged up to now into the table's files. Does nothing when all of it is there. */
+  async flush(table: Table): Promise<FlushResult> {
+    return table.commits.run(async () => {
+      try {
+        const result = await this.#flushNow(table);
+        this.#retries.delete(table);
+        return result;
+      } catch (error) {
+        if (error instanceof CommittedUnknowingly) this.parts.writePath.fail(error.message, error);
+        const failures = (this.#retries.get(table)?.failures ?? 0) + 1;
+        const waitMs = Math.min(RETRY_MS_MIN * 2 ** failures, RETRY_MS_MAX);
+        this.#retries.set(table, { failures, notBeforeMs: this.parts.clock.nowMs() + waitMs });
+        throw error;
+      }
+    });
+  }
+
+  async #flushNow(table: Table): Promise<FlushResult> {
+    if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
+    const startedMs = this.parts.clock.nowMs();
+    const frozen = await this.#freeze(table);
+    if (!frozen) return { version: table.snapshot.version, rows: 0, files: 0 };
+    const { generations, lsn, schema } = frozen;
+    faultPoint('flush.before-encode');
+    const encoded: EncodedFile[] = [];
+    try {
+      for (const generation of generations) encoded.push(...(await this.#encode(table, schema, generation, lsn)));
+      faultPoint('flush.after-encode');
+      await this.#upload(table, encoded, generations);
+      faultPoint('flush.after-upload');
+      await this.#commit(table, schema, encoded, generations, lsn);
+      faultPoint('flush.after-commit');
+      await this.#publishOrFail(table, encoded, generations, lsn);
+    } catch (error) {
+      table.masksSinceMs ??= startedMs;
+      throw error;
+    } finally {
+      await this.parts.scratch.remove(...encoded.map((file) => file.local));
+    }
+    faultPoint('flush.after-publish');
+    await this.trimWal();
+    this.onCommitted(table);
+    const rows = generations.reduce((sum, generation) => sum + generation.totalRows, 0);
+    const files = encoded.length + generations.reduce((sum, generation) => sum + generation.bulkFiles.length, 0);
+    this.parts.logger.info({ version: table.snapshot.version, rows, files, lsn, duration_ms: this.parts.clock.nowMs() - startedMs }, `${table.logLabel} flushed`);
+    return { version: table.snapshot.version, rows, files };
+  }
+
+  /** Stage 1. Everything applied so far, as generations that get no more rows. A flush that failed left its own; they are taken along. */
+  async #freeze(table: Table): Promise<{ generations: Generation[]; lsn: number; schema: TableSchema } | undefined> {
+    return this.parts.writePath.exclusive(async () => {
+      const lsn = this.parts.writePath.appliedLsn;
+      const pending = await table.masks.changedSources(table.committedLsn(this.parts.wal.id), lsn);
+      const generations = table.generations.filter((generation) => !generation.isEmpty);
+      if (generations.length === 0 && pending.length === 0) return undefined;
+      if (!table.active.isEmpty) {
+        this.parts.applier.forgetBuffer(table.active);
+        table.startGeneration(lsn + 1);
+      }
+      for (const generation of generations) generation.frozenLsn = lsn;
+      table.masksSinceMs = undefined;
+      return { generations, lsn, schema: table.schema };
+    });
+  }
+
+  /** Stage 2. The rows of a buffer as Parquet: visible ones, and apart from them those that can be restored. */
+  async #encode(table: Table, schema: TableSchema, generation: Generation, lsn: number): Promise<EncodedFile[]> {
+    if (generation.rows === 0) return [];
+    const { config } = table;
+    const sources = { schema, masks: table.masks, files: [], generations: [generation], lsn: String(lsn) };
+    const files: EncodedFile[] = [];
+    for (const rows of ['visible', 'soft'] as const) {
+      const sql = selectRows(sources, { columns: schema.columns, withPlace: true, rows });
+      for (const { middle, where } of await this.#parts(table, sql)) {
+        const local = this.parts.scratch.path('parquet');
+        const statistics = await writeDataFile(this.parts.engine, local, where === '' ? sql : `SELECT * FROM (${sql}) WHERE ${where}`, schema, sortOrder(schema, config.sort_by), 'snappy');
+        if (!statistics) continue;
+        const path = newDataPath(middle, this.parts.clock.nowMs());
+        files.push({ local, path, statistics, isSoft: rows === 'soft', source: table.newSource(), generation });
+      }
+    }
+    return files;
+  }
+
+  /** How a flush is cut into files: not at all, or by id where the table's layout asks for it and the ids are few. */
+  async #parts(table: Table, rowsSql: string): Promise<{ middle: string; where: string }[]> {
+    if (table.config.layout === 'shard') return [{ middle: SHARD, where: '' }];
+    const ids = (await this.parts.engine.rows(`SELECT DISTINCT ${ID_COLUMN} FROM (${rowsSql}) LIMIT ${ID_FILES_MAX + 1}`)).map((row) => String(row[ID_COLUMN]));
+    const canBePaths = ids.every((id) => /^[A-Za-z0-9_-]+$/.test(id));
+    if (ids.length > ID_FILES_MAX || !canBePaths) return [{ middle: MIXED, where: '' }];
+    return ids.map((id) => ({ middle: id, where: `${ID_COLUMN} = ${quoteText(id)}` }));
+  }
+
+  /** Stage 3. */
+  async #upload(table: Table, encoded: readonly EncodedFile[], generations: readonly Generation[]): Promise<void> {
+    for (const file of encoded) await this.parts.store.putFileIfAbsent(table.keyOf(file), file.local);
+    for (const generation of generations) {
+      for (const file of generation.bulkFiles) await this.parts.store.putFileIfAbsent(table.keyOf({ path: bulkPath(file.path) }), file.path);
+    }
+  }
+
+  /** Stage 4. COMMIT POINT of the flush. */
+  async #commit(table: Table, schema: TableSchema, encoded: readonly EncodedFile[], generations: readonly Generation[], lsn: number): Promise<void> {
+    const { wal, clock, store, idempotencyKeys } = this.parts;
+    const nowMs = clock.nowMs();
+    const actions: Action[] = [];
+    for (const file of encoded) {
+      const vectors = file.isSoft ? await storeVectors(store, table, allPositions(file.statistics.rows)) : undefined;
+      actions.push({ add: addAction(file.path, file.statistics, nowMs, { dataChange: true, ...definedVectors(vectors) }) });
+    }
+    for (const file of generations.flatMap((generation) => generation.bulkFiles)) {
+      const vectors = await storeVectors(store, table, await table.masks.positions(file.source, lsn));
+      actions.push({ add: addAction(bulkPath(file.path), file.statistics, nowMs, { dataChange: true, lsnBase: file.lsnBase, ...definedVectors(vectors) }) });
+    }
+    actions.push(...(await this.#vectorChanges(table, lsn)));
+    actions.push({ txn: { appId: wal.id, version: lsn, lastUpdated: nowMs } });
+    await idempotencyKeys.save();
+    const rows = encoded.reduce((sum, file) => sum + file.statistics.rows, 0);
+    const committedBefore = table.committedLsn(wal.id);
+    table.snapshotCommitted = await table.log.commit(table.snapshot, { name: 'WRITE', parameters: { rows: String(rows), lsn: String(lsn) } }, async (current) => {
+      if ((current.transactions.get(wal.id) ?? 0) !== committedBefore) throw new CommittedUnknowingly(table);
+      const changes: Action[] = current.schema.columns.length === schema.columns.length ? [] : [{ metaData: withSchema(current.metaData, schema) }];
+      const all = [...changes, ...actions];
+      const protocol = await vectorActions(current, all, table.emptyFile, nowMs);
+      return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? all.filter((action) => !('metaData' in action)) : all)];
+    });
+  }
+
+  /** Files of the table whose hidden rows changed since the last commit, each as one remove and one add. */
+  async #vectorChanges(table: Table, lsn: number): Promise<Action[]> {
+    const changed = new Set(await table.masks.changedSources(table.committedLsn(this.parts.wal.id), lsn));
+    const nowMs = this.parts.clock.nowMs();
+    const actions: Action[] = [];
+    for (const file of table.snapshot.files.values()) {
+      const source = table.sourceOf(file);
+      if (!changed.has(source)) continue;
+      const { vector, softVector } = await storeVectors(this.parts.store, table, await table.masks.positions(source, lsn));
+      actions.push(removeOf(file, nowMs, true), { add: withVectors(file.add, vector, softVector, true) });
+    }
+    return actions;
+  }
+
+  /** Stage 5. A commit that cannot be shown would be written again by the next flush: then only a restart, which reads the log, is safe. */
+  async #publishOrFail(table: Table, encoded: readonly EncodedFile[], generations: readonly Generation[], lsn: number): Promise<void> {
+    try {
+      await this.parts.writePath.exclusive(() => this.#publish(table, encoded, generations, lsn));
+    } catch (error) {
+      this.parts.writePath.fail(`table ${table.name}: a commit could not be shown to readers`, error);
+      throw error;
+    }
+  }
+
+  /** Alone in the writer loop: from one tick to the next, readers get the files instead of the buffers. */
+  async #publish(table: Table, encoded: readonly EncodedFile[], generations: readonly Generation[], lsn: number): Promise<void> {
+    for (const file of encoded) await (file.isSoft ? this.#takeSoftMasks(table, file) : this.#moveMasks(table, file, lsn));
+    for (const file of encoded) table.adoptSource(file.path, file.source);
+    for (const file of generations.flatMap((generation) => generation.bulkFiles)) table.adoptSource(bulkPath(file.path), file.source);
+    table.firstMaskLsn = await table.masks.firstChangeAfter(lsn);
+    table.publish();
+    table.generations = table.generations.filter((generation) => !generations.includes(generation));
+    for (const generation of generations) table.retireGeneration(generation);
+  }
+
+  /** Deletes that hit the buffer while it was being flushed now hide rows of its file: the same rows, found by their LSN. */
+  async #moveMasks(table: Table, file: EncodedFile, lsn: number): Promise<void> {
+    const { source } = file.generation;
+    if (!table.masks.isMasked(source)) return;
+    await table.masks.add(
+      `INSERT INTO ${table.masks.table} SELECT ${file.source}, r.file_row_number, m.since, m.soft, m.changed
+       FROM ${this.#fileRows(table, file)} r JOIN ${table.masks.table} m ON m.source = ${source} AND m.pos = r.${LSN_COLUMN} AND m.since > ${lsn}
+       RETURNING source, soft, since`,
+    );
+  }
+
+  /** Every row of a file of soft-deleted rows is hidden; those restored or deleted for good in the meantime are not soft any more. */
+  async #takeSoftMasks(table: Table, file: EncodedFile): Promise<void> {
+    await table.masks.add(
+      `INSERT INTO ${table.masks.table} SELECT ${file.source}, r.file_row_number, 0, m.soft, CASE WHEN m.soft THEN 0 ELSE m.changed END
+       FROM ${this.#fileRows(table, file)} r JOIN ${table.masks.table} m ON m.source = ${file.generation.source} AND m.pos = r.${LSN_COLUMN}
+       RETURNING source, soft, since`,
+    );
+  }
+
+  #fileRows(table: Table, file: EncodedFile): string {
+    return readLsns([this.parts.store.locationOf(table.keyOf(file))]);
+  }
+
+  /** Gives back WAL segments whose writes are in the files of their tables. */
+  async trimWal(): Promise<void> {
+    const { registry, wal, writePath } = this.parts;
+    let needed = writePath.appliedLsn + 1;
+    for (const table of registry.all()) {
+      const first = oldestUnflushed(table, wal.id);
+      if (first !== undefined) needed = Math.min(needed, first);
+    }
+    await wal.trim(needed - 1);
+  }
+
+  /** Looks at every table's age; called by the scheduler. */
+  considerAll(): void {
+    for (const table of this.parts.registry.all()) this.considerFlush(table);
+  }
+
+  /** Flushes every table, for a stop. Tables that cannot be flushed keep their rows in the WAL. */
+  async flushAll(): Promise<void> {
+    for (const table of this.parts.registry.all()) {
+      try {
+        await this.flush(table);
+      } catch (error) {
+        this.parts.logger.warn({ err: error }, `${table.logLabel} not flushed; its rows stay in the write-ahead log`);
+      }
+    }
+  }
+}
+
+/** The first LSN of a table that only the WAL has. */
+function oldestUnflushed(table: Table, walId: string): number | undefined {
+  const generation = table.generations.find((candidate) => !candidate.isEmpty);
+  const inBuffer = generation ? Math.max(generation.firstLsn, table.committedLsn(walId) + 1) : Infinity;
+  const oldest = Math.min(inBuffer, table.firstMaskLsn ?? Infinity);
+  return Number.isFinite(oldest) ? oldest : undefined;
+}
+
+/** An earlier flush whose commit was reported as failed had succeeded: its rows are in files that this process does not know to be theirs. */
+class CommittedUnknowingly extends AppError {
+  constructor(table: Table) {
+    super('UNAVAILABLE', `table ${table.name}: an earlier commit of unknown outcome had succeeded; restart the server to read the log again`);
+  }
+}
+
+function allPositions(rows: number): { all: number[]; soft: number[] } {
+  const all = Array.from({ length: rows }, (_, position) => position);
+  return { all, soft: all };
+}
+
+function definedVectors(vectors: Awaited<ReturnType<typeof storeVectors>> | undefined): Pick<Parameters<typeof addAction>[3], 'vector' | 'softVector'> {
+  return { ...(vectors?.vector ? { vector: vectors.vector } : {}), ...(vectors?.softVector ? { softVector: vectors.softVector } : {}) };
+}
+
+/** A bulk file keeps its uuid; the day in its path is the day of its making, which its name carries. */
+function bulkPath(local: string): string {
+  const name = local.slice(local.lastIndexOf('/') + 1);
+  return `${SHARD}/${name.slice(0, 10)}/part-${name.slice(11)}`;
+}
+

@@ -1,0 +1,61 @@
+/** What an operator may start by hand for a table, and its history. */
+import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
+import { invalidArgument } from '../common/app-error.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { FlushPath } from './flush-path.js';
+import { Compaction } from './maintenance/compaction.js';
+import { Housekeeping } from './maintenance/housekeeping.js';
+
+const HISTORY_MAX = 1_000;
+
+@ApiTags('tables')
+@Controller('v1/tables/:name')
+export class MaintenanceController {
+  constructor(
+    private readonly registry: TableRegistry,
+    private readonly flushPath: FlushPath,
+    private readonly compaction: Compaction,
+    private readonly housekeeping: Housekeeping,
+  ) {}
+
+  @Post('flush')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Put everything acknowledged into the data files now' })
+  async flush(@Param('name') name: string): Promise<Record<string, unknown>> {
+    const { version, rows, files } = await this.flushPath.flush(this.registry.get(name));
+    return { success: true, message: rows > 0 ? `${rows} rows flushed` : 'nothing had to be flushed', version, rows, files };
+  }
+
+  @Post('compact')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Flush, merge small files, and remove deleted rows from storage' })
+  async compact(@Param('name') name: string): Promise<Record<string, unknown>> {
+    const table = this.registry.get(name);
+    await this.flushPath.flush(table);
+    const result = await this.compaction.run(table, true);
+    return { success: true, message: `${result.files_before} files became ${result.files_after}`, version: table.snapshot.version, ...result };
+  }
+
+  @Post('vacuum')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Remove objects that no version within time travel needs' })
+  async vacuum(@Param('name') name: string): Promise<Record<string, unknown>> {
+    const result = await this.housekeeping.vacuum(this.registry.get(name));
+    return { success: true, message: `${result.objects_removed} objects removed`, ...result };
+  }
+
+  @Get('history')
+  @ApiOperation({ summary: 'Versions of a table, newest first' })
+  @ApiQuery({ name: 'limit', required: false, example: 20 })
+  async history(@Param('name') name: string, @Query('limit') limit?: unknown): Promise<Record<string, unknown>> {
+    const count = limit === undefined ? 100 : Number(limit);
+    if (!Number.isInteger(count) || count < 1 || count > HISTORY_MAX) throw invalidArgument(`limit must be a whole number from 1 to ${HISTORY_MAX}`, [{ field: 'limit' }]);
+    const table = this.registry.get(name);
+    const entries = await table.log.history(table.snapshot.version, count);
+    return {
+      table: table.name,
+      history: entries.map(({ version, timestampMs, operation, parameters }) => ({ version, timestamp: new Date(timestampMs).toISOString(), operation, parameters })),
+    };
+  }
+}

@@ -1,0 +1,124 @@
+/** Merges and purges data files: plan → write → commit → publish. Reading and writing go on meanwhile; see `rewrite.ts` for how deletes follow. */
+import type { MaintenanceConfig } from '../../common/config/config.js';
+import type { Logger } from '../../common/logger.js';
+import type { LeaseStore } from '../../infra/coordination/lease.js';
+import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { quoteText } from '../../infra/duckdb/sql-text.js';
+import type { DataFile } from '../../metadata/delta/snapshot.js';
+import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import { type RowSources, selectRows } from '../../tables/row-sql.js';
+import type { Table } from '../../tables/table.js';
+import { SHARD } from '../flush/data-files.js';
+import type { WritePath } from '../write-path.js';
+import { planCompaction } from './compaction-plan.js';
+import type { Rewriter, Segment } from './rewrite.js';
+
+/** Days get files of their own from this many rows on; neighbouring days with fewer share one. */
+const DAY_ROWS_MIN = 10_000;
+const SEGMENTS_MAX = 64;
+const LEASE_MS = 600_000;
+/** Merges in one run, so that one table does not keep the others waiting. */
+const GROUPS_IN_ONE_RUN_MAX = 32;
+
+export interface CompactionResult {
+  readonly files_before: number;
+  readonly files_after: number;
+  readonly rows_purged: number;
+}
+
+export interface CompactionParts {
+  readonly config: MaintenanceConfig;
+  readonly engine: Engine;
+  readonly leases: LeaseStore;
+  readonly logger: Logger;
+  readonly rewriter: Rewriter;
+  readonly writePath: WritePath;
+}
+
+export class Compaction {
+  constructor(private readonly parts: CompactionParts) {}
+
+  /** @param isForced merges whatever can be merged, instead of what is worth it by itself */
+  async run(table: Table, isForced: boolean): Promise<CompactionResult> {
+    const { config } = this.parts;
+    const lease = await this.parts.leases.acquire(`compaction:${table.id}`, LEASE_MS);
+    const before = table.snapshot.files.size;
+    const rowsBefore = physicalRows(table);
+    if (!lease) return { files_before: before, files_after: before, rows_purged: 0 };
+    try {
+      const rules = { targetFileBytes: config.target_file_bytes, filesMin: config.compaction_files_min, deletedShareMax: config.deleted_share_max, isForced };
+      const groups = planCompaction(table.snapshot.files.values(), rules).slice(0, GROUPS_IN_ONE_RUN_MAX);
+      for (const group of groups) if (!table.isDropped && lease.isHeld()) await this.#merge(table, group);
+      const result = { files_before: before, files_after: table.snapshot.files.size, rows_purged: Math.max(0, rowsBefore - physicalRows(table)) };
+      if (groups.length > 0) this.parts.logger.info(result, `${table.logLabel} compacted`);
+      return result;
+    } finally {
+      await lease.release();
+    }
+  }
+
+  async #merge(table: Table, group: readonly DataFile[]): Promise<void> {
+    const view = table.pin(this.parts.writePath.appliedLsn);
+    try {
+      const live = group.filter((file) => table.snapshot.files.has(file.path));
+      if (live.length === 0) return;
+      const rewrite = await this.parts.rewriter.write(table, view, live, (sources) => this.#segments(table, sources), view.schema);
+      await table.commits.run(async () => {
+        await this.parts.rewriter.commit(rewrite, { name: 'OPTIMIZE', parameters: { files: String(live.length) } });
+        await this.parts.writePath.exclusive(() => this.parts.rewriter.publish(rewrite)).catch((error: unknown) => {
+          this.parts.writePath.fail(`table ${table.name}: a compaction could not be shown to readers`, error);
+          throw error;
+        });
+      });
+    } finally {
+      view.release();
+    }
+  }
+
+  /** How the rows of a group are cut into files: by day, or by id where the table's layout asks for it. */
+  async #segments(table: Table, sources: RowSources): Promise<Segment[]> {
+    const byId = table.config.layout === 'id' ? await this.#segmentsById(table, sources) : undefined;
+    return byId ?? this.#segmentsByDay(sources);
+  }
+
+  async #segmentsById(table: Table, sources: RowSources): Promise<Segment[] | undefined> {
+    const ids = (await this.#groupBy(sources, ID_COLUMN)).map(({ value }) => value);
+    if (ids.length > SEGMENTS_MAX || !ids.every((id) => /^[A-Za-z0-9_-]+$/.test(id))) return undefined;
+    return ids.map((id) => ({ where: `${ID_COLUMN} = ${quoteText(id)}`, middle: id, dayMs: table.snapshot.timestampMs }));
+  }
+
+  async #segmentsByDay(sources: RowSources): Promise<Segment[]> {
+    const days = (await this.#groupBy(sources, `epoch_ms(date_trunc('day', "${TIMESTAMP_COLUMN}"))`)).map(({ value, rows }) => ({ dayMs: Number(value), rows }));
+    const rowsTotal = days.reduce((sum, day) => sum + day.rows, 0);
+    const rowsMin = Math.max(DAY_ROWS_MIN, Math.ceil(rowsTotal / SEGMENTS_MAX));
+    const cuts: { fromMs: number; rows: number }[] = [];
+    for (const day of days) {
+      const last = cuts.at(-1);
+      if (last && last.rows < rowsMin) last.rows += day.rows;
+      else cuts.push({ fromMs: day.dayMs, rows: day.rows });
+    }
+    return cuts.map(({ fromMs }, index) => {
+      const next = cuts[index + 1];
+      const from = index === 0 ? '' : `"${TIMESTAMP_COLUMN}" >= ${instant(fromMs)}`;
+      const to = next ? `"${TIMESTAMP_COLUMN}" < ${instant(next.fromMs)}` : '';
+      return { where: [from, to].filter((part) => part !== '').join(' AND '), middle: SHARD, dayMs: fromMs };
+    });
+  }
+
+  /** Values of an expression over all rows that have to be kept, with how many rows have each, in order. */
+  async #groupBy(sources: RowSources, expression: string): Promise<{ value: string; rows: number }[]> {
+    const { columns } = sources.schema;
+    const select = (rows: 'visible' | 'soft'): string => `SELECT ${expression} AS value FROM (${selectRows(sources, { columns: columns.slice(0, 2), withPlace: false, rows })})`;
+    const rows = await this.parts.engine.rows(`SELECT value, count(*) AS n FROM (${select('visible')} UNION ALL ${select('soft')}) GROUP BY value ORDER BY value`);
+    return rows.map((row) => ({ value: String(row['value']), rows: asNumber(row['n']) }));
+  }
+}
+
+function instant(ms: number): string {
+  return `make_timestamptz(${ms * 1_000})`;
+}
+
+function physicalRows(table: Table): number {
+  return [...table.snapshot.files.values()].reduce((sum, file) => sum + file.rows, 0);
+}
+

@@ -1,0 +1,123 @@
+/**
+ * What keeps a table's directory in order: checkpoints, clean-up of the log, retention of old rows, removal of objects that nothing names.
+ * Everything here may be interrupted at any point and done again.
+ */
+import type { Clock } from '../../common/clock.js';
+import { MS_PER_DAY, MS_PER_HOUR } from '../../common/clock.js';
+import type { MaintenanceConfig } from '../../common/config/config.js';
+import type { Logger } from '../../common/logger.js';
+import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
+import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
+import { textBoundsOf } from '../../metadata/delta/file-statistics.js';
+import { type DataFile, removeOf } from '../../metadata/delta/snapshot.js';
+import { vectorActions } from '../../metadata/delta/table-protocol.js';
+import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import type { Table } from '../../tables/table.js';
+import type { WritePath } from '../write-path.js';
+
+export interface VacuumResult {
+  readonly objects_removed: number;
+  readonly log_entries_removed: number;
+}
+
+export interface HousekeepingParts {
+  readonly config: MaintenanceConfig;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly store: ObjectStore;
+  readonly writePath: WritePath;
+}
+
+export class Housekeeping {
+  readonly #checkpointed = new WeakMap<Table, number>();
+
+  constructor(private readonly parts: HousekeepingParts) {}
+
+  /** Writes a checkpoint when enough commits came since the last one. */
+  async checkpointIfDue(table: Table): Promise<void> {
+    const { version } = table.snapshot;
+    const last = this.#checkpointed.get(table) ?? version - (version % this.parts.config.checkpoint_commits);
+    if (table.isDropped || version === 0 || version - last < this.parts.config.checkpoint_commits) {
+      this.#checkpointed.set(table, last);
+      return;
+    }
+    await table.commits.run(async () => {
+      await table.log.checkpoint(table.snapshot, this.#timeTravelStartMs());
+      this.#checkpointed.set(table, table.snapshot.version);
+    });
+    this.parts.logger.info({ version }, `${table.logLabel} checkpoint written`);
+  }
+
+  #timeTravelStartMs(): number {
+    return this.parts.clock.nowMs() - this.parts.config.time_travel_hours * MS_PER_HOUR;
+  }
+
+  /** Takes out files whose every row is older than the table keeps rows. @returns files taken out */
+  async applyRetention(table: Table): Promise<number> {
+    const days = table.config.retention_days;
+    if (days === 0 || table.isDropped) return 0;
+    const cutoffMs = this.parts.clock.nowMs() - days * MS_PER_DAY;
+    const isExpired = (file: DataFile): boolean => {
+      const bounds = textBoundsOf(file.stats, TIMESTAMP_COLUMN);
+      return bounds !== undefined && Date.parse(bounds.max) < cutoffMs;
+    };
+    if (![...table.snapshot.files.values()].some(isExpired)) return 0;
+    return table.commits.run(async () => {
+      const expired = [...table.snapshot.files.values()].filter(isExpired);
+      const nowMs = this.parts.clock.nowMs();
+      table.snapshotCommitted = await table.log.commit(table.snapshot, { name: 'DELETE', parameters: { reason: 'retention', files: String(expired.length) } }, async (current) => {
+        const removes = expired.filter((file) => current.files.has(file.path)).map((file) => removeOf(current.files.get(file.path) ?? file, nowMs, true));
+        return [...(await vectorActions(current, removes, table.emptyFile, nowMs)), ...removes];
+      });
+      await this.parts.writePath.exclusive(() => {
+        table.publish();
+        table.retireFiles(expired);
+        return Promise.resolve();
+      });
+      this.parts.logger.info({ files: expired.length, retention_days: days }, `${table.logLabel} expired rows removed`);
+      return expired.length;
+    });
+  }
+
+  /**
+   * Removes data files and deletion vectors that no version within time travel names, and the log entries before that time. Objects younger than
+   * the orphan age stay in any case: a flush or compaction may be about to commit them.
+   */
+  async vacuum(table: Table): Promise<VacuumResult> {
+    return table.commits.run(async () => {
+      const named = this.#namedObjects(table);
+      const orphanBeforeMs = this.parts.clock.nowMs() - this.parts.config.orphan_age_hours * MS_PER_HOUR;
+      const doomed: string[] = [];
+      for await (const { key, modifiedMs } of this.parts.store.list(`${table.directory}/`)) {
+        const path = key.slice(table.directory.length + 1);
+        if (!path.startsWith('_delta_log/') && !named.has(path) && modifiedMs <= orphanBeforeMs) doomed.push(key);
+      }
+      for (const key of doomed) await this.parts.store.delete(key);
+      const logEntries = await table.log.cleanUp(this.#timeTravelStartMs());
+      if (doomed.length + logEntries > 0) this.parts.logger.info({ objects: doomed.length, log_entries: logEntries }, `${table.logLabel} vacuumed`);
+      return { objects_removed: doomed.length, log_entries_removed: logEntries };
+    });
+  }
+
+  #namedObjects(table: Table): Set<string> {
+    const { snapshot } = table;
+    const named = new Set<string>(table.uploading);
+    const nameVector = (vector: DeletionVectorDescriptor | undefined): void => {
+      const object = vector && vectorObjectName(vector);
+      if (object !== undefined) named.add(object);
+    };
+    for (const file of [...snapshot.files.values(), ...table.pinnedFiles()]) {
+      named.add(file.path);
+      nameVector(file.vector);
+      nameVector(file.softVector);
+    }
+    if (snapshot.emptyFile) named.add(snapshot.emptyFile.path);
+    for (const removed of snapshot.tombstones.values()) {
+      if (removed.deletionTimestamp < this.#timeTravelStartMs()) continue;
+      named.add(decodeURI(removed.path));
+      nameVector(removed.deletionVector);
+    }
+    return named;
+  }
+}

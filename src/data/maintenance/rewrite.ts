@@ -1,0 +1,219 @@
+/**
+ * Replaces data files by others with the same rows: the mechanism under compaction and widening.
+ *
+ * The new files are written while the table goes on changing. Rows deleted in the meantime are found again in the new files by their LSN: those
+ * whose delete is committed become deletion vectors in the very commit that brings the files, the others wait in the masks as before.
+ */
+import { AppError } from '../../common/app-error.js';
+import type { Clock } from '../../common/clock.js';
+import { faultPoint } from '../../common/fault-points.js';
+import type { Engine } from '../../infra/duckdb/engine.js';
+import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import type { ScratchFiles } from '../../infra/scratch-files.js';
+import type { Action } from '../../metadata/delta/action.js';
+import { vectorKey } from '../../metadata/delta/deletion-vector.js';
+import type { Operation } from '../../metadata/delta/delta-log.js';
+import type { FileStatistics } from '../../metadata/delta/file-statistics.js';
+import { type DataFile, removeOf, type Snapshot } from '../../metadata/delta/snapshot.js';
+import { vectorActions } from '../../metadata/delta/table-protocol.js';
+import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
+import type { ReadView } from '../../tables/read-view.js';
+import { type OpenFile, readLsns, type RowSources, selectRows } from '../../tables/row-sql.js';
+import type { Table } from '../../tables/table.js';
+import { addAction, newDataPath, sortOrder, writeDataFile } from '../flush/data-files.js';
+import { storeVectors } from '../flush/vectors.js';
+import type { WriteAheadLog } from '../wal/write-ahead-log.js';
+import type { WritePath } from '../write-path.js';
+
+/** One file to write: which of the rows, and where it goes. */
+export interface Segment {
+  /** SQL condition on the table's columns; empty for all rows. */
+  readonly where: string;
+  readonly middle: string;
+  readonly dayMs: number;
+}
+
+interface NewFile {
+  readonly path: string;
+  readonly local: string;
+  readonly statistics: FileStatistics;
+  readonly source: number;
+  readonly isSoft: boolean;
+}
+
+export interface Rewrite {
+  readonly table: Table;
+  readonly view: ReadView;
+  readonly inputs: readonly DataFile[];
+  readonly files: readonly NewFile[];
+}
+
+export interface RewriterParts {
+  readonly clock: Clock;
+  readonly engine: Engine;
+  readonly store: ObjectStore;
+  readonly scratch: ScratchFiles;
+  readonly wal: WriteAheadLog;
+  readonly writePath: WritePath;
+}
+
+export class Rewriter {
+  constructor(private readonly parts: RewriterParts) {}
+
+  /**
+   * Writes and uploads the new files. Nothing is visible yet; the caller goes on with `commit` or `discard`.
+   * @param view pinned and not yet opened
+   * @param target schema of the new files; columns whose type differs are cast
+   */
+  async write(table: Table, view: ReadView, inputs: readonly DataFile[], segments: (sources: RowSources) => Promise<Segment[]>, target: TableSchema): Promise<Rewrite> {
+    const chosen = new Set(inputs.map((file) => file.path));
+    const inputFiles = await view.open((file) => chosen.has(file.path));
+    const sources: RowSources = { schema: view.schema, masks: table.masks, files: inputFiles, generations: [], lsn: String(view.lsn) };
+    const files: NewFile[] = [];
+    const rewrite: Rewrite = { table, view, inputs, files };
+    try {
+      for (const segment of await segments(sources)) {
+        for (const rows of ['visible', 'soft'] as const) {
+          const file = await this.#writeSegment(table, sources, segment, rows, target);
+          if (file) files.push(file);
+        }
+      }
+      faultPoint('compaction.after-encode');
+      for (const file of files) {
+        table.uploading.add(file.path);
+        await this.parts.store.putFileIfAbsent(table.keyOf(file), file.local);
+      }
+      faultPoint('compaction.after-upload');
+      return rewrite;
+    } catch (error) {
+      await this.discard(rewrite);
+      throw error;
+    } finally {
+      await this.parts.scratch.remove(...files.map((file) => file.local));
+    }
+  }
+
+  async #writeSegment(table: Table, sources: RowSources, segment: Segment, rows: 'visible' | 'soft', target: TableSchema): Promise<NewFile | undefined> {
+    const where = segment.where === '' ? {} : { where: segment.where };
+    const select = selectRows(sources, { columns: sources.schema.columns, withPlace: true, rows, ...where });
+    const casts = target.columns.filter((column) => sources.schema.column(column.name)?.type !== column.type).map((column) => `"${column.name}"::${column.type} AS "${column.name}"`);
+    const local = this.parts.scratch.path('parquet');
+    const sql = casts.length === 0 ? select : `SELECT * REPLACE (${casts.join(', ')}) FROM (${select})`;
+    const statistics = await writeDataFile(this.parts.engine, local, sql, target, sortOrder(target, table.config.sort_by), 'zstd');
+    if (!statistics) {
+      await this.parts.scratch.remove(local);
+      return undefined;
+    }
+    return { path: newDataPath(segment.middle, segment.dayMs), local, statistics, source: table.newSource(), isSoft: rows === 'soft' };
+  }
+
+  /**
+   * Commits the exchange; the caller goes on with `publish`. Runs in the table's commit queue.
+   * @param change further actions of the same commit (a new schema)
+   */
+  async commit(rewrite: Rewrite, operation: Operation, change: (current: Snapshot) => Action[] = () => []): Promise<void> {
+    const { table, files } = rewrite;
+    const committedLsn = table.committedLsn(this.parts.wal.id);
+    try {
+      await this.#moveMasks(rewrite, rewrite.view.lsn, committedLsn);
+      await this.#commitFiles(rewrite, operation, committedLsn, change);
+    } catch (error) {
+      await table.masks.forget(files.map((file) => file.source));
+      await this.discard(rewrite);
+      throw error;
+    }
+    faultPoint('compaction.after-commit');
+  }
+
+  /** Shows the committed files; alone in the writer loop. */
+  async publish(rewrite: Rewrite): Promise<void> {
+    const { table, files, inputs } = rewrite;
+    await this.#moveMasks(rewrite, Math.max(rewrite.view.lsn, table.committedLsn(this.parts.wal.id)), Number.MAX_SAFE_INTEGER);
+    for (const file of files) {
+      table.adoptSource(file.path, file.source);
+      table.uploading.delete(file.path);
+    }
+    table.publish();
+    table.retireFiles(inputs);
+  }
+
+  /**
+   * Notes in the masks of the new files what hides rows of the old ones: everything that could be restored, and what was hidden after one LSN and
+   * up to another.
+   */
+  async #moveMasks(rewrite: Rewrite, afterLsn: number, lsn: number): Promise<void> {
+    const { table, files } = rewrite;
+    const isFirst = lsn !== Number.MAX_SAFE_INTEGER;
+    const old = (await rewrite.view.open()).filter((file) => table.masks.isMasked(file.source));
+    const visible = files.filter((file) => !file.isSoft);
+    const soft = files.filter((file) => file.isSoft);
+    if (old.length === 0) return;
+    if (visible.length > 0 && afterLsn < lsn) {
+      const masks = `m.since > ${afterLsn} AND m.since <= ${lsn}`;
+      await table.masks.add(insertMasks(table, this.#movedMasks(table, old, visible, masks, 'm.since, m.soft, m.changed')));
+    }
+    if (soft.length === 0) return;
+    if (isFirst) {
+      const values = '0, m.soft, CASE WHEN m.soft THEN 0 ELSE m.changed END';
+      await table.masks.add(insertMasks(table, this.#movedMasks(table, old, soft, `m.since <= ${rewrite.view.lsn}`, values)));
+    } else {
+      // What was restored or deleted for good since the first call.
+      const moved = this.#movedMasks(table, old, soft, `m.since <= ${rewrite.view.lsn} AND NOT m.soft`, 'm.changed');
+      const changed = await this.parts.engine.rows(
+        `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.changed FROM (${moved}) s(source, pos, changed) WHERE m.source = s.source AND m.pos = s.pos AND m.soft RETURNING m.source`,
+      );
+      for (const row of changed) table.masks.count(Number(row['source']), 0, -1);
+    }
+  }
+
+  /** The masks of old files as masks of new ones, by way of the rows' LSNs. */
+  #movedMasks(table: Table, old: readonly OpenFile[], files: readonly NewFile[], condition: string, values: string): string {
+    const { store } = this.parts;
+    const list = (entries: readonly (readonly [number, number | undefined])[]): string => entries.map(([source, base], index) => `(${index}, ${source}, ${base ?? 'NULL'}::BIGINT)`).join(', ');
+    const oldRows = `SELECT f.source, r.file_row_number AS pos, coalesce(f.base + r.file_row_number, r.${LSN_COLUMN}) AS lsn
+      FROM ${readLsns(old.map((file) => file.path))} r
+      JOIN (VALUES ${list(old.map((file) => [file.source, file.lsnBase]))}) f(i, source, base) ON f.i = r.file_index
+      SEMI JOIN ${table.masks.table} k ON k.source = f.source AND k.pos = r.file_row_number`;
+    const newRows = `SELECT f.source, r.file_row_number AS pos, r.${LSN_COLUMN} AS lsn
+      FROM ${readLsns(files.map((file) => store.locationOf(table.keyOf(file))))} r
+      JOIN (VALUES ${list(files.map((file) => [file.source, undefined]))}) f(i, source, base) ON f.i = r.file_index`;
+    return `SELECT n.source, n.pos, ${values} FROM (${newRows}) n JOIN (${oldRows}) o ON o.lsn = n.lsn JOIN ${table.masks.table} m ON m.source = o.source AND m.pos = o.pos WHERE ${condition}`;
+  }
+
+  /** COMMIT POINT of a compaction or widening. */
+  async #commitFiles(rewrite: Rewrite, operation: Operation, committedLsn: number, change: (current: Snapshot) => Action[]): Promise<void> {
+    const { table, inputs, files } = rewrite;
+    const nowMs = this.parts.clock.nowMs();
+    const adds: Action[] = [];
+    for (const file of files) {
+      const { vector, softVector } = await storeVectors(this.parts.store, table, await table.masks.positions(file.source, committedLsn));
+      adds.push({ add: addAction(file.path, file.statistics, nowMs, { dataChange: false, ...(vector ? { vector } : {}), ...(softVector ? { softVector } : {}) }) });
+    }
+    table.snapshotCommitted = await table.log.commit(table.snapshot, operation, async (current) => {
+      const removes = inputs.map((input) => removeOf(liveFile(current, table.snapshot, input), nowMs, false));
+      const actions = [...change(current), ...removes, ...adds];
+      const protocol = await vectorActions(current, actions, table.emptyFile, nowMs);
+      return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? actions.filter((action) => !('metaData' in action)) : actions)];
+    });
+  }
+
+  /** Takes back files that no commit names. */
+  async discard(rewrite: Rewrite): Promise<void> {
+    for (const file of rewrite.files) {
+      await this.parts.store.delete(rewrite.table.keyOf(file));
+      rewrite.table.uploading.delete(file.path);
+    }
+  }
+}
+
+function insertMasks(table: Table, masks: string): string {
+  return `INSERT INTO ${table.masks.table} ${masks} RETURNING source, soft, since`;
+}
+
+/** The file as the newest version has it. @throws AppError CONFLICT when another writer replaced it */
+function liveFile(current: Snapshot, planned: Snapshot, input: DataFile): DataFile {
+  const file = current.files.get(input.path);
+  const known = planned.files.get(input.path);
+  if (file && known && vectorKey(file.vector) === vectorKey(known.vector)) return file;
+  throw new AppError('CONFLICT', `${input.path} was replaced by another writer; the next round looks again`);
+}

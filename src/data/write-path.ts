@@ -1,0 +1,468 @@
+/**
+ * The path of a write, stage by stage:
+ *
+ *   admit → check and encode → log (WAL, one fsync for many) → apply to buffer and masks → acknowledge
+ *
+ * One loop does it for the whole server. It takes what waits as a group, gives it LSNs, logs it with one fsync, and applies it while the next group
+ * is already being logged. Whatever must see or change buffers undisturbed (a freeze, the publishing of a commit) runs as an exclusive task in the
+ * same loop, so no row can slip in between. A write is acknowledged once it is synced and applied: durable, and visible to the next query.
+ */
+import { AppError } from '../common/app-error.js';
+import type { Clock } from '../common/clock.js';
+import type { Config } from '../common/config/config.js';
+import { faultPoint } from '../common/fault-points.js';
+import { type MakeId, makeUuid } from '../common/ids.js';
+import type { Logger } from '../common/logger.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+import type { TableSchema } from '../metadata/table-schema.js';
+import type { Table } from '../tables/table.js';
+import type { TableRegistry } from '../tables/table-registry.js';
+import type { VisibleLsn } from '../tables/visible-lsn.js';
+import { type Applicable, fromWalRecord, idsOf, lastLsn, toWalRecord } from './write/applicable.js';
+import type { Addressed, Applier } from './write/apply.js';
+import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
+import type { Idempotency, IdempotencyKeys } from './write/idempotency.js';
+import { newestRows } from './write/newest-rows.js';
+import type { RecordInput } from './write/record.js';
+import type { MergeCommand, RowsCommand, WriteAnswer, WriteCommand } from './write/write-command.js';
+import type { WriteAheadLog } from './wal/write-ahead-log.js';
+
+/** Rough bytes of a command that brings no rows. */
+const SMALL_COMMAND_BYTES = 256;
+/** Attempts of a write whose column is widened under it; each attempt settles one column. */
+const WIDENING_ATTEMPTS_MAX = 100;
+const REPLAY_GROUP_RECORDS_MAX = 1_000;
+const REPLAY_GROUP_BYTES_MAX = 16 * 1_024 * 1_024;
+
+interface Waiting {
+  readonly command: WriteCommand;
+  readonly bytes: number;
+  readonly idempotency: Idempotency | undefined;
+  readonly mayWiden: boolean;
+  readonly resolve: (answer: WriteAnswer) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Exclusive {
+  readonly task: () => Promise<void>;
+}
+
+/** A command that is encoded and has its LSNs. */
+interface Prepared extends Addressed {
+  readonly waiting: Waiting;
+  readonly answer: WriteAnswer;
+}
+
+export interface WritePathParts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly engine: Engine;
+  readonly registry: TableRegistry;
+  readonly wal: WriteAheadLog;
+  readonly applier: Applier;
+  readonly idempotencyKeys: IdempotencyKeys;
+  readonly makeSnowflake: MakeId;
+  readonly visible: VisibleLsn;
+}
+
+export class WritePath {
+  /** Widens a column (`maintenance/widening.ts`); set when the module is wired. @returns false when the rule does not allow it */
+  widen: (table: Table, column: string) => Promise<boolean> = () => Promise.resolve(false);
+  /** Told of every table that got rows or masks. */
+  onApplied: (table: Table) => void = () => undefined;
+
+  /** Files that records of the log name; known after the replay. */
+  readonly bulkFilesInLog = new Set<string>();
+
+  readonly #queue: (Waiting | Exclusive)[] = [];
+  #queuedBytes = 0;
+  #isRunning = false;
+  #applying: Promise<void> = Promise.resolve();
+  #lastLsn = 0;
+  #isStopped = false;
+  #failure: AppError | undefined;
+
+  constructor(private readonly parts: WritePathParts) {}
+
+  /** Everything up to here is durable and visible; what a query pins. */
+  get appliedLsn(): number {
+    return this.parts.visible.value;
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** Bytes of rows in buffers, all tables together. */
+  get bufferedBytes(): number {
+    return this.parts.registry.all().reduce((sum, table) => sum + table.generations.reduce((bytes, generation) => bytes + generation.bytes, 0), 0);
+  }
+
+  /** Ends writing until a restart, because what is in memory can no longer be trusted. What is acknowledged is safe in the log. */
+  fail(what: string, cause: unknown): AppError {
+    this.#failure ??= new AppError('UNAVAILABLE', `${what}, so this server takes no more writes; restart it to replay the log`, { cause, retryAfterSeconds: 30 });
+    this.parts.logger.fatal({ err: cause }, this.#failure.message);
+    return this.#failure;
+  }
+
+  /** Why writes are refused, if they are. */
+  get failure(): AppError | undefined {
+    return this.#failure;
+  }
+
+  /**
+   * Stores a write. @returns once it is durable and visible
+   * @throws AppError INVALID_ARGUMENT for rows that do not fit, RESOURCE_EXHAUSTED when too much waits, UNAVAILABLE when it could not be stored
+   */
+  submit(command: WriteCommand, idempotency?: Idempotency): Promise<WriteAnswer> {
+    return this.parts.idempotencyKeys.once(idempotency, () => this.#submitWidening(command, idempotency));
+  }
+
+  async #submitWidening(command: WriteCommand, idempotency: Idempotency | undefined): Promise<WriteAnswer> {
+    let mayWiden = true;
+    for (let attempt = 0; attempt < WIDENING_ATTEMPTS_MAX; attempt += 1) {
+      try {
+        return await this.#enqueue(command, idempotency, mayWiden);
+      } catch (error) {
+        if (!(error instanceof WideningNeeded)) throw error;
+        mayWiden = await this.widen(command.table, error.column.name);
+      }
+    }
+    throw new AppError('UNAVAILABLE', `table ${command.table.name}: its columns keep changing under this write; try again`);
+  }
+
+  #enqueue(command: WriteCommand, idempotency: Idempotency | undefined, mayWiden: boolean): Promise<WriteAnswer> {
+    const bytes = roughBytes(command);
+    this.#admit(bytes);
+    return new Promise((resolve, reject) => {
+      this.#queuedBytes += bytes;
+      this.#queue.push({ command, bytes, idempotency, mayWiden, resolve, reject });
+      this.#kick();
+    });
+  }
+
+  /** Every bound that a write can meet. A refusal here leaves nothing behind. */
+  #admit(bytes: number): void {
+    const { wal, buffer } = this.parts.config;
+    if (this.#failure) throw this.#failure;
+    if (this.#isStopped) throw new AppError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: 5 });
+    const refuse = (what: string, used: number, limit: number): never => {
+      throw new AppError('RESOURCE_EXHAUSTED', `${what}: ${used} of ${limit} bytes are in use; try again when the flush has caught up`, { retryAfterSeconds: 2 });
+    };
+    if (this.#queuedBytes + bytes > wal.queue_bytes_max && this.#queuedBytes > 0) refuse('writes waiting for the log (wal.queue_bytes_max)', this.#queuedBytes, wal.queue_bytes_max);
+    if (this.parts.wal.bytes + bytes > wal.bytes_max) refuse('acknowledged writes that are not in data files yet (wal.bytes_max)', this.parts.wal.bytes, wal.bytes_max);
+    const buffered = this.bufferedBytes;
+    if (buffered + bytes > buffer.bytes_max) refuse('buffered rows (buffer.bytes_max)', buffered, buffer.bytes_max);
+  }
+
+  /** Runs a task while nothing is being logged or applied. Short: all writes wait for it. */
+  exclusive<T>(task: () => Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ task: () => task().then(resolve, reject) });
+      this.#kick();
+    });
+  }
+
+  #kick(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    // One turn of the event loop first: requests of the same moment share a group.
+    setImmediate(() => void this.#loop());
+  }
+
+  async #loop(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const next = this.#queue[0];
+      if (next && 'task' in next) {
+        this.#queue.shift();
+        await this.#applying;
+        await next.task();
+      } else {
+        await this.#writeGroup(this.#takeGroup());
+      }
+    }
+    // In the tick of the last look at the queue, so that whoever queues next starts the loop again.
+    this.#isRunning = false;
+  }
+
+  /** Waiting commands up to the size of a group. A command that must read first is a group of its own. */
+  #takeGroup(): Waiting[] {
+    const group: Waiting[] = [];
+    let bytes = 0;
+    while (this.#queue.length > 0) {
+      const next = this.#queue[0];
+      if (!next || 'task' in next) break;
+      if (group.length > 0 && (readsFirst(next) || bytes + next.bytes > this.parts.config.wal.group_bytes_max)) break;
+      this.#queue.shift();
+      this.#queuedBytes -= next.bytes;
+      bytes += next.bytes;
+      group.push(next);
+      if (readsFirst(next)) break;
+    }
+    return group;
+  }
+
+  async #writeGroup(group: readonly Waiting[]): Promise<void> {
+    const schemasBefore = new Map(group.map(({ command }) => [command.table, command.table.schema]));
+    const lsnBefore = this.#lastLsn;
+    const prepared: Prepared[] = [];
+    for (const waiting of group) {
+      try {
+        const one = await this.#prepare(waiting);
+        if (one) prepared.push(one);
+      } catch (error) {
+        waiting.reject(error);
+      }
+    }
+    if (prepared.length === 0) return;
+    try {
+      await this.parts.wal.append(prepared.map(({ write }) => toWalRecord(write)));
+    } catch (error) {
+      for (const [table, schema] of schemasBefore) table.schema = schema;
+      this.#lastLsn = lsnBefore;
+      for (const { waiting } of prepared) waiting.reject(error);
+      return;
+    }
+    await this.#applying;
+    if (this.#failure) {
+      for (const { waiting } of prepared) waiting.reject(this.#failure);
+      return;
+    }
+    this.#applying = this.#applyGroup(prepared);
+  }
+
+  async #applyGroup(prepared: readonly Prepared[]): Promise<void> {
+    let affected: Map<number, number>;
+    try {
+      affected = await this.parts.applier.apply(prepared);
+    } catch (error) {
+      // The log has these writes and the buffer does not: only a replay can put that right.
+      const failure = this.fail('a logged write could not be applied to the buffer', error);
+      for (const { waiting } of prepared) waiting.reject(failure);
+      return;
+    }
+    faultPoint('apply.after');
+    this.parts.visible.value = Math.max(...prepared.map(({ write }) => lastLsn(write)));
+    for (const { waiting, answer, write } of prepared) {
+      waiting.resolve(write.kind === 'delete' || write.kind === 'restore' ? { ...answer, count: affected.get(write.firstLsn) ?? 0 } : answer);
+    }
+    for (const table of new Set(prepared.map(({ table }) => table))) this.onApplied(table);
+  }
+
+  /** Checks and encodes a command and gives it its LSNs. Columns it adds are the table's from here on, unless logging fails. */
+  async #prepare(waiting: Waiting): Promise<Prepared | undefined> {
+    const { command } = waiting;
+    const { table } = command;
+    if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
+    switch (command.kind) {
+      case 'rows':
+        return this.#prepareRows(waiting, command);
+      case 'merge': {
+        await this.#applying;
+        return this.#prepareRows(waiting, await this.#asRows(command));
+      }
+      case 'delete': {
+        const write = { kind: 'delete' as const, tableId: table.id, ids: command.ids, soft: command.soft, ...this.#lsns(1), ...keyOf(waiting) };
+        return { waiting, table, schema: table.schema, write, answer: { lsn: write.firstLsn, ids: command.ids, count: 0, refusals: [] } };
+      }
+      case 'restore':
+        return this.#prepareRestore(waiting, table, command.ids);
+      case 'bulk':
+        return this.#prepareBulk(waiting);
+    }
+  }
+
+  #prepareRows(waiting: Waiting, command: RowsCommand): Prepared | undefined {
+    const { table } = command;
+    const encoded = encodeRecords(command.records, table.schema, this.#rules(command), waiting.mayWiden);
+    if (encoded.records.length === 0) {
+      waiting.resolve({ lsn: this.appliedLsn, ids: [], count: 0, refusals: encoded.refusals });
+      return undefined;
+    }
+    const columns = addedColumns(table.schema, encoded.schema);
+    table.schema = encoded.schema;
+    const write: Applicable = {
+      kind: 'rows',
+      tableId: table.id,
+      texts: encoded.records.map((record) => `${record.text}}`),
+      replaces: command.replaces,
+      columns,
+      ...this.#lsns(encoded.records.length),
+      ...keyOf(waiting),
+    };
+    return { waiting, table, schema: encoded.schema, write, answer: rowsAnswer(lastLsn(write), encoded) };
+  }
+
+  #rules(command: RowsCommand): EncodeRules {
+    const { limits } = this.parts.config;
+    const { table } = command;
+    return {
+      tableName: table.name,
+      idRule: table.idRule,
+      makeId: this.idMaker(table),
+      nowMs: this.parts.clock.nowMs(),
+      columnsMax: limits.columns_max,
+      depthMax: limits.json_depth_max,
+      onError: command.onError,
+      acceptsNumericIds: command.acceptsNumericIds ?? false,
+    };
+  }
+
+  /** What makes ids for records without one; undefined when the table wants them from the client. */
+  idMaker({ config }: Table): MakeId | undefined {
+    switch (config.id_strategy) {
+      case 'uuid':
+        return makeUuid;
+      case 'snowflake':
+        return this.parts.makeSnowflake;
+      case 'custom':
+        return () => config.id_prefix + makeUuid();
+      case 'user_provided':
+        return config.auto_generate_id ? makeUuid : undefined;
+    }
+  }
+
+  /** A merge as the row that comes out of it, read when everything before it is applied. */
+  async #asRows(command: MergeCommand): Promise<RowsCommand> {
+    const { table, id, payload, timestamp } = command;
+    const newest = (await newestRows(this.parts.engine, table, [id])).get(id);
+    const record: RecordInput = {
+      id,
+      timestamp: timestamp ?? newest?.timestamp,
+      payload: newest ? mergeFields(newest.payload, payload) : payload,
+    };
+    return { kind: 'rows', table, records: [record], replaces: true, onError: 'abort' };
+  }
+
+  async #prepareRestore(waiting: Waiting, table: Table, ids: readonly string[]): Promise<Prepared | undefined> {
+    await this.#applying;
+    if (table.config.write_mode === 'upsert') {
+      const live = await this.parts.applier.visibleIds(table, ids);
+      if (live.length > 0) throw new AppError('CONFLICT', `table ${table.name} keeps one row an id, and these have one: ${live.join(', ')}; delete it first`);
+    }
+    const count = await this.parts.applier.countRestorable(table, ids);
+    if (count === 0) {
+      waiting.resolve({ lsn: this.appliedLsn, ids, count: 0, refusals: [] });
+      return undefined;
+    }
+    const write: Applicable = { kind: 'restore', tableId: table.id, ids, ...this.#lsns(count), ...keyOf(waiting) };
+    return { waiting, table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids, count, refusals: [] } };
+  }
+
+  #prepareBulk(waiting: Waiting): Prepared {
+    const { command } = waiting;
+    if (command.kind !== 'bulk') throw new AppError('INTERNAL', 'not a bulk command');
+    const { table, file, columns } = command;
+    if (table.schema.nextFieldId !== command.nextFieldIdBefore) throw new BulkOutdated();
+    table.schema = table.schema.withColumns(columns);
+    const { statistics } = file;
+    const write: Applicable = { kind: 'bulk', tableId: table.id, fileName: file.path.slice(file.path.lastIndexOf('/') + 1), statistics, columns, ...this.#lsns(statistics.rows), ...keyOf(waiting) };
+    return { waiting, table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids: [], count: statistics.rows, refusals: [] } };
+  }
+
+  #lsns(count: number): { firstLsn: number; lsnCount: number } {
+    const firstLsn = this.#lastLsn + 1;
+    this.#lastLsn += count;
+    return { firstLsn, lsnCount: count };
+  }
+
+  /**
+   * Reads the log back after a start: what the tables' files hold already is passed over, the rest goes into the buffers as it did the first time.
+   * @returns writes replayed
+   */
+  async replay(): Promise<number> {
+    const { registry, wal, applier } = this.parts;
+    for (const table of registry.all()) this.#lastLsn = Math.max(this.#lastLsn, table.committedLsn(wal.id));
+    let group: Addressed[] = [];
+    let groupBytes = 0;
+    let replayed = 0;
+    const applyGroup = async (): Promise<void> => {
+      const affected = await applier.apply(group);
+      for (const { write } of group) this.#rememberAnswer(write, affected);
+      replayed += group.length;
+      group = [];
+      groupBytes = 0;
+    };
+    for await (const record of wal.replay()) {
+      const write = fromWalRecord(record);
+      this.#lastLsn = Math.max(this.#lastLsn, lastLsn(write));
+      if (write.kind === 'bulk') this.bulkFilesInLog.add(write.fileName);
+      const table = registry.findById(write.tableId);
+      // A dropped table is not in the catalogue any more; its writes went with it.
+      if (!table) continue;
+      if (lastLsn(write) <= table.committedLsn(wal.id)) {
+        // Its answer was saved before its commit.
+        continue;
+      }
+      if ('columns' in write) table.schema = table.schema.withColumns(write.columns);
+      group.push({ table, schema: table.schema, write });
+      groupBytes += record.data.length;
+      if (group.length >= REPLAY_GROUP_RECORDS_MAX || groupBytes >= REPLAY_GROUP_BYTES_MAX) await applyGroup();
+    }
+    if (group.length > 0) await applyGroup();
+    this.parts.visible.value = this.#lastLsn;
+    return replayed;
+  }
+
+  #rememberAnswer(write: Applicable, affected: ReadonlyMap<number, number>): void {
+    if (write.idempotencyKey === undefined || write.fingerprint === undefined) return;
+    const ids = write.kind === 'rows' ? idsOf(write.texts) : 'ids' in write ? write.ids : [];
+    const count = write.kind === 'delete' || write.kind === 'restore' ? (affected.get(write.firstLsn) ?? 0) : write.lsnCount;
+    this.parts.idempotencyKeys.remember(write.idempotencyKey, { fingerprint: write.fingerprint, answer: { lsn: lastLsn(write), ids, count, refusals: [] } });
+  }
+
+  /** Takes no more writes, and waits for those that are under way. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.exclusive(() => Promise.resolve());
+  }
+}
+
+/** Thrown when a bulk file's columns clash with others that came in while it was written: it has to be written again. */
+export class BulkOutdated extends Error {}
+
+function readsFirst(waiting: Waiting): boolean {
+  return waiting.command.kind === 'merge' || waiting.command.kind === 'restore';
+}
+
+function keyOf({ idempotency }: Waiting): { idempotencyKey?: string; fingerprint?: string } {
+  return idempotency ? { idempotencyKey: idempotency.key, fingerprint: idempotency.fingerprint } : {};
+}
+
+function rowsAnswer(lsn: number, encoded: EncodedRequest): WriteAnswer {
+  return { lsn, ids: encoded.records.map((record) => record.id), count: encoded.records.length, refusals: encoded.refusals };
+}
+
+function addedColumns(before: TableSchema, after: TableSchema): TableSchema['columns'] {
+  return before === after ? [] : after.columns.slice(before.columns.length);
+}
+
+/** `fields` over `base`; names are compared without case, and null takes a field away. */
+function mergeFields(base: Record<string, unknown>, fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const replaced = new Set(Object.keys(fields).map((field) => field.toLowerCase()));
+  const kept = Object.entries(base).filter(([field]) => !replaced.has(field.toLowerCase()));
+  return { ...Object.fromEntries(kept), ...fields };
+}
+
+function roughBytes(command: WriteCommand): number {
+  if (command.kind === 'rows') return command.records.reduce((sum, record) => sum + roughRecordBytes(record), SMALL_COMMAND_BYTES);
+  if (command.kind === 'merge') return SMALL_COMMAND_BYTES + roughRecordBytes(command);
+  if (command.kind === 'bulk') return SMALL_COMMAND_BYTES;
+  return command.ids.reduce((sum, id) => sum + id.length + 8, SMALL_COMMAND_BYTES);
+}
+
+/** A cheap guess that is right within a small factor: text counts by length, everything else by a constant. */
+function roughRecordBytes(record: Pick<RecordInput, 'payload'>): number {
+  let bytes = 96;
+  if (typeof record.payload !== 'object' || record.payload === null) return bytes;
+  for (const [field, value] of Object.entries(record.payload)) bytes += field.length + roughValueBytes(value);
+  return bytes;
+}
+
+function roughValueBytes(value: unknown): number {
+  if (typeof value === 'string') return value.length + 3;
+  if (typeof value !== 'object' || value === null) return 16;
+  return Object.entries(value).reduce((sum, [key, member]) => sum + key.length + roughValueBytes(member), 16);
+}
+

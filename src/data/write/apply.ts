@@ -1,0 +1,286 @@
+/**
+ * Applies logged writes to buffers and masks, in the order of their LSNs. Only the writer loop and the replay call this, one call at a time.
+ *
+ * Neighbouring inserts, replacements and deletes of a table are applied together: all rows go in with one INSERT, then one statement hides, for
+ * each replaced or deleted id, the rows with a smaller LSN than its own. LSNs keep the order inside such a run, so nothing needs to be split.
+ */
+import path from 'node:path';
+import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
+import type { Clock } from '../../common/clock.js';
+import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
+import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
+import type { Generation } from '../../tables/generation.js';
+import { POSITION_COLUMN, selectRows, SOURCE_COLUMN } from '../../tables/row-sql.js';
+import type { Table } from '../../tables/table.js';
+import type { Applicable, ApplicableBulk, ApplicableDelete, ApplicableRestore, ApplicableRows } from './applicable.js';
+import { idsOf, lastLsn } from './applicable.js';
+import { idCondition, mayHoldIds } from './find-rows.js';
+
+/** A write together with the table it belongs to, and the table's columns once the write is in. */
+export interface Addressed {
+  readonly table: Table;
+  readonly schema: TableSchema;
+  readonly write: Applicable;
+}
+
+/** Hides the rows of an id that were written before it. */
+interface IdOperation {
+  readonly id: string;
+  readonly lsn: number;
+  readonly soft: boolean;
+  /** Asked for as a delete, not as the replacement by a newer row. */
+  readonly isDelete: boolean;
+}
+
+interface PreparedInsert {
+  readonly columnCount: number;
+  readonly statement: DuckDBPreparedStatement;
+}
+
+export class Applier {
+  readonly #inserts = new Map<string, PreparedInsert>();
+  #connection: DuckDBConnection | undefined;
+
+  constructor(
+    private readonly engine: Engine,
+    private readonly clock: Clock,
+    private readonly bulkDirectory: string,
+  ) {}
+
+  /**
+   * @returns rows hidden or restored, by the LSN of the write that did it
+   */
+  async apply(writes: readonly Addressed[]): Promise<Map<number, number>> {
+    const affected = new Map<number, number>();
+    for (const [table, own] of groupByTable(writes)) {
+      for (const run of runsOf(own)) {
+        for (const [lsn, count] of await this.#applyRun(table, run)) affected.set(lsn, count);
+      }
+      table.lastWriteMs = this.clock.nowMs();
+    }
+    return affected;
+  }
+
+  async #applyRun(table: Table, run: readonly Addressed[]): Promise<Map<number, number>> {
+    const schema = run.at(-1)?.schema ?? table.schema;
+    const writes = run.map(({ write }) => write);
+    const [first] = writes;
+    if (first?.kind === 'restore') return this.#restore(table, schema, first);
+    if (first?.kind === 'bulk') return this.#takeBulkFile(table, schema, first);
+    const rows = writes.filter((write) => write.kind === 'rows');
+    if (rows.length > 0) await this.#insert(table, schema, rows);
+    const operations = writes.flatMap((write) => idOperations(write, table));
+    return operations.length === 0 ? new Map<number, number>() : this.#hide(table, operations);
+  }
+
+  async #insert(table: Table, schema: TableSchema, writes: readonly ApplicableRows[]): Promise<void> {
+    const generation = table.active;
+    await this.#fitBuffer(generation, schema);
+    const lines: string[] = [];
+    for (const write of writes) write.texts.forEach((text, index) => lines.push(`{"${LSN_COLUMN}":${write.firstLsn + index},${text}`));
+    const bytes = Buffer.from(lines.join('\n'));
+    const statement = await this.#preparedInsert(generation);
+    statement.bindBlob(1, bytes);
+    await statement.run();
+    generation.rows += lines.length;
+    generation.bytes += bytes.length;
+    generation.oldestMs ??= this.clock.nowMs();
+  }
+
+  /** Makes the buffer's table, or gives it the columns it lacks. */
+  async #fitBuffer(generation: Generation, schema: TableSchema): Promise<void> {
+    const before = generation.schema;
+    if (before === schema) return;
+    if (before === undefined) {
+      const columns = schema.columns.map((column) => `${quoteName(column.name)} ${column.type}`);
+      await this.engine.run(`CREATE TABLE ${generation.bufferTable} (${LSN_COLUMN} BIGINT, ${columns.join(', ')})`);
+    } else {
+      const missing = schema.columns.filter((column) => !before.column(column.name));
+      for (const column of missing) await this.engine.run(`ALTER TABLE ${generation.bufferTable} ADD COLUMN ${quoteName(column.name)} ${column.type}`);
+    }
+    generation.schema = schema;
+  }
+
+  async #preparedInsert(generation: Generation): Promise<DuckDBPreparedStatement> {
+    const columns = generation.schema?.columns ?? [];
+    const known = this.#inserts.get(generation.bufferTable);
+    if (known?.columnCount === columns.length) return known.statement;
+    known?.statement.destroySync();
+    this.#connection ??= await this.engine.connect();
+    const fields = columns.map((column) => `${JSON.stringify(column.name)}:${JSON.stringify(column.type)}`);
+    const structure = quoteText(`{"${LSN_COLUMN}":"BIGINT",${fields.join()}}`);
+    const names = [LSN_COLUMN, ...columns.map((column) => quoteName(column.name))];
+    const statement = await this.#connection.prepare(
+      `INSERT INTO ${generation.bufferTable} (${names.join(', ')})
+       SELECT ${names.map((name) => `j.${name}`).join(', ')}
+       FROM (SELECT from_json(line, ${structure}) AS j FROM (SELECT unnest(string_split(decode($1::BLOB), chr(10))) AS line))`,
+    );
+    this.#inserts.set(generation.bufferTable, { columnCount: columns.length, statement });
+    return statement;
+  }
+
+  /** Frees what is kept for a buffer that gets no more rows. */
+  forgetBuffer(generation: Generation): void {
+    this.#inserts.get(generation.bufferTable)?.statement.destroySync();
+    this.#inserts.delete(generation.bufferTable);
+  }
+
+  /** Hides the rows that the operations name. Rows hidden already stay as they are; of several operations on a row the first one counts. */
+  async #hide(table: Table, operations: readonly IdOperation[]): Promise<Map<number, number>> {
+    const ids = [...new Set(operations.map((operation) => operation.id))];
+    const view = table.pin(Number.MAX_SAFE_INTEGER);
+    try {
+      const sources = await view.sources(undefined, mayHoldIds(ids));
+      const matches = selectRows(sources, { columns: table.schema.columns.slice(0, 1), withPlace: true, rows: 'visible', where: idCondition(ids) });
+      const listed = `SELECT unnest(from_json(${quoteText(JSON.stringify(operations.map(({ id }) => id)))}, '["VARCHAR"]')) AS id,
+        unnest(from_json(${quoteText(JSON.stringify(operations.map(({ lsn }) => lsn)))}, '["BIGINT"]')) AS lsn,
+        unnest(from_json(${quoteText(JSON.stringify(operations.map(({ soft }) => soft)))}, '["BOOLEAN"]')) AS soft`;
+      const hidden = await table.masks.add(
+        `INSERT INTO ${table.masks.table}
+         SELECT m.${SOURCE_COLUMN}, m.${POSITION_COLUMN}, min(o.lsn), arg_min(o.soft, o.lsn), min(o.lsn)
+         FROM (${matches}) m JOIN (${listed}) o ON o.id = m.id AND m.${LSN_COLUMN} < o.lsn
+         GROUP BY m.${SOURCE_COLUMN}, m.${POSITION_COLUMN} RETURNING source, soft, since`,
+      );
+      await this.#forgetSoftDeleted(table, operations);
+      if (hidden.size > 0) this.#noteMasks(table, Math.min(...hidden.keys()));
+      return hidden;
+    } finally {
+      view.release();
+    }
+  }
+
+  #noteMasks(table: Table, lsn: number): void {
+    table.masksSinceMs ??= this.clock.nowMs();
+    table.firstMaskLsn = Math.min(table.firstMaskLsn ?? lsn, lsn);
+  }
+
+  /** A hard delete also ends the chance to restore what was soft-deleted before it. */
+  async #forgetSoftDeleted(table: Table, operations: readonly IdOperation[]): Promise<void> {
+    const hard = operations.filter((operation) => !operation.soft && operation.isDelete);
+    if (hard.length === 0 || !table.masks.hasSoft) return;
+    for (const { id, lsn } of hard) await this.#harden(table, [id], lsn);
+  }
+
+  /** Makes soft-deleted rows of ids ordinary deleted ones. @returns how many */
+  async #harden(table: Table, ids: readonly string[], lsn: number, limitTo?: string): Promise<number> {
+    const view = table.pin(lsn - 1);
+    try {
+      const rows = limitTo ?? (await this.#softRowsSql(table, view, ids));
+      const changed = await this.engine.rows(
+        `UPDATE ${table.masks.table} AS m SET soft = false, changed = ${lsn} FROM (${rows}) s WHERE m.source = s.${SOURCE_COLUMN} AND m.pos = s.${POSITION_COLUMN} AND m.soft RETURNING m.source`,
+      );
+      for (const row of changed) table.masks.count(asNumber(row['source']), 0, -1);
+      if (changed.length > 0) this.#noteMasks(table, lsn);
+      return changed.length;
+    } finally {
+      view.release();
+    }
+  }
+
+  async #softRowsSql(table: Table, view: ReturnType<Table['pin']>, ids: readonly string[]): Promise<string> {
+    const sources = await view.sources(undefined, mayHoldIds(ids));
+    return selectRows(sources, { columns: view.schema.columns, withPlace: true, rows: 'soft', where: idCondition(ids) });
+  }
+
+  /** Soft-deleted rows that a restore of these ids brings back: all of them, or the newest of each id in an upsert table. */
+  async #restorable(table: Table, view: ReturnType<Table['pin']>, ids: readonly string[]): Promise<string> {
+    const rows = await this.#softRowsSql(table, view, ids);
+    if (table.config.write_mode === 'append') return rows;
+    return `SELECT * FROM (${rows}) QUALIFY row_number() OVER (PARTITION BY id ORDER BY ${LSN_COLUMN} DESC) = 1`;
+  }
+
+  /** @returns how many rows a restore would bring back now */
+  async countRestorable(table: Table, ids: readonly string[]): Promise<number> {
+    const view = table.pin(Number.MAX_SAFE_INTEGER);
+    try {
+      const row = await this.engine.row(`SELECT count(*) AS n FROM (${await this.#restorable(table, view, ids)})`);
+      return asNumber(row['n']);
+    } finally {
+      view.release();
+    }
+  }
+
+  /** @returns those of the ids that have a visible row */
+  async visibleIds(table: Table, ids: readonly string[]): Promise<string[]> {
+    const view = table.pin(Number.MAX_SAFE_INTEGER);
+    try {
+      const sources = await view.sources(undefined, mayHoldIds(ids));
+      const rows = selectRows(sources, { columns: table.schema.columns.slice(0, 1), withPlace: false, rows: 'visible', where: idCondition(ids) });
+      return (await this.engine.rows(`SELECT DISTINCT id FROM (${rows}) ORDER BY id LIMIT 10`)).map((row) => String(row['id']));
+    } finally {
+      view.release();
+    }
+  }
+
+  async #restore(table: Table, schema: TableSchema, write: ApplicableRestore): Promise<Map<number, number>> {
+    const generation = table.active;
+    await this.#fitBuffer(generation, schema);
+    const view = table.pin(write.firstLsn - 1);
+    try {
+      const rows = await this.#restorable(table, view, write.ids);
+      const names = schema.columnList;
+      const kept = `${generation.bufferTable}_restored`;
+      await this.engine.run(`CREATE TABLE ${kept} AS SELECT * FROM (${rows})`);
+      try {
+        await this.engine.run(
+          `INSERT INTO ${generation.bufferTable} (${LSN_COLUMN}, ${names})
+           SELECT ${write.firstLsn} + row_number() OVER (ORDER BY ${LSN_COLUMN}) - 1, ${names} FROM ${kept}`,
+        );
+        const restored = await this.#harden(table, write.ids, write.firstLsn, `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN} FROM ${kept}`);
+        generation.rows += restored;
+        generation.bytes += restored * 200;
+        generation.oldestMs ??= this.clock.nowMs();
+        return new Map([[write.firstLsn, restored]]);
+      } finally {
+        await this.engine.run(`DROP TABLE ${kept}`);
+      }
+    } finally {
+      view.release();
+    }
+  }
+
+  #takeBulkFile(table: Table, schema: TableSchema, write: ApplicableBulk): Promise<Map<number, number>> {
+    table.active.bulkFiles.push({
+      path: path.join(this.bulkDirectory, write.fileName),
+      statistics: write.statistics,
+      lsnBase: write.firstLsn,
+      source: table.newSource(),
+      schema,
+    });
+    table.active.oldestMs ??= this.clock.nowMs();
+    return Promise.resolve(new Map([[lastLsn(write), write.statistics.rows]]));
+  }
+}
+
+function groupByTable(writes: readonly Addressed[]): Map<Table, Addressed[]> {
+  const groups = new Map<Table, Addressed[]>();
+  for (const addressed of writes) {
+    if (addressed.table.isDropped) continue;
+    const group = groups.get(addressed.table);
+    if (group) group.push(addressed);
+    else groups.set(addressed.table, [addressed]);
+  }
+  return groups;
+}
+
+/** Neighbours that can be applied together; a restore and a bulk file stand alone. */
+function runsOf(writes: readonly Addressed[]): Addressed[][] {
+  const runs: Addressed[][] = [];
+  for (const addressed of writes) {
+    const last = runs.at(-1);
+    if (last?.[0] && !standsAlone(addressed) && !standsAlone(last[0])) last.push(addressed);
+    else runs.push([addressed]);
+  }
+  return runs;
+}
+
+function standsAlone({ write }: Addressed): boolean {
+  return write.kind === 'restore' || write.kind === 'bulk';
+}
+
+function idOperations(write: Applicable, table: Table): IdOperation[] {
+  if (write.kind === 'delete') return (write satisfies ApplicableDelete).ids.map((id) => ({ id, lsn: write.firstLsn, soft: write.soft, isDelete: true }));
+  if (write.kind !== 'rows' || !(write.replaces || table.config.write_mode === 'upsert')) return [];
+  return idsOf(write.texts).map((id, index) => ({ id, lsn: write.firstLsn + index, soft: false, isDelete: false }));
+}

@@ -1,0 +1,198 @@
+/**
+ * Checks records against a table and encodes them as the lines that WAL and buffer take. New fields become columns; their types are decided on the
+ * whole request, not on its first row. Pure but for the ids and the time it is given: nothing of the table changes here.
+ */
+import { AppError, invalidArgument } from '../../common/app-error.js';
+import type { MakeId } from '../../common/ids.js';
+import { isJsonObject, LosslessNumber } from '../../common/json.js';
+import { assertColumnName, type Column, ID_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import type { IdRule } from '../../tables/table-config.js';
+import { encodeValue, inferType } from './encode-value.js';
+import type { EncodedRecord, RecordInput, RecordRefusal } from './record.js';
+import { canonicalTimestamp } from './timestamp.js';
+
+/** Longest piece of a refused value that a message shows. */
+const SHOWN_LENGTH_MAX = 60;
+
+export interface EncodeRules {
+  readonly tableName: string;
+  readonly idRule: IdRule;
+  /** Makes ids for records without one; undefined refuses them. */
+  readonly makeId: MakeId | undefined;
+  readonly nowMs: number;
+  readonly columnsMax: number;
+  readonly depthMax: number;
+  /** `abort` refuses the request with the first bad record, `skip` leaves bad records out. */
+  readonly onError: 'abort' | 'skip';
+  /** Bulk rows may name their id by a number. */
+  readonly acceptsNumericIds: boolean;
+}
+
+export interface EncodedRequest {
+  readonly records: readonly EncodedRecord[];
+  readonly refusals: readonly RecordRefusal[];
+  /** The table's schema with the columns that the request adds. */
+  readonly schema: TableSchema;
+}
+
+/** Thrown for a fraction that a stored BIGINT column would take if it were DOUBLE: the write path then widens the column and tries again. */
+export class WideningNeeded extends Error {
+  constructor(readonly column: Column) {
+    super(`column ${column.name} must become DOUBLE`);
+  }
+}
+
+/** A refusal of one field of one record. */
+class FieldRefused extends Error {
+  constructor(
+    readonly field: string,
+    reason: string,
+  ) {
+    super(reason);
+  }
+}
+
+/** @param mayWiden false once widening was refused: a fraction for a BIGINT column is a misfit then */
+export function encodeRecords(inputs: readonly RecordInput[], stored: TableSchema, rules: EncodeRules, mayWiden: boolean): EncodedRequest {
+  const draft = new SchemaDraft(stored, rules, mayWiden);
+  // A new column that began as BIGINT and met a fraction starts the request over as DOUBLE; each round settles one column.
+  for (;;) {
+    const encoded = encodeAll(inputs, draft, rules);
+    if (encoded) return { ...encoded, schema: draft.schema };
+  }
+}
+
+function encodeAll(inputs: readonly RecordInput[], draft: SchemaDraft, rules: EncodeRules): Omit<EncodedRequest, 'schema'> | undefined {
+  const records: EncodedRecord[] = [];
+  const refusals: RecordRefusal[] = [];
+  for (const [index, input] of inputs.entries()) {
+    const schemaBefore = draft.schema;
+    try {
+      records.push(encodeRecord(input, draft, rules));
+    } catch (error) {
+      if (error instanceof DraftRetyped) return undefined;
+      if (!(error instanceof FieldRefused) && !(error instanceof AppError && error.code === 'INVALID_ARGUMENT')) throw error;
+      draft.schema = schemaBefore;
+      const refusal = refusalOf(error, input, index);
+      if (rules.onError === 'abort') throw invalidArgument(describeRefusal(refusal, rules.tableName, inputs.length), [refusal]);
+      refusals.push(refusal);
+    }
+  }
+  return { records, refusals };
+}
+
+function refusalOf(error: Error, input: RecordInput, index: number): RecordRefusal {
+  return {
+    index,
+    ...(input.line === undefined ? {} : { line: input.line }),
+    ...(typeof input.id === 'string' ? { id: input.id.slice(0, SHOWN_LENGTH_MAX) } : {}),
+    ...(error instanceof FieldRefused ? { field: error.field } : {}),
+    reason: error.message,
+  };
+}
+
+function describeRefusal(refusal: RecordRefusal, tableName: string, count: number): string {
+  const place = refusal.line !== undefined ? `line ${refusal.line}: ` : count > 1 ? `record ${refusal.index}: ` : '';
+  return `table ${tableName}: ${place}${refusal.reason}`;
+}
+
+function encodeRecord(input: RecordInput, draft: SchemaDraft, rules: EncodeRules): EncodedRecord {
+  const id = checkedId(input.id, rules);
+  const timestamp = checkedTimestamp(input.timestamp, rules.nowMs);
+  let text = `"${ID_COLUMN}":${JSON.stringify(id)},"${TIMESTAMP_COLUMN}":"${timestamp}"`;
+  if (input.payload === undefined || input.payload === null) return { id, text };
+  if (!isJsonObject(input.payload)) throw new FieldRefused('payload', `payload must be an object, got ${shown(input.payload)}`);
+  const seen = new Set<string>();
+  for (const [field, value] of Object.entries(input.payload)) {
+    if (value === null || value === undefined) {
+      if (!draft.schema.column(field)) assertColumnName(field);
+      continue;
+    }
+    const column = draft.columnFor(field, value);
+    if (seen.has(column.name)) throw new FieldRefused(field, `field ${field} is there twice (names are compared without case)`);
+    seen.add(column.name);
+    text += `,${JSON.stringify(column.name)}:${draft.encode(column, value)}`;
+  }
+  return { id, text };
+}
+
+function checkedId(id: unknown, rules: EncodeRules): string {
+  if (id === undefined || id === null || id === '') {
+    if (rules.makeId && id !== '') return rules.makeId();
+    throw new FieldRefused(ID_COLUMN, id === '' ? 'id must not be empty' : 'id is missing, and the table makes none (set config.id_strategy to uuid, snowflake or custom)');
+  }
+  const text = rules.acceptsNumericIds && isInteger(id) ? integerText(id) : id;
+  if (typeof text !== 'string') throw new FieldRefused(ID_COLUMN, `id must be a string, got ${shown(id)}`);
+  assertId(text, rules.idRule);
+  return text;
+}
+
+function isInteger(value: unknown): value is number | LosslessNumber {
+  return value instanceof LosslessNumber ? /^-?\d+$/.test(value.value) : Number.isSafeInteger(value);
+}
+
+function integerText(value: number | LosslessNumber): string {
+  return typeof value === 'number' ? String(value) : value.value;
+}
+
+/** @throws AppError INVALID_ARGUMENT when an id does not follow the table's rule */
+export function assertId(id: string, rule: IdRule): void {
+  const fits = id.length >= 1 && id.length <= rule.lengthMax && rule.patterns.every((pattern) => pattern.test(id));
+  if (!fits) throw invalidArgument(`id ${shown(id)} is not allowed: it must be ${rule.description}`, [{ field: ID_COLUMN }]);
+}
+
+function checkedTimestamp(value: unknown, nowMs: number): string {
+  const timestamp = canonicalTimestamp(value ?? nowMs);
+  if (timestamp !== undefined) return timestamp;
+  throw new FieldRefused(TIMESTAMP_COLUMN, `timestamp ${shown(value)} is not an instant: send RFC 3339 with a zone (2024-01-01T10:00:00Z) or milliseconds since 1970`);
+}
+
+/** Tells `encodeAll` to start over with a new type for a column that the request itself brings. */
+class DraftRetyped extends Error {}
+
+/** The schema that the request would leave. */
+class SchemaDraft {
+  schema: TableSchema;
+
+  constructor(
+    private readonly stored: TableSchema,
+    private readonly rules: EncodeRules,
+    private readonly mayWiden: boolean,
+  ) {
+    this.schema = stored;
+  }
+
+  columnFor(field: string, value: unknown): Column {
+    const known = this.schema.column(field);
+    if (known && known.fieldId > 2) return known;
+    assertColumnName(field);
+    const type = inferType(value);
+    if (type === undefined) throw new FieldRefused(field, `field ${field} has a value of no known type`);
+    if (this.schema.columns.length >= this.rules.columnsMax) {
+      throw new FieldRefused(field, `field ${field} would be column ${this.rules.columnsMax + 1}; a table has at most ${this.rules.columnsMax} (limits.columns_max)`);
+    }
+    this.schema = this.schema.with(field, type);
+    return this.columnFor(field, value);
+  }
+
+  encode(column: Column, value: unknown): string {
+    const encoded = encodeValue(value, column.type, this.rules.depthMax);
+    if (typeof encoded === 'string') return encoded;
+    if (encoded.wantsDouble && column.type === 'BIGINT') {
+      if (!this.stored.column(column.name)) {
+        this.schema = this.schema.retypedUnused(column.name, 'DOUBLE');
+        throw new DraftRetyped();
+      }
+      if (this.mayWiden) throw new WideningNeeded(column);
+    }
+    throw new FieldRefused(column.name, `column ${column.name} is ${column.type}, got ${shown(value)}${encoded.reason ? `: ${encoded.reason}` : ''}`);
+  }
+}
+
+/** A value as a message shows it: cut, and never more than its beginning. */
+export function shown(value: unknown): string {
+  if (value instanceof LosslessNumber) return value.value.slice(0, SHOWN_LENGTH_MAX);
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  const text = value === undefined ? 'nothing' : (JSON.stringify(value) ?? typeof value);
+  return text.length > SHOWN_LENGTH_MAX ? `${text.slice(0, SHOWN_LENGTH_MAX)}…` : text;
+}

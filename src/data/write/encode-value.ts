@@ -1,0 +1,117 @@
+/**
+ * One payload value as the JSON text that its column takes, or a misfit. Nothing is rounded, cut or turned into NULL on the way: a value either
+ * fits its column exactly or is refused by name.
+ */
+import { assertDepth, LosslessNumber, stringifyJson } from '../../common/json.js';
+import { type ColumnType, decimalOf } from '../../metadata/table-schema.js';
+import { canonicalTimestamp } from './timestamp.js';
+
+/** Marks a value that does not fit. `wantsDouble`: it would, if the column were DOUBLE. */
+export interface Misfit {
+  readonly wantsDouble: boolean;
+  readonly reason?: string;
+}
+
+const MISFIT: Misfit = { wantsDouble: false };
+const INT64_MIN = -(2n ** 63n);
+const INT64_MAX = 2n ** 63n - 1n;
+const INT32_MAX = 2_147_483_647;
+const INTEGER_TEXT = /^-?\d+$/;
+const DECIMAL_TEXT = /^(-?)(\d+)(?:\.(\d+))?$/;
+const LONE_SURROGATE_ESCAPE = /\\ud[89a-f]/;
+const DATE = /^\d{4}-\d\d-\d\d$/;
+
+/** The type that a new column gets from its first value. @returns undefined when no type holds it */
+export function inferType(value: unknown): ColumnType | undefined {
+  if (typeof value === 'string') return 'VARCHAR';
+  if (typeof value === 'boolean') return 'BOOLEAN';
+  if (typeof value === 'number') return Number.isInteger(value) ? 'BIGINT' : 'DOUBLE';
+  if (value instanceof LosslessNumber) return INTEGER_TEXT.test(value.value) ? 'BIGINT' : 'DOUBLE';
+  return typeof value === 'object' ? 'JSON' : undefined;
+}
+
+/** @param value anything but null and undefined */
+export function encodeValue(value: unknown, type: ColumnType, depthMax: number): string | Misfit {
+  switch (type) {
+    case 'BIGINT':
+      return encodeInteger(value, INT64_MIN, INT64_MAX);
+    case 'INTEGER':
+      return encodeInteger(value, BigInt(-INT32_MAX - 1), BigInt(INT32_MAX));
+    case 'DOUBLE':
+      return encodeDouble(value);
+    case 'BOOLEAN':
+      return typeof value === 'boolean' ? String(value) : MISFIT;
+    case 'VARCHAR':
+      return typeof value === 'string' ? encodeText(value) : MISFIT;
+    case 'JSON':
+      return encodeJson(value, depthMax);
+    case 'TIMESTAMPTZ': {
+      const timestamp = canonicalTimestamp(value);
+      return timestamp === undefined ? { wantsDouble: false, reason: 'it is not RFC 3339 with a zone, nor milliseconds since 1970' } : `"${timestamp}"`;
+    }
+    case 'DATE':
+      return typeof value === 'string' && isDate(value) ? `"${value}"` : MISFIT;
+    default:
+      return encodeDecimal(value, type);
+  }
+}
+
+function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfit {
+  if (typeof value === 'number') {
+    if (!Number.isInteger(value)) return { wantsDouble: true };
+    return value >= Number(min) && value <= Number(max) ? String(value) : { wantsDouble: false, reason: 'it is out of range' };
+  }
+  if (!(value instanceof LosslessNumber)) return MISFIT;
+  if (!INTEGER_TEXT.test(value.value)) {
+    const number = Number(value.value);
+    // 10.0 and 1e3 are whole: the column takes them as they are.
+    if (Number.isSafeInteger(number)) return encodeInteger(number, min, max);
+    return { wantsDouble: Number.isFinite(number) };
+  }
+  const integer = BigInt(value.value);
+  return integer >= min && integer <= max ? integer.toString() : { wantsDouble: false, reason: 'it does not fit 64 bits; send it as a string, or declare the column DECIMAL(38,0)' };
+}
+
+function encodeDouble(value: unknown): string | Misfit {
+  if (typeof value === 'number') return String(value);
+  if (!(value instanceof LosslessNumber)) return MISFIT;
+  const number = Number(value.value);
+  if (!Number.isFinite(number)) return { wantsDouble: false, reason: 'it is beyond the range of DOUBLE' };
+  if (INTEGER_TEXT.test(value.value) && !Number.isSafeInteger(number) && BigInt(value.value) !== BigInt(number)) {
+    return { wantsDouble: false, reason: 'DOUBLE does not hold this integer exactly; send it as a string, or declare the column DECIMAL' };
+  }
+  return value.value;
+}
+
+function encodeText(value: string): string | Misfit {
+  return value.isWellFormed() ? JSON.stringify(value) : { wantsDouble: false, reason: 'it has half a surrogate pair, which is not text' };
+}
+
+function encodeJson(value: unknown, depthMax: number): string | Misfit {
+  assertDepth(value, depthMax, 'the value');
+  const text = stringifyJson(value);
+  return LONE_SURROGATE_ESCAPE.test(text) && !isWellFormedJson(value) ? { wantsDouble: false, reason: 'it has half a surrogate pair, which is not text' } : text;
+}
+
+function isWellFormedJson(value: unknown): boolean {
+  if (typeof value === 'string') return value.isWellFormed();
+  if (typeof value !== 'object' || value === null || value instanceof LosslessNumber) return true;
+  return Object.entries(value).every(([key, member]) => key.isWellFormed() && isWellFormedJson(member));
+}
+
+function encodeDecimal(value: unknown, type: ColumnType): string | Misfit {
+  const decimal = decimalOf(type);
+  const text = typeof value === 'number' ? String(value) : value instanceof LosslessNumber ? value.value : typeof value === 'string' ? value : '';
+  const match = DECIMAL_TEXT.exec(text);
+  if (!decimal || !match) return MISFIT;
+  const [, sign = '', whole = '', fraction = ''] = match;
+  const wholeDigits = whole.replace(/^0+/, '');
+  const fractionDigits = fraction.replace(/0+$/, '');
+  const fits = wholeDigits.length <= decimal.precision - decimal.scale && fractionDigits.length <= decimal.scale;
+  // As text, because the engine would read a JSON number into a DECIMAL by way of a double.
+  return fits ? `"${sign}${whole}${fraction ? `.${fraction}` : ''}"` : { wantsDouble: false, reason: 'it has more digits than the column' };
+}
+
+function isDate(text: string): boolean {
+  return DATE.test(text) && canonicalTimestamp(`${text}T00:00:00Z`) !== undefined;
+}

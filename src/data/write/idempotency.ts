@@ -1,0 +1,91 @@
+/**
+ * Remembers the answers to writes that came with an Idempotency-Key, so that the same request sent again is answered and not stored again. Keys
+ * stand in the WAL with their write; before a WAL segment goes, they are saved to a file of their own, so a restart knows them too.
+ */
+import { open, readFile, rename } from 'node:fs/promises';
+import path from 'node:path';
+import { LRUCache } from 'lru-cache';
+import { AppError, isSystemError } from '../../common/app-error.js';
+import { syncDirectory } from '../../infra/object-store/local-object-store.js';
+import type { WriteAnswer } from './write-command.js';
+
+export interface RememberedAnswer {
+  /** Hash of the request: the same key with another request is a mistake of the client. */
+  readonly fingerprint: string;
+  readonly answer: WriteAnswer;
+}
+
+export interface Idempotency {
+  readonly key: string;
+  readonly fingerprint: string;
+}
+
+export class IdempotencyKeys {
+  readonly #answers: LRUCache<string, RememberedAnswer>;
+  readonly #running = new Map<string, { fingerprint: string; answer: Promise<WriteAnswer> }>();
+  #isSaved = true;
+
+  constructor(
+    private readonly file: string,
+    keysMax: number,
+    hours: number,
+  ) {
+    this.#answers = new LRUCache({ max: keysMax, ttl: hours * 3_600_000 });
+  }
+
+  async load(): Promise<void> {
+    try {
+      for (const line of (await readFile(this.file, 'utf8')).split('\n')) {
+        if (line === '') continue;
+        const [key, remembered, startMs] = JSON.parse(line) as [string, RememberedAnswer, number];
+        const ttl = this.#answers.ttl - (Date.now() - startMs);
+        if (ttl > 0) this.#answers.set(key, remembered, { ttl });
+      }
+    } catch (error) {
+      if (!isSystemError(error, 'ENOENT')) throw error;
+    }
+  }
+
+  /** Runs `write` unless the key was seen: then gives the answer of that time. @throws AppError CONFLICT when the key came with another request */
+  async once(idempotency: Idempotency | undefined, write: () => Promise<WriteAnswer>): Promise<WriteAnswer> {
+    if (idempotency === undefined) return write();
+    const { key, fingerprint } = idempotency;
+    const known = this.#answers.get(key) ?? this.#running.get(key);
+    if (known) {
+      if (known.fingerprint !== fingerprint) throw new AppError('CONFLICT', `the idempotency key "${key}" was used for another request; use a new key`);
+      return known.answer;
+    }
+    const answer = write().finally(() => this.#running.delete(key));
+    this.#running.set(key, { fingerprint, answer });
+    const given = await answer;
+    this.remember(key, { fingerprint, answer: given });
+    return given;
+  }
+
+  remember(key: string, remembered: RememberedAnswer): void {
+    this.#answers.set(key, remembered);
+    this.#isSaved = false;
+  }
+
+  /** Writes all keys to the file; must be done before the WAL forgets the writes they came with. */
+  async save(): Promise<void> {
+    if (this.#isSaved) return;
+    this.#isSaved = true;
+    const lines = this.#answers.dump().map(([key, entry]) => JSON.stringify([key, entry.value, entry.start ?? Date.now()]));
+    const temporary = `${this.file}.tmp`;
+    try {
+      const handle = await open(temporary, 'w');
+      try {
+        await handle.writeFile(lines.join('\n'));
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      await rename(temporary, this.file);
+      await syncDirectory(path.dirname(this.file));
+    } catch (error) {
+      this.#isSaved = false;
+      throw error;
+    }
+  }
+}

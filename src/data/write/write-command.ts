@@ -1,0 +1,60 @@
+/** What can be asked of the write path, and what it answers. */
+import type { Table } from '../../tables/table.js';
+import type { BulkFile } from '../../tables/generation.js';
+import type { Column } from '../../metadata/table-schema.js';
+import type { RecordInput, RecordRefusal } from './record.js';
+
+export interface RowsCommand {
+  readonly kind: 'rows';
+  readonly table: Table;
+  readonly records: readonly RecordInput[];
+  /** Each row takes the place of every row of its id (PUT). Always so in upsert tables. */
+  readonly replaces: boolean;
+  readonly onError: 'abort' | 'skip';
+  readonly acceptsNumericIds?: boolean;
+}
+
+/** Merges fields into the newest row of an id (PUT with `partial`). */
+export interface MergeCommand {
+  readonly kind: 'merge';
+  readonly table: Table;
+  readonly id: string;
+  readonly payload: Readonly<Record<string, unknown>>;
+  /** undefined keeps the row's own. */
+  readonly timestamp: unknown;
+}
+
+export interface DeleteCommand {
+  readonly kind: 'delete';
+  readonly table: Table;
+  readonly ids: readonly string[];
+  readonly soft: boolean;
+}
+
+export interface RestoreCommand {
+  readonly kind: 'restore';
+  readonly table: Table;
+  readonly ids: readonly string[];
+}
+
+/** Rows that stand in a Parquet file already, written and synced beside the WAL. */
+export interface BulkCommand {
+  readonly kind: 'bulk';
+  readonly table: Table;
+  readonly file: Omit<BulkFile, 'lsnBase' | 'source' | 'schema'>;
+  /** Columns that the file brings; their field ids must still be free. */
+  readonly columns: readonly Column[];
+  readonly nextFieldIdBefore: number;
+}
+
+export type WriteCommand = RowsCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;
+
+export interface WriteAnswer {
+  /** Last LSN of the write. */
+  readonly lsn: number;
+  /** Ids of the rows written, in order; empty for bulk files. */
+  readonly ids: readonly string[];
+  /** Rows written, deleted or restored. */
+  readonly count: number;
+  readonly refusals: readonly RecordRefusal[];
+}

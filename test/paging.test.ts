@@ -1,0 +1,399 @@
+/**
+ * Pages: the pages of one result never overlap, miss or disagree, whatever happens to the tables between them, and a cursor
+ * that this server did not give for this very query is refused with its reason.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SeededRandom, seedFromEnvironment } from './right-answers/seeded-random.js';
+import { type Answer, call, type RunningServer, startServer } from './support/server.js';
+
+const ROWS = 3_000;
+const FILES = 3;
+const GROUPS = 700;
+const QUIET = { tables: { flush_interval_seconds: 3600 }, maintenance: { interval_seconds: 3600 } } as const;
+
+const seed = seedFromEnvironment();
+const random = new SeededRandom(seed);
+let server: RunningServer;
+let lastNumber = ROWS;
+
+type Row = Readonly<Record<string, unknown>>;
+
+interface Page {
+  readonly columns: readonly { readonly name: string; readonly type: string }[];
+  readonly rows: readonly Row[];
+  readonly row_count: number;
+  readonly has_more: boolean;
+  readonly next_cursor: string;
+}
+
+beforeAll(async () => {
+  console.log(`paging: SEED=${seed} replays this run`);
+  server = await startServer({ config: QUIET });
+  await fillTables(server);
+});
+
+afterAll(async () => {
+  await server?.stop();
+});
+
+describe('pages of one result', () => {
+  const queries: readonly (readonly [string, string])[] = [
+    ['rows without an order', 'SELECT seq, n, "timestamp" FROM readings'],
+    ['everything, FROM first', 'FROM readings'],
+    ['a filter', 'SELECT seq FROM readings WHERE n % 3 <> 1'],
+    ['an order with ties', 'SELECT n, seq FROM readings ORDER BY n'],
+    ['a LIMIT without an order', 'SELECT seq FROM readings LIMIT 1234'],
+    ['an aggregate', 'SELECT grp, count(*) AS c, sum(n) AS s, max(seq) AS m FROM readings GROUP BY grp'],
+    ['distinct values', 'SELECT DISTINCT grp, n % 5 AS k FROM readings'],
+    ['a join', 'SELECT r.seq, s.label FROM readings r JOIN sites s ON r.grp = s.grp'],
+    ['a self join', 'SELECT a.seq AS x, b.seq AS y FROM readings a JOIN readings b ON a.grp = b.grp AND a.seq < b.seq'],
+    ['random numbers', 'SELECT seq, random() AS r FROM readings'],
+    ['a random order', 'SELECT seq FROM readings ORDER BY random()'],
+    ['a sample', 'SELECT seq FROM readings USING SAMPLE 40 PERCENT (bernoulli)'],
+    ['random ids and the time', 'SELECT seq, gen_random_uuid() AS u, now() AS t FROM readings'],
+    ['a macro that reads the clock', 'SELECT seq, ago(INTERVAL 1 DAY) AS t FROM readings'],
+    ['a window', 'SELECT seq, row_number() OVER () AS r FROM readings'],
+    ['a union', 'SELECT seq FROM readings UNION ALL SELECT seq + 1000000 FROM readings'],
+    ['generated rows', 'SELECT * FROM range(3500)'],
+  ];
+
+  it.each(queries)('stays one result while the tables change: %s', async (_label, sql) => {
+    const limit = random.integer(150, 900);
+    const first = await page(sql, { limit });
+    const pages = [first];
+    const cursors: string[] = [];
+    for (let last = first; last.has_more;) {
+      await changeTables();
+      cursors.push(last.next_cursor);
+      last = await page(sql, { limit, cursor: last.next_cursor });
+      pages.push(last);
+      expect(pages.length, `SEED=${seed}: the result has no end`).toBeLessThan(200);
+    }
+    expectWholePages(pages, limit);
+    await expectSamePagesAgain(sql, limit, cursors, pages);
+  });
+
+  it.each([
+    ['rows', 'SELECT seq FROM readings', 'SELECT count(*) AS c, count(DISTINCT seq) AS d FROM readings'],
+    [
+      'groups',
+      'SELECT DISTINCT grp AS seq FROM readings',
+      'SELECT count(DISTINCT grp) AS c, count(DISTINCT grp) AS d FROM readings',
+    ],
+    [
+      'joined rows',
+      'SELECT r.seq AS seq FROM readings r JOIN sites s ON r.grp = s.grp',
+      'SELECT count(*) AS c, count(DISTINCT r.seq) AS d FROM readings r JOIN sites s ON r.grp = s.grp',
+    ],
+  ])('holds exactly the rows of the moment of its first page: %s', async (_label, sql, countSql) => {
+    const { c: expectedCount } = (await page(countSql)).rows[0] ?? {};
+    const whole = await page(sql, { limit: 10_000 });
+    const expected = new Set(whole.rows.map((row) => row['seq']));
+    const pages = await allPages(sql, 333, changeTables);
+    const seen = pages.flatMap((one) => one.rows.map((row) => row['seq']));
+    expect(seen.length, `SEED=${seed}`).toBe(expectedCount);
+    expect(new Set(seen)).toEqual(expected);
+  });
+
+  it('keeps several results apart that are read in turns', async () => {
+    const readers = [
+      'SELECT seq FROM readings',
+      'SELECT seq FROM readings WHERE n > 10',
+      'SELECT -seq AS seq FROM readings',
+    ].map((sql) => ({
+      sql,
+      pages: [] as Page[],
+    }));
+    for (let round = 0; round < 100; round++) {
+      for (const reader of random.shuffle(readers)) {
+        const last = reader.pages.at(-1);
+        if (last?.has_more === false) continue;
+        reader.pages.push(await page(reader.sql, { limit: 400, cursor: last?.next_cursor }));
+        await changeTables();
+      }
+    }
+    for (const { pages } of readers) {
+      expectWholePages(pages, 400);
+      const seen = pages.flatMap((one) => one.rows.map((row) => row['seq']));
+      expect(new Set(seen).size, `SEED=${seed}`).toBe(seen.length);
+    }
+  });
+
+  it('gives the same page to readers that ask for it at once', async () => {
+    const sql = 'SELECT seq, random() AS r FROM readings';
+    const first = await page(sql, { limit: 200 });
+    const second = await Promise.all(
+      Array.from({ length: 8 }, () => page(sql, { limit: 200, cursor: first.next_cursor })),
+    );
+    for (const one of second) expect(one.rows).toEqual(second[0]?.rows);
+  });
+
+  it('keeps its pages when the page size changes on the way', async () => {
+    const sql = 'SELECT seq FROM readings';
+    const pages: Page[] = [await page(sql, { limit: 100 })];
+    for (const limit of [250, 7, 1_000, 10_000]) {
+      pages.push(await page(sql, { limit, cursor: pages.at(-1)?.next_cursor }));
+      await changeTables();
+    }
+    expect(pages.at(-1)?.has_more).toBe(false);
+    const seen = pages.flatMap((one) => one.rows.map((row) => row['seq']));
+    expect(new Set(seen).size).toBe(seen.length);
+  });
+
+  it('ends without a cursor when the last page is full, and when there are no rows', async () => {
+    const pages = await allPages('SELECT * FROM range(1000)', 250, async () => undefined);
+    expect(pages.map((one) => one.row_count)).toEqual([250, 250, 250, 250]);
+    for (const last of [pages.at(-1), await page('SELECT * FROM readings WHERE false')]) {
+      expect(last?.has_more).toBe(false);
+      expect(last?.next_cursor ?? '').toBe('');
+    }
+  });
+
+  it('has 1,000 rows in a page by default', async () => {
+    const one = await page('SELECT * FROM range(1001)');
+    expect([one.row_count, one.has_more]).toEqual([1000, true]);
+    const other = await page('SELECT * FROM range(1000)');
+    expect([other.row_count, other.has_more]).toEqual([1000, false]);
+  });
+
+  it('binds its params on every page', async () => {
+    const sql = 'SELECT seq FROM readings WHERE n > $1 AND grp <> $2';
+    const params = [5, 'g1'];
+    const first = await page(sql, { limit: 300, params });
+    await changeTables();
+    const second = await page(sql, { limit: 300, params, cursor: first.next_cursor });
+    expect(second.row_count).toBe(300);
+    const seen = [...first.rows, ...second.rows].map((row) => row['seq']);
+    expect(new Set(seen).size).toBe(600);
+  });
+});
+
+describe('cursors that are refused', () => {
+  const sql = 'SELECT seq FROM readings WHERE n > $1';
+  const params = [3];
+
+  it('refuses a forged one, whichever character was changed', async () => {
+    const { next_cursor: cursor } = await page(sql, { limit: 100, params });
+    // The last character may hold bits that mean nothing, so a change there need not be a forgery.
+    for (let index = 0; index < cursor.length - 1; index += 3) {
+      const other = cursor[index] === 'A' ? 'B' : 'A';
+      const forged = cursor.slice(0, index) + other + cursor.slice(index + 1);
+      expectRefused(
+        await ask(sql, { limit: 100, params, cursor: forged }),
+        /cursor/i,
+        `character ${index} of ${cursor}`,
+      );
+    }
+  });
+
+  it.each([
+    ['a word', 'nonsense'],
+    ['base64 of nothing', Buffer.from('{}').toString('base64url')],
+    ['a JSON text', '{"offset":100}'],
+    ['a number in it', '100'],
+    ['a very long one', 'A'.repeat(100_000)],
+    ['not ASCII', 'zażółć'],
+    ['a path', '../../etc/passwd'],
+  ])('refuses %s', async (_label, cursor) => {
+    expectRefused(await ask(sql, { limit: 100, params, cursor }), /cursor/i);
+  });
+
+  it.each([
+    ['a number', 5],
+    ['an object', {}],
+    ['true', true],
+    ['a list', ['x']],
+  ])('refuses a cursor that is %s', async (_label, cursor) => {
+    expectRefused(await ask(sql, { limit: 100, params, cursor }), /cursor/i);
+  });
+
+  it('refuses a truncated one', async () => {
+    const { next_cursor: cursor } = await page(sql, { limit: 100, params });
+    for (const length of [1, 8, Math.floor(cursor.length / 2), cursor.length - 4]) {
+      expectRefused(await ask(sql, { limit: 100, params, cursor: cursor.slice(0, length) }), /cursor/i);
+    }
+  });
+
+  it('refuses a foreign one: of another statement, of other params', async () => {
+    const { next_cursor: cursor } = await page(sql, { limit: 100, params });
+    expectRefused(await ask('SELECT seq FROM readings WHERE n < $1', { limit: 100, params, cursor }), /cursor/i);
+    expectRefused(await ask(sql, { limit: 100, params: [4], cursor }), /cursor/i);
+    expectRefused(await ask('SELECT seq FROM readings', { limit: 100, cursor }), /cursor/i);
+    expect((await page(sql, { limit: 100, params, cursor })).row_count).toBe(100);
+  });
+
+  it('refuses one of another server', async () => {
+    const stranger = await startServer({ config: QUIET });
+    try {
+      await fillTables(stranger);
+      const answer = await call(stranger, 'POST', '/v1/query', { sql, params, limit: 100 });
+      expect(answer.json.has_more, answer.text).toBe(true);
+      expectRefused(await ask(sql, { limit: 100, params, cursor: answer.json.next_cursor }), /cursor/i);
+    } finally {
+      await stranger.stop();
+    }
+  });
+
+  it('says why: forged, foreign and expired are told apart', async () => {
+    const forgetful = await startServer({ config: { ...QUIET, query: { cursor_ttl_seconds: 1 } } });
+    try {
+      await fillTables(forgetful);
+      const first = await call(forgetful, 'POST', '/v1/query', { sql, params, limit: 100 });
+      const cursor: string = first.json.next_cursor;
+      const again = (body: object): Promise<Answer> =>
+        call(forgetful, 'POST', '/v1/query', { sql, params, limit: 100, cursor, ...body });
+      const forged = expectRefused(
+        await again({ cursor: `${cursor.slice(0, 10)}${cursor[10] === 'A' ? 'B' : 'A'}${cursor.slice(11)}` }),
+        /cursor/i,
+      );
+      const foreign = expectRefused(await again({ sql: 'SELECT seq FROM readings', params: undefined }), /cursor/i);
+      const expired = await untilRefused(() => again({}));
+      expectRefused(expired, /expired/i);
+      expect(new Set([forged, foreign, expired.json.message]).size).toBe(3);
+    } finally {
+      await forgetful.stop();
+    }
+  });
+});
+
+describe('page sizes', () => {
+  it.each([[0], [-1], [10_001], [1.5], ['ten'], [true], [[5]], [1e12]])('refuses limit %j', async (limit) => {
+    const answer = await call(server, 'POST', '/v1/query', { sql: 'SELECT * FROM readings', limit });
+    expectRefused(answer, /limit/i);
+  });
+
+  it.each([1, 10_000])('takes limit %j', async (limit) => {
+    const one = await page('SELECT * FROM range(20000)', { limit });
+    expect([one.row_count, one.rows.length, one.has_more]).toEqual([limit, limit, true]);
+  });
+});
+
+// ---- asking -----------------------------------------------------------------------------------------------------------
+
+interface PageRequest {
+  readonly limit?: number;
+  readonly cursor?: unknown;
+  readonly params?: readonly unknown[];
+}
+
+function ask(sql: string, request: PageRequest = {}): Promise<Answer> {
+  return call(server, 'POST', '/v1/query', { sql, ...request });
+}
+
+async function page(sql: string, request: PageRequest = {}): Promise<Page> {
+  const answer = await ask(sql, request);
+  expect(answer.status, `SEED=${seed} ${sql}: ${answer.text.slice(0, 500)}`).toBe(200);
+  return answer.json as Page;
+}
+
+async function allPages(sql: string, limit: number, between: () => Promise<void>): Promise<Page[]> {
+  const pages = [await page(sql, { limit })];
+  for (let last = pages[0]; last?.has_more; last = pages.at(-1)) {
+    await between();
+    pages.push(await page(sql, { limit, cursor: last.next_cursor }));
+  }
+  return pages;
+}
+
+/** Asks until the answer is not 200 any more; a cursor of one second is old after a few of these. */
+async function untilRefused(send: () => Promise<Answer>): Promise<Answer> {
+  const deadline = Date.now() + 15_000;
+  for (;;) {
+    const answer = await send();
+    if (answer.status !== 200 || Date.now() > deadline) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+function expectRefused(answer: Answer, reason: RegExp, label = ''): string {
+  expect(answer.status, `${label} ${answer.text.slice(0, 500)}`).toBe(400);
+  expect(answer.json.error, answer.text).toBe('INVALID_ARGUMENT');
+  expect(answer.json.message).toMatch(reason);
+  return answer.json.message;
+}
+
+function expectWholePages(pages: readonly Page[], limit: number): void {
+  for (const one of pages) {
+    expect(one.row_count).toBe(one.rows.length);
+    expect(one.columns).toEqual(pages[0]?.columns);
+  }
+  expect(
+    pages.slice(0, -1).every((one) => one.row_count === limit),
+    `SEED=${seed}: a page before the last is not full`,
+  ).toBe(true);
+  const texts = pages.flatMap((one) => one.rows.map((row) => JSON.stringify(row)));
+  expect(new Set(texts).size, `SEED=${seed}: a row is in two pages`).toBe(texts.length);
+}
+
+/** Every cursor once more, in another order, after all the changes. */
+async function expectSamePagesAgain(
+  sql: string,
+  limit: number,
+  cursors: readonly string[],
+  pages: readonly Page[],
+): Promise<void> {
+  for (const index of random.shuffle([...cursors.keys()])) {
+    const again = await page(sql, { limit, cursor: cursors[index] });
+    const before = pages[index + 1]?.rows.map((row) => JSON.stringify(row)) ?? [];
+    const changed = again.rows.map((row) => JSON.stringify(row)).filter((text, at) => text !== before[at]);
+    expect(changed.slice(0, 3), `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`).toEqual([]);
+    expect(again.rows.length).toBe(before.length);
+  }
+}
+
+// ---- the tables -------------------------------------------------------------------------------------------------------
+
+/** Three thousand rows in three files and the buffer; `seq` differs in each row. */
+async function fillTables(target: RunningServer): Promise<void> {
+  for (let file = 0; file <= FILES; file++) {
+    const count = ROWS / (FILES + 1);
+    await write(
+      target,
+      'readings',
+      Array.from({ length: count }, (_unused, index) => reading(file * count + index)),
+    );
+    if (file < FILES) await change(target, 'POST', '/v1/tables/readings/flush');
+  }
+  const groups = Array.from({ length: GROUPS }, (_unused, index) => ({
+    id: `s${index}`,
+    timestamp: '2024-01-01T00:00:00Z',
+    payload: { grp: `g${index}`, label: `label ${index}` },
+  }));
+  await write(target, 'sites', groups);
+}
+
+function reading(seq: number): object {
+  return {
+    id: `r${seq}`,
+    timestamp: new Date(Date.UTC(2024, 0, 1) + seq * 60_000).toISOString(),
+    payload: { seq, n: seq % 50, grp: `g${seq % GROUPS}`, text: 'x'.repeat(seq % 40) },
+  };
+}
+
+/** Always a delete (it changes what a stored file shows), and one or two other changes. The number of rows stays about the same. */
+async function changeTables(): Promise<void> {
+  const changes: readonly (() => Promise<unknown>)[] = [
+    () => write(server, 'readings', Array.from({ length: 20 }, () => reading(lastNumber++))),
+    () => change(server, 'DELETE', '/v1/data', { table: 'readings', ids: someIds(5), soft_delete: true }),
+    () => change(server, 'PUT', '/v1/data', { table: 'readings', ...reading(lastNumber++) }),
+    () => change(server, 'POST', '/v1/tables/readings/flush'),
+    () => change(server, 'POST', '/v1/tables/readings/compact'),
+    () => change(server, 'POST', '/v1/tables/sites/flush'),
+    () => change(server, 'POST', '/v1/tables/readings/vacuum'),
+  ];
+  await change(server, 'DELETE', '/v1/data', { table: 'readings', ids: someIds(8), soft_delete: false });
+  await Promise.all(random.pickSome(changes, 1, 2).map((apply) => apply()));
+}
+
+function someIds(count: number): string[] {
+  return Array.from({ length: count }, () => `r${random.integer(0, lastNumber)}`);
+}
+
+async function write(target: RunningServer, table: string, records: readonly object[]): Promise<void> {
+  await change(target, 'POST', '/v1/data', { table, records });
+}
+
+async function change(target: RunningServer, method: string, path: string, body?: object): Promise<void> {
+  const answer = await call(target, method, path, body);
+  expect(answer.status, `SEED=${seed} ${method} ${path}: ${answer.text.slice(0, 500)}`).toBe(200);
+}
