@@ -1,6 +1,5 @@
 /** Puts the server together: REST and gRPC over the same module, Swagger UI, draining at the end. */
 import { createServer } from 'node:net';
-import type { Server as GrpcServer } from '@grpc/grpc-js';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -11,7 +10,7 @@ import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './common/config/config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
-import { grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
+import { cutGrpcCalls, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
 import { httpAdapter } from './infra/transport/http-server.js';
 import { NestLogger } from './infra/transport/nest-logger.js';
 import { registerProtobufValues } from './infra/transport/protobuf-values.js';
@@ -46,7 +45,7 @@ export async function startApplication(config: Config, logger: Logger): Promise<
       isDraining = true;
       setGrpcServing(false);
       // Calls that stream for as long as their client likes are cut when the others have had their time.
-      const cut = setTimeout(() => grpc.unwrap<GrpcServer>().forceShutdown(), (config.server.shutdown_seconds * MS_PER_SECOND) / 2);
+      const cut = setTimeout(cutGrpcCalls, (config.server.shutdown_seconds * MS_PER_SECOND) / 2);
       await app.close().finally(() => clearTimeout(cut));
     },
   };

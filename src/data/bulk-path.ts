@@ -30,7 +30,7 @@ import { type BulkColumns, decideColumns } from './bulk/bulk-columns.js';
 import { type BulkFields, readLines } from './bulk/bulk-lines.js';
 import { spool } from './bulk/spool.js';
 import { copyToParquet, sortOrder } from './flush/data-files.js';
-import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
+import { type EncodedRequest, encodeRecords, WideningNeeded } from './write/encode-records.js';
 import type { Idempotency } from './write/idempotency.js';
 import type { RecordInput, RecordRefusal } from './write/record.js';
 import { fromMs } from './write/timestamp.js';
@@ -93,10 +93,19 @@ export class BulkPath {
   }
 
   /** Stores a body. All or nothing under `abort`; under `skip` the rows that fit. */
-  async store(request: BulkRequest): Promise<BulkAnswer> {
+  async store(given: BulkRequest): Promise<BulkAnswer> {
     const spooled = this.parts.scratch.path('ndjson');
     try {
-      const bytes = await spool(request.body, request.encoding, spooled, this.parts.config.limits.bulk_bytes_max);
+      const { bytes, digest } = await spool(
+        given.body,
+        given.encoding,
+        spooled,
+        this.parts.config.limits.bulk_bytes_max,
+        given.idempotency !== undefined,
+      );
+      const request = given.idempotency
+        ? { ...given, idempotency: { ...given.idempotency, fingerprint: given.idempotency.fingerprint + digest } }
+        : given;
       if (bytes <= SMALL_BYTES_MAX || request.table.config.write_mode === 'upsert') return await this.#storeAsRows(request, spooled, bytes);
       return await this.#storeAsFile(request, spooled);
     } finally {
@@ -105,7 +114,11 @@ export class BulkPath {
   }
 
   async #storeAsRows(request: BulkRequest, spooled: string, bytes: number): Promise<BulkAnswer> {
-    if (bytes > UPSERT_BYTES_MAX) throw new AppError('PAYLOAD_TOO_LARGE', `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes; send it in parts`);
+    if (bytes > UPSERT_BYTES_MAX)
+      throw new AppError(
+        'PAYLOAD_TOO_LARGE',
+        `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes; send it in parts`,
+      );
     const records: RecordInput[] = [];
     const refusals: RecordRefusal[] = [];
     for await (const line of readLines(spooled, request.fields)) {
@@ -114,7 +127,10 @@ export class BulkPath {
       else refusals.push(line.refusal);
     }
     const { table, onError, idempotency } = request;
-    const answer = await this.parts.writePath.submit({ kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true }, idempotency);
+    const answer = await this.parts.writePath.submit(
+      { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true },
+      idempotency,
+    );
     return bulkAnswer(answer, [...refusals, ...answer.refusals]);
   }
 
@@ -125,7 +141,13 @@ export class BulkPath {
       let parquet: BulkParquet | undefined;
       try {
         parquet = (await this.#encodeAtOnce(request, spooled)) ?? (await this.#encodeByLine(request, spooled, refusals));
-        if (!parquet) return { lsn: this.parts.writePath.appliedLsn, count: 0, refusedCount: refusals.length, refusals: refusals.slice(0, REFUSALS_LISTED_MAX) };
+        if (!parquet)
+          return {
+            lsn: this.parts.writePath.appliedLsn,
+            count: 0,
+            refusedCount: refusals.length,
+            refusals: refusals.slice(0, REFUSALS_LISTED_MAX),
+          };
         return bulkAnswer(await this.#log(request, parquet, nextFieldId), refusals);
       } catch (error) {
         // Other writes brought columns meanwhile: the field ids in the file may be theirs now. After any other failure the log may name the file, so
@@ -159,11 +181,21 @@ export class BulkPath {
       const id = columns && idExpression(columns, fields, table);
       const timestamp = columns && timestampExpression(columns, fields, this.parts.clock.nowMs());
       if (!columns || id === undefined || timestamp === undefined) return undefined;
-      const fieldTypes = [`${quoteText(fields.id)}: 'VARCHAR'`, `${quoteText(fields.timestamp)}: 'VARCHAR'`, ...columns.payload.map(({ column }) => fieldType(column))];
+      const fieldTypes = [
+        `${quoteText(fields.id)}: 'VARCHAR'`,
+        `${quoteText(fields.timestamp)}: 'VARCHAR'`,
+        ...columns.payload.map(({ column }) => fieldType(column)),
+      ];
       const source = `read_ndjson(${quoteText(spooled)}, columns = {${fieldTypes.join(', ')}}, maximum_object_size = 67108864)`;
       const given = new Set(columns.payload.map(({ column }) => column.name));
-      const payload = columns.schema.payloadColumns.map((column) => (given.has(column.name) ? quoteName(column.name) : `NULL::${column.type} AS ${quoteName(column.name)}`));
-      const parquet = await this.#copy(table, columns.schema, `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...payload].join(', ')} FROM ${source}`);
+      const payload = columns.schema.payloadColumns.map((column) =>
+        given.has(column.name) ? quoteName(column.name) : `NULL::${column.type} AS ${quoteName(column.name)}`,
+      );
+      const parquet = await this.#copy(
+        table,
+        columns.schema,
+        `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...payload].join(', ')} FROM ${source}`,
+      );
       if (parquet && (await this.#isFaithful(parquet, columns))) return parquet;
       if (parquet) await rm(parquet.file);
       return undefined;
@@ -179,9 +211,19 @@ export class BulkPath {
     const { nullCount, minValues, maxValues } = JSON.parse(parquet.statistics.text) as Record<string, Record<string, unknown>>;
     if (parquet.statistics.rows !== columns.rows) return false;
     const lostNothing = columns.payload.every(({ column, use }) => nullCount?.[column.name] === columns.rows - use.rows);
-    const isExact = columns.payload.every(({ column }) => column.type !== 'DOUBLE' || isWithin(minValues?.[column.name], maxValues?.[column.name]));
+    const isExact = columns.payload.every(
+      ({ column }) => column.type !== 'DOUBLE' || isWithin(minValues?.[column.name], maxValues?.[column.name]),
+    );
     if (!lostNothing || !isExact || nullCount?.['id'] !== 0 || nullCount[TIMESTAMP_COLUMN] !== 0) return false;
-    const row = await this.parts.engine.row(`SELECT count(*) FILTER (WHERE NOT regexp_full_match(id, ${ID_PATTERN})) AS n FROM read_parquet(${quoteText(parquet.file)})`);
+    // A value that opens this many brackets may be nested too deeply; the other way counts exactly.
+    const depthMax = this.parts.config.limits.json_depth_max;
+    const nested = columns.payload
+      .filter(({ column }) => column.type === 'JSON')
+      .map(({ column }) => `${bracketsOf(quoteName(column.name))} > ${depthMax}`);
+    const suspicious = [`NOT regexp_full_match(id, ${ID_PATTERN})`, ...nested].join(' OR ');
+    const row = await this.parts.engine.row(
+      `SELECT count(*) FILTER (WHERE ${suspicious}) AS n FROM read_parquet(${quoteText(parquet.file)})`,
+    );
     return Number(row['n']) === 0;
   }
 
@@ -203,10 +245,12 @@ export class BulkPath {
     const output = createWriteStream(clean);
     let { schema } = table;
     let step: RecordInput[] = [];
+    let stepStart = 0;
     const flushStep = async (): Promise<void> => {
       const encoded = await this.#encodeStep(table, step, schema, onError);
       schema = encoded.schema;
-      refusals.push(...encoded.refusals);
+      refusals.push(...encoded.refusals.map((refusal) => ({ ...refusal, index: stepStart + refusal.index })));
+      stepStart += step.length;
       step = [];
       if (!output.write(encoded.records.map((record) => `{${record.text}}\n`).join(''))) await once(output, 'drain');
     };
@@ -225,12 +269,17 @@ export class BulkPath {
     return schema;
   }
 
-  async #encodeStep(table: Table, records: readonly RecordInput[], schema: TableSchema, onError: 'abort' | 'skip'): Promise<EncodedRequest> {
+  async #encodeStep(
+    table: Table,
+    records: readonly RecordInput[],
+    schema: TableSchema,
+    onError: 'abort' | 'skip',
+  ): Promise<EncodedRequest> {
     let mayWiden = true;
     let draft = schema;
     for (;;) {
       try {
-        return encodeRecords(records, draft, this.#rules(table, onError), mayWiden);
+        return encodeRecords(records, draft, this.parts.writePath.rulesOf(table, onError), mayWiden);
       } catch (error) {
         if (!(error instanceof WideningNeeded)) throw error;
         if (table.schema.column(error.column.name)) {
@@ -239,20 +288,6 @@ export class BulkPath {
         } else draft = draft.retypedUnused(error.column.name, 'DOUBLE');
       }
     }
-  }
-
-  #rules(table: Table, onError: 'abort' | 'skip'): EncodeRules {
-    const { limits } = this.parts.config;
-    return {
-      tableName: table.name,
-      idRule: table.idRule,
-      makeId: this.parts.writePath.idMaker(table),
-      nowMs: this.parts.clock.nowMs(),
-      columnsMax: limits.columns_max,
-      depthMax: limits.json_depth_max,
-      onError,
-      acceptsNumericIds: true,
-    };
   }
 
   async #copy(table: Table, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
@@ -301,9 +336,14 @@ function timestampExpression({ timestamp, rows }: BulkColumns, fields: BulkField
   return `CASE WHEN ${name} IS NULL THEN ${now} ELSE ${value} END`;
 }
 
+/** SQL of how many brackets a JSON text opens. */
+function bracketsOf(column: string): string {
+  return `2 * length(${column}) - length(replace(${column}, '[', '')) - length(replace(${column}, '{', ''))`;
+}
+
 function isWithin(min: unknown, max: unknown): boolean {
   const isKnown = typeof min === 'number' && typeof max === 'number';
-  return !isKnown ? false : min >= -EXACT_DOUBLE_MAX && max <= EXACT_DOUBLE_MAX;
+  return isKnown && min > -EXACT_DOUBLE_MAX && max < EXACT_DOUBLE_MAX;
 }
 
 function refusedBody(table: Table, refusal: RecordRefusal): AppError {
@@ -314,4 +354,3 @@ function bulkAnswer(answer: WriteAnswer, refusals: readonly RecordRefusal[]): Bu
   const inOrder = [...refusals].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
   return { lsn: answer.lsn, count: answer.count, refusedCount: refusals.length, refusals: inOrder.slice(0, REFUSALS_LISTED_MAX) };
 }
-

@@ -32,14 +32,22 @@ export function parseWrite(body: unknown, recordsMax: number): WriteRequest {
     return { table, records: [recordOf(data, 'data')], isBatch: false };
   }
   assertFields(object, FLAT_FIELDS, '');
-  if (!('payload' in object)) throw invalidArgument('the record is missing: send {"table", "data": {"id", "timestamp", "payload"}}, {"table", "id", "timestamp", "payload"} or {"table", "records": […]}', [{ field: 'data' }]);
+  if (!('payload' in object))
+    throw invalidArgument(
+      'the record is missing: send {"table", "data": {"id", "timestamp", "payload"}}, {"table", "id", "timestamp", "payload"} or {"table", "records": […]}',
+      [{ field: 'data' }],
+    );
   return { table, records: [checkedRecord(object, 'payload')], isBatch: false };
 }
 
 function batchOf(records: unknown, recordsMax: number): RecordInput[] {
   if (!Array.isArray(records)) throw invalidArgument('records must be an array', [{ field: 'records' }]);
   if (records.length === 0) throw invalidArgument('records must not be empty', [{ field: 'records' }]);
-  if (records.length > recordsMax) throw new AppError('PAYLOAD_TOO_LARGE', `records has ${records.length} entries; a batch has at most ${recordsMax} (limits.batch_records_max)`);
+  if (records.length > recordsMax)
+    throw new AppError(
+      'PAYLOAD_TOO_LARGE',
+      `records has ${records.length} entries; a batch has at most ${recordsMax} (limits.batch_records_max)`,
+    );
   return records.map((record, index) => recordOf(record, `records[${index}]`));
 }
 
@@ -51,7 +59,8 @@ function recordOf(value: unknown, name: string): RecordInput {
 
 function checkedRecord(value: Record<string, unknown>, payloadName: string): RecordInput {
   const { id, timestamp, payload } = value;
-  if (payload !== undefined && payload !== null && !isJsonObject(payload)) throw invalidArgument(`${payloadName} must be an object`, [{ field: payloadName }]);
+  if (payload !== undefined && payload !== null && !isJsonObject(payload))
+    throw invalidArgument(`${payloadName} must be an object`, [{ field: payloadName }]);
   return { id, timestamp, payload };
 }
 
@@ -89,21 +98,32 @@ export function parseIds(body: unknown, idsMax: number, knowsSoftDelete: boolean
   if ((id === undefined) === (ids === undefined)) throw invalidArgument('give id or ids, one of them', [{ field: 'id' }]);
   const list: unknown[] = ids === undefined ? [id] : Array.isArray(ids) ? ids : [undefined];
   if (!list.every((entry): entry is string => typeof entry === 'string' && entry !== '' && entry.isWellFormed())) {
-    throw invalidArgument(ids === undefined ? 'id must be a string that is not empty' : 'ids must be an array of strings that are not empty', [{ field: ids === undefined ? 'id' : 'ids' }]);
+    throw invalidArgument(
+      ids === undefined ? 'id must be a string that is not empty' : 'ids must be an array of strings that are not empty',
+      [{ field: ids === undefined ? 'id' : 'ids' }],
+    );
   }
   if (list.length === 0) throw invalidArgument('ids must not be empty', [{ field: 'ids' }]);
-  if (list.length > idsMax) throw new AppError('PAYLOAD_TOO_LARGE', `ids has ${list.length} entries; at most ${idsMax} go at once (limits.ids_max)`);
+  if (list.length > idsMax)
+    throw new AppError('PAYLOAD_TOO_LARGE', `ids has ${list.length} entries; at most ${idsMax} go at once (limits.ids_max)`);
   return { table, ids: [...new Set(list)], soft: toBoolean(soft, 'soft_delete') };
 }
 
 function bodyObject(body: unknown): Record<string, unknown> {
   if (isJsonObject(body)) return body;
-  throw invalidArgument(body === undefined ? 'the request body is missing; send a JSON object with Content-Type: application/json' : 'the request body must be a JSON object');
+  throw invalidArgument(
+    body === undefined
+      ? 'the request body is missing; send a JSON object with Content-Type: application/json'
+      : 'the request body must be a JSON object',
+  );
 }
 
 function assertFields(object: Record<string, unknown>, known: ReadonlySet<string>, prefix: string): void {
   for (const field of Object.keys(object)) {
-    if (!known.has(field)) throw invalidArgument(`field ${prefix}${field.slice(0, 100)} is not known here; these are: ${[...known].join(', ')}`, [{ field: prefix + field.slice(0, 100) }]);
+    if (!known.has(field))
+      throw invalidArgument(`field ${prefix}${field.slice(0, 100)} is not known here; these are: ${[...known].join(', ')}`, [
+        { field: prefix + field.slice(0, 100) },
+      ]);
   }
 }
 

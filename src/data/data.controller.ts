@@ -11,6 +11,7 @@ import { Config } from '../common/config/config.js';
 import { stringifyJson } from '../common/json.js';
 import type { Table } from '../tables/table.js';
 import { assertTableName } from '../tables/table-name.js';
+import { TableDefaults } from '../tables/table-defaults.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { BulkPath } from './bulk-path.js';
 import { DeleteDto, RestoreDto, UpdateDto, WriteAnswerDto, WriteDto } from './data.dto.js';
@@ -57,19 +58,23 @@ export class DataController {
     private readonly flushPath: FlushPath,
     private readonly bulkPath: BulkPath,
     private readonly counts: OperationCounts,
+    private readonly defaults: TableDefaults,
   ) {}
 
   @Post()
   @HttpCode(200)
-  @ApiOperation({ summary: 'Store a record, or a batch', description: 'Answered once it is on disk and visible to the next query. A batch is stored whole or not at all.' })
+  @ApiOperation({
+    summary: 'Store a record, or a batch',
+    description: 'Answered once it is on disk and visible to the next query. A batch is stored whole or not at all.',
+  })
   @ApiBody({ type: WriteDto })
   @ApiOkResponse({ type: WriteAnswerDto })
   @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'The same key again gives the same answer and no second row' })
   @ApiQuery({ name: 'ack', required: false, enum: ['flushed'], description: 'Wait until the record is in the object store, too' })
   async write(@Body() body: unknown, @Headers('idempotency-key') key?: string, @Query('ack') ack?: unknown): Promise<WriteAnswerBody> {
     const request = parseWrite(body, this.config.limits.batch_records_max);
-    const table = await this.#tableToWrite(request.table);
     const isFlushed = parseAck(ack);
+    const table = await this.#tableToWrite(request.table, request.records);
     const command: WriteCommand = { kind: 'rows', table, records: request.records, replaces: false, onError: 'abort' };
     const answer = await this.#submit('write', table, command, idempotencyOf(key, 'POST', body));
     if (isFlushed) await this.flushPath.flush(table);
@@ -83,13 +88,22 @@ export class DataController {
   }
 
   #rowsAnswer(answer: WriteAnswer, isBatch: boolean): WriteAnswerBody {
-    const common = { success: true as const, message: `${answer.count} record${answer.count === 1 ? '' : 's'} stored`, node_id: this.config.node_id, lsn: answer.lsn };
+    const common = {
+      success: true as const,
+      message: `${answer.count} record${answer.count === 1 ? '' : 's'} stored`,
+      node_id: this.config.node_id,
+      lsn: answer.lsn,
+    };
     return isBatch ? { ...common, ids: answer.ids, count: answer.count } : { ...common, id: answer.ids[0] ?? '' };
   }
 
   @Post('bulk')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Store a stream of rows', description: 'Flat rows, one column a key. `abort` stores all or nothing, `skip` the rows that fit, and lists the others with line, field and reason.' })
+  @ApiOperation({
+    summary: 'Store a stream of rows',
+    description:
+      'Flat rows, one column a key. `abort` stores all or nothing, `skip` the rows that fit, and lists the others with line, field and reason.',
+  })
   @ApiConsumes('application/x-ndjson')
   @ApiBody({ schema: { type: 'string', example: '{"id":"a","timestamp":"2024-01-01T10:00:00Z","price":9.5}\n' } })
   @ApiQuery({ name: 'table', example: 'users' })
@@ -102,16 +116,31 @@ export class DataController {
     @Headers('content-encoding') encoding?: string,
     @Headers('idempotency-key') key?: string,
   ): Promise<Record<string, unknown>> {
-    const { table: name, id_field: idField = 'id', timestamp_field: timestampField = 'timestamp', on_error: onError = 'abort', ack, ...unknown } = query;
+    const {
+      table: name,
+      id_field: idField = 'id',
+      timestamp_field: timestampField = 'timestamp',
+      on_error: onError = 'abort',
+      ack,
+      ...unknown
+    } = query;
     assertNoOthers(unknown);
     assertTableName(name);
     if (onError !== 'abort' && onError !== 'skip') throw invalidArgument('on_error must be abort or skip', [{ field: 'on_error' }]);
-    if (!isFieldName(idField) || !isFieldName(timestampField)) throw invalidArgument('id_field and timestamp_field must be names of keys', [{ field: 'id_field' }]);
+    if (!isFieldName(idField) || !isFieldName(timestampField))
+      throw invalidArgument('id_field and timestamp_field must be names of keys', [{ field: 'id_field' }]);
     const isFlushed = parseAck(ack);
     const table = await this.#tableToWrite(name);
     const body = bodyStream(request);
     const answer = await this.#counted('write', table, () =>
-      this.bulkPath.store({ table, body, encoding, fields: { id: idField, timestamp: timestampField }, onError, idempotency: idempotencyOf(key, 'BULK', query) }),
+      this.bulkPath.store({
+        table,
+        body,
+        encoding,
+        fields: { id: idField, timestamp: timestampField },
+        onError,
+        idempotency: idempotencyOf(key, 'BULK', query),
+      }),
     );
     if (isFlushed) await this.flushPath.flush(table);
     return {
@@ -126,12 +155,15 @@ export class DataController {
   }
 
   @Put()
-  @ApiOperation({ summary: 'Replace the rows of an id', description: 'Creates the row if there is none. With partial:true the fields are merged into the newest row.' })
+  @ApiOperation({
+    summary: 'Replace the rows of an id',
+    description: 'Creates the row if there is none. With partial:true the fields are merged into the newest row.',
+  })
   @ApiBody({ type: UpdateDto })
   @ApiOkResponse({ type: WriteAnswerDto })
   async update(@Body() body: unknown, @Headers('idempotency-key') key?: string): Promise<WriteAnswerBody> {
     const { table: name, id, payload, timestamp, partial } = parseUpdate(body);
-    const table = await this.#tableToWrite(name);
+    const table = await this.#tableToWrite(name, [{ id, timestamp, payload }]);
     const command: WriteCommand = partial
       ? { kind: 'merge', table, id, payload, timestamp }
       : { kind: 'rows', table, records: [{ id, timestamp, payload }], replaces: true, onError: 'abort' };
@@ -140,23 +172,46 @@ export class DataController {
   }
 
   @GrpcMethod('MinIODBService', 'UpdateData')
-  updateByGrpc(request: { table: string; id: string; payload: Record<string, unknown> | null; timestamp: string | null; partial: boolean }, metadata: Metadata): Promise<WriteAnswerBody> {
+  updateByGrpc(
+    request: { table: string; id: string; payload: Record<string, unknown> | null; timestamp: string | null; partial: boolean },
+    metadata: Metadata,
+  ): Promise<WriteAnswerBody> {
     const { table, id, payload, timestamp, partial } = request;
     return this.update({ table, id, payload: payload ?? {}, timestamp: timestamp ?? undefined, partial }, keyOf(metadata));
   }
 
   @Delete()
-  @ApiOperation({ summary: 'Delete the rows of ids', description: 'Hard: gone at once, from storage after the next compaction. Soft: hidden, until restored. The count is exact.' })
+  @ApiOperation({
+    summary: 'Delete the rows of ids',
+    description: 'Hard: gone at once, from storage after the next compaction. Soft: hidden, until restored. The count is exact.',
+  })
   @ApiBody({ type: DeleteDto })
-  async delete(@Body() body: unknown, @Query() query: Record<string, unknown>, @Headers('idempotency-key') key?: string): Promise<Record<string, unknown>> {
+  async delete(
+    @Body() body: unknown,
+    @Query() query: Record<string, unknown>,
+    @Headers('idempotency-key') key?: string,
+  ): Promise<Record<string, unknown>> {
     const request = parseIds(body ?? idsFromQuery(query), this.config.limits.ids_max, true);
     const table = this.registry.get(request.table);
-    const answer = await this.#submit('delete', table, { kind: 'delete', table, ids: request.ids, soft: request.soft }, idempotencyOf(key, 'DELETE', body ?? query));
-    return { success: true, message: `${answer.count} rows ${request.soft ? 'hidden' : 'deleted'}`, deleted_count: answer.count, lsn: answer.lsn };
+    const answer = await this.#submit(
+      'delete',
+      table,
+      { kind: 'delete', table, ids: request.ids, soft: request.soft },
+      idempotencyOf(key, 'DELETE', body ?? query),
+    );
+    return {
+      success: true,
+      message: `${answer.count} rows ${request.soft ? 'hidden' : 'deleted'}`,
+      deleted_count: answer.count,
+      lsn: answer.lsn,
+    };
   }
 
   @GrpcMethod('MinIODBService', 'DeleteData')
-  deleteByGrpc({ table, id, soft_delete }: { table: string; id: string; soft_delete: boolean }, metadata: Metadata): Promise<Record<string, unknown>> {
+  deleteByGrpc(
+    { table, id, soft_delete }: { table: string; id: string; soft_delete: boolean },
+    metadata: Metadata,
+  ): Promise<Record<string, unknown>> {
     return this.delete({ table, id, soft_delete }, {}, keyOf(metadata));
   }
 
@@ -181,24 +236,43 @@ export class DataController {
       name = message.table || name;
       assertTableName(name);
       if (message.records.length > this.config.limits.batch_records_max) {
-        throw new AppError('PAYLOAD_TOO_LARGE', `a message has ${message.records.length} records; at most ${this.config.limits.batch_records_max} go at once (limits.batch_records_max)`);
+        throw new AppError(
+          'PAYLOAD_TOO_LARGE',
+          `a message has ${message.records.length} records; at most ${this.config.limits.batch_records_max} go at once (limits.batch_records_max)`,
+        );
       }
       const table = await this.#tableToWrite(name);
-      const answer = await this.#submit('write', table, { kind: 'rows', table, records: message.records.map(fromGrpc), replaces: false, onError: 'skip' }, undefined);
+      const answer = await this.#submit(
+        'write',
+        table,
+        { kind: 'rows', table, records: message.records.map(fromGrpc), replaces: false, onError: 'skip' },
+        undefined,
+      );
       this.counts.streamed(table.name, answer.count, answer.refusals.length);
       stored += answer.count;
       refused += answer.refusals.length;
-      for (const { index, reason } of answer.refusals) if (errors.length < STREAM_ERRORS_MAX) errors.push(`record ${offset + index}: ${reason}`);
+      for (const { index, reason } of answer.refusals)
+        if (errors.length < STREAM_ERRORS_MAX) errors.push(`record ${offset + index}: ${reason}`);
       offset += message.records.length;
     }
     callback(null, { success: refused === 0, records_count: stored, errors, errors_count: refused });
   }
 
-  async #tableToWrite(name: string): Promise<Table> {
-    return this.config.tables.auto_create ? this.registry.ensure(name) : this.registry.get(name);
+  /** The table of a write; made by its first one, when that is allowed and the records would be taken. */
+  async #tableToWrite(name: string, records: readonly RecordInput[] = []): Promise<Table> {
+    const table = this.registry.find(name);
+    if (table) return table;
+    if (!this.config.tables.auto_create) return this.registry.get(name);
+    this.writePath.checkForNewTable(name, this.defaults.config, records);
+    return this.registry.ensure(name);
   }
 
-  #submit(operation: 'write' | 'update' | 'delete', table: Table, command: WriteCommand, idempotency: Idempotency | undefined): Promise<WriteAnswer> {
+  #submit(
+    operation: 'write' | 'update' | 'delete',
+    table: Table,
+    command: WriteCommand,
+    idempotency: Idempotency | undefined,
+  ): Promise<WriteAnswer> {
     return this.#counted(operation, table, () => this.writePath.submit(command, idempotency));
   }
 
@@ -225,8 +299,14 @@ function keyOf(metadata: Metadata): string | undefined {
 
 function idempotencyOf(key: string | undefined, method: string, request: unknown): Idempotency | undefined {
   if (key === undefined) return undefined;
-  if (key === '' || key.length > IDEMPOTENCY_KEY_LENGTH_MAX) throw invalidArgument(`Idempotency-Key must have 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} characters`, [{ field: 'Idempotency-Key' }]);
-  return { key, fingerprint: createHash('sha256').update(`${method} ${stringifyJson(request)}`).digest('base64') };
+  if (key === '' || key.length > IDEMPOTENCY_KEY_LENGTH_MAX)
+    throw invalidArgument(`Idempotency-Key must have 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} characters`, [{ field: 'Idempotency-Key' }]);
+  return {
+    key,
+    fingerprint: createHash('sha256')
+      .update(`${method} ${stringifyJson(request)}`)
+      .digest('base64'),
+  };
 }
 
 function parseAck(ack: unknown): boolean {
@@ -238,7 +318,10 @@ function parseAck(ack: unknown): boolean {
 function bodyStream(request: FastifyRequest): Readable {
   const { body } = request;
   if (body !== null && typeof body === 'object' && 'pipe' in body) return body as Readable;
-  throw new AppError('UNSUPPORTED_MEDIA_TYPE', `Content-Type ${request.headers['content-type'] ?? '(none)'} is not a bulk format; send application/x-ndjson`);
+  throw new AppError(
+    'UNSUPPORTED_MEDIA_TYPE',
+    `Content-Type ${request.headers['content-type'] ?? '(none)'} is not a bulk format; send application/x-ndjson`,
+  );
 }
 
 function isFieldName(value: unknown): value is string {
@@ -254,5 +337,9 @@ function assertNoOthers(others: Record<string, unknown>): void {
 function idsFromQuery(query: Record<string, unknown>): Record<string, unknown> {
   const { ids, soft_delete: soft, ...rest } = query;
   const list = typeof ids === 'string' ? ids.split(',') : ids;
-  return { ...rest, ...(list === undefined ? {} : { ids: list }), ...(soft === undefined ? {} : { soft_delete: toBoolean(soft, 'soft_delete') }) };
+  return {
+    ...rest,
+    ...(list === undefined ? {} : { ids: list }),
+    ...(soft === undefined ? {} : { soft_delete: toBoolean(soft, 'soft_delete') }),
+  };
 }

@@ -5,8 +5,15 @@ const PAYLOAD = { type: 'object' as const, additionalProperties: true };
 
 export class RecordDto {
   @ApiPropertyOptional({ example: 'user-123', description: 'Key of the entity; may be left out where the table makes ids' }) id?: string;
-  @ApiPropertyOptional({ example: '2024-01-01T10:00:00Z', description: 'RFC 3339 with a zone, or milliseconds since 1970; missing means now' }) timestamp?: string;
-  @ApiProperty({ ...PAYLOAD, example: { name: 'John Doe', age: 30, score: 95.5 }, description: 'Fields become columns' }) payload: Record<string, unknown>;
+  @ApiPropertyOptional({
+    example: '2024-01-01T10:00:00Z',
+    description: 'RFC 3339 with a zone, or milliseconds since 1970; missing means now',
+  })
+  timestamp?: string;
+  @ApiProperty({ ...PAYLOAD, example: { name: 'John Doe', age: 30, score: 95.5 }, description: 'Fields become columns' }) payload: Record<
+    string,
+    unknown
+  >;
 }
 
 export class WriteDto {
@@ -33,7 +40,8 @@ export class UpdateDto {
   @ApiProperty({ example: 'user-123' }) id: string;
   @ApiProperty({ ...PAYLOAD, example: { name: 'John Smith', age: 31, score: 98.5 } }) payload: Record<string, unknown>;
   @ApiPropertyOptional({ example: '2024-01-02T10:00:00Z' }) timestamp?: string;
-  @ApiPropertyOptional({ default: false, description: 'Merge into the newest row instead of replacing it; null takes a field away' }) partial?: boolean;
+  @ApiPropertyOptional({ default: false, description: 'Merge into the newest row instead of replacing it; null takes a field away' })
+  partial?: boolean;
 }
 
 export class DeleteDto {

@@ -39,7 +39,11 @@ import { WritePath } from './write-path.js';
       inject: [Config, DATA_PATHS],
       useFactory: ({ wal }: Config, paths: DataPaths) => WriteAheadLog.open({ directory: paths.wal, segmentBytes: wal.segment_bytes }),
     },
-    { provide: Applier, inject: [Engine, CLOCK, DATA_PATHS], useFactory: (engine: Engine, clock: Clock, paths: DataPaths) => new Applier(engine, clock, paths.bulk) },
+    {
+      provide: Applier,
+      inject: [Engine, CLOCK, DATA_PATHS],
+      useFactory: (engine: Engine, clock: Clock, paths: DataPaths) => new Applier(engine, clock, paths.bulk),
+    },
     {
       provide: IdempotencyKeys,
       inject: [Config, DATA_PATHS],
@@ -52,7 +56,17 @@ import { WritePath } from './write-path.js';
     {
       provide: WritePath,
       inject: [Config, CLOCK, LOGGER, Engine, TableRegistry, WriteAheadLog, Applier, IdempotencyKeys, VisibleLsn],
-      useFactory: async (config: Config, clock: Clock, logger: Logger, engine: Engine, registry: TableRegistry, wal: WriteAheadLog, applier: Applier, idempotencyKeys: IdempotencyKeys, visible: VisibleLsn) => {
+      useFactory: async (
+        config: Config,
+        clock: Clock,
+        logger: Logger,
+        engine: Engine,
+        registry: TableRegistry,
+        wal: WriteAheadLog,
+        applier: Applier,
+        idempotencyKeys: IdempotencyKeys,
+        visible: VisibleLsn,
+      ) => {
         const makeSnowflake = snowflakeIds(clock, config.node_id);
         const writePath = new WritePath({ config, clock, logger, engine, registry, wal, applier, idempotencyKeys, makeSnowflake, visible });
         const replayed = await writePath.replay();
@@ -62,9 +76,45 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: FlushPath,
-      inject: [Config, CLOCK, LOGGER, Engine, OBJECT_STORE, ScratchFiles, TableRegistry, WriteAheadLog, Applier, WritePath, IdempotencyKeys],
-      useFactory: (config: Config, clock: Clock, logger: Logger, engine: Engine, store: ObjectStore, scratch: ScratchFiles, registry: TableRegistry, wal: WriteAheadLog, applier: Applier, writePath: WritePath, idempotencyKeys: IdempotencyKeys) => {
-        const flushPath = new FlushPath({ config, clock, logger, engine, store, scratch, registry, wal, applier, writePath, idempotencyKeys });
+      inject: [
+        Config,
+        CLOCK,
+        LOGGER,
+        Engine,
+        OBJECT_STORE,
+        ScratchFiles,
+        TableRegistry,
+        WriteAheadLog,
+        Applier,
+        WritePath,
+        IdempotencyKeys,
+      ],
+      useFactory: (
+        config: Config,
+        clock: Clock,
+        logger: Logger,
+        engine: Engine,
+        store: ObjectStore,
+        scratch: ScratchFiles,
+        registry: TableRegistry,
+        wal: WriteAheadLog,
+        applier: Applier,
+        writePath: WritePath,
+        idempotencyKeys: IdempotencyKeys,
+      ) => {
+        const flushPath = new FlushPath({
+          config,
+          clock,
+          logger,
+          engine,
+          store,
+          scratch,
+          registry,
+          wal,
+          applier,
+          writePath,
+          idempotencyKeys,
+        });
         writePath.onApplied = (table) => flushPath.considerFlush(table);
         flushPath.onCommitted = (table) => registry.announce(table);
         return flushPath;
@@ -73,7 +123,15 @@ import { WritePath } from './write-path.js';
     {
       provide: BulkPath,
       inject: [Config, CLOCK, LOGGER, Engine, ScratchFiles, WritePath, DATA_PATHS],
-      useFactory: async (config: Config, clock: Clock, logger: Logger, engine: Engine, scratch: ScratchFiles, writePath: WritePath, paths: DataPaths) => {
+      useFactory: async (
+        config: Config,
+        clock: Clock,
+        logger: Logger,
+        engine: Engine,
+        scratch: ScratchFiles,
+        writePath: WritePath,
+        paths: DataPaths,
+      ) => {
         const bulkPath = new BulkPath({ config, clock, logger, engine, scratch, writePath, directory: paths.bulk });
         await bulkPath.open(writePath.bulkFilesInLog);
         return bulkPath;
@@ -103,13 +161,22 @@ import { WritePath } from './write-path.js';
     {
       provide: Housekeeping,
       inject: [Config, CLOCK, LOGGER, OBJECT_STORE, WritePath],
-      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, writePath: WritePath) => new Housekeeping({ config: maintenance, clock, logger, store, writePath }),
+      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, writePath: WritePath) =>
+        new Housekeeping({ config: maintenance, clock, logger, store, writePath }),
     },
     {
       provide: Scheduler,
       inject: [Config, CLOCK, LOGGER, TableRegistry, COMMIT_NOTIFIER, FlushPath, Compaction, Housekeeping],
-      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, registry: TableRegistry, notifier: CommitNotifier, flushPath: FlushPath, compaction: Compaction, housekeeping: Housekeeping) =>
-        new Scheduler({ config: maintenance, clock, logger, registry, notifier, flushPath, compaction, housekeeping }),
+      useFactory: (
+        { maintenance }: Config,
+        clock: Clock,
+        logger: Logger,
+        registry: TableRegistry,
+        notifier: CommitNotifier,
+        flushPath: FlushPath,
+        compaction: Compaction,
+        housekeeping: Housekeeping,
+      ) => new Scheduler({ config: maintenance, clock, logger, registry, notifier, flushPath, compaction, housekeeping }),
     },
   ],
   exports: [TablesModule, WritePath, FlushPath, WriteAheadLog, Scheduler, OperationCounts],

@@ -8,7 +8,7 @@
  */
 import { AppError, messageOf } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
-import { MS_PER_SECOND } from '../common/clock.js';
+import { MS_PER_DAY, MS_PER_SECOND } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import { faultPoint } from '../common/fault-points.js';
 import type { Logger } from '../common/logger.js';
@@ -17,16 +17,16 @@ import { quoteText } from '../infra/duckdb/sql-text.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
 import type { Action } from '../metadata/delta/action.js';
-import type { FileStatistics } from '../metadata/delta/file-statistics.js';
-import { removeOf } from '../metadata/delta/snapshot.js';
+import { type FileStatistics, textBoundsOf } from '../metadata/delta/file-statistics.js';
+import { type DataFile, removeOf } from '../metadata/delta/snapshot.js';
 import { vectorActions } from '../metadata/delta/table-protocol.js';
-import { ID_COLUMN, LSN_COLUMN, type TableSchema } from '../metadata/table-schema.js';
-import type { Generation } from '../tables/generation.js';
+import { ID_COLUMN, LSN_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
+import type { BulkFile, Generation } from '../tables/generation.js';
 import { readLsns, selectRows } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
 import { type TableRegistry, withSchema } from '../tables/table-registry.js';
 import { addAction, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
-import { storeVectors } from './flush/vectors.js';
+import { type StoredVectors, storeVectors } from './flush/vectors.js';
 import type { IdempotencyKeys } from './write/idempotency.js';
 import type { Applier } from './write/apply.js';
 import type { WriteAheadLog } from './wal/write-ahead-log.js';
@@ -88,7 +88,9 @@ export class FlushPath {
     if (table.isDropped || this.#requested.has(table) || !this.#isDue(table)) return;
     this.#requested.add(table);
     void this.flush(table)
-      .catch((error: unknown) => this.parts.logger.error({ err: error }, `${table.logLabel} flush failed: ${messageOf(error)}; it is tried again`))
+      .catch((error: unknown) =>
+        this.parts.logger.error({ err: error }, `${table.logLabel} flush failed: ${messageOf(error)}; it is tried again`),
+      )
       .finally(() => this.#requested.delete(table));
   }
 
@@ -98,7 +100,11 @@ export class FlushPath {
     const rows = table.generations.reduce((sum, generation) => sum + generation.totalRows, 0);
     const bytes = table.generations.reduce((sum, generation) => sum + generation.bytes, 0);
     const oldest = Math.min(...table.generations.map((generation) => generation.oldestMs ?? Infinity), table.masksSinceMs ?? Infinity);
-    return rows >= table.config.buffer_size || bytes >= this.parts.config.buffer.bytes_max / 4 || now - oldest >= table.config.flush_interval_seconds * MS_PER_SECOND;
+    return (
+      rows >= table.config.buffer_size ||
+      bytes >= this.parts.config.buffer.bytes_max / 4 ||
+      now - oldest >= table.config.flush_interval_seconds * MS_PER_SECOND
+    );
   }
 
   /** As `flush`, for a caller that runs in the table's commit queue already. */
@@ -150,7 +156,10 @@ export class FlushPath {
     this.onCommitted(table);
     const rows = generations.reduce((sum, generation) => sum + generation.totalRows, 0);
     const files = encoded.length + generations.reduce((sum, generation) => sum + generation.bulkFiles.length, 0);
-    this.parts.logger.info({ version: table.snapshot.version, rows, files, lsn, duration_ms: this.parts.clock.nowMs() - startedMs }, `${table.logLabel} flushed`);
+    this.parts.logger.info(
+      { version: table.snapshot.version, rows, files, lsn, duration_ms: this.parts.clock.nowMs() - startedMs },
+      `${table.logLabel} flushed`,
+    );
     return { version: table.snapshot.version, rows, files };
   }
 
@@ -181,9 +190,16 @@ export class FlushPath {
       const sql = selectRows(sources, { columns: schema.columns, withPlace: true, rows });
       for (const { middle, where } of await this.#parts(table, sql)) {
         const local = this.parts.scratch.path('parquet');
-        const statistics = await writeDataFile(this.parts.engine, local, where === '' ? sql : `SELECT * FROM (${sql}) WHERE ${where}`, schema, sortOrder(schema, config.sort_by), 'snappy');
+        const statistics = await writeDataFile(
+          this.parts.engine,
+          local,
+          where === '' ? sql : `SELECT * FROM (${sql}) WHERE ${where}`,
+          schema,
+          sortOrder(schema, config.sort_by),
+          'snappy',
+        );
         if (!statistics) continue;
-        const path = newDataPath(middle, this.parts.clock.nowMs());
+        const path = newDataPath(middle, dayOf(statistics, this.parts.clock.nowMs()));
         files.push({ local, path, statistics, isSoft: rows === 'soft', source: table.newSource(), generation });
       }
     }
@@ -193,7 +209,9 @@ export class FlushPath {
   /** How a flush is cut into files: not at all, or by id where the table's layout asks for it and the ids are few. */
   async #parts(table: Table, rowsSql: string): Promise<{ middle: string; where: string }[]> {
     if (table.config.layout === 'shard') return [{ middle: SHARD, where: '' }];
-    const ids = (await this.parts.engine.rows(`SELECT DISTINCT ${ID_COLUMN} FROM (${rowsSql}) LIMIT ${ID_FILES_MAX + 1}`)).map((row) => String(row[ID_COLUMN]));
+    const ids = (await this.parts.engine.rows(`SELECT DISTINCT ${ID_COLUMN} FROM (${rowsSql}) LIMIT ${ID_FILES_MAX + 1}`)).map((row) =>
+      String(row[ID_COLUMN]),
+    );
     const canBePaths = ids.every((id) => /^[A-Za-z0-9_-]+$/.test(id));
     if (ids.length > ID_FILES_MAX || !canBePaths) return [{ middle: MIXED, where: '' }];
     return ids.map((id) => ({ middle: id, where: `${ID_COLUMN} = ${quoteText(id)}` }));
@@ -203,12 +221,18 @@ export class FlushPath {
   async #upload(table: Table, encoded: readonly EncodedFile[], generations: readonly Generation[]): Promise<void> {
     for (const file of encoded) await this.parts.store.putFileIfAbsent(table.keyOf(file), file.local);
     for (const generation of generations) {
-      for (const file of generation.bulkFiles) await this.parts.store.putFileIfAbsent(table.keyOf({ path: bulkPath(file.path) }), file.path);
+      for (const file of generation.bulkFiles) await this.parts.store.putFileIfAbsent(table.keyOf({ path: bulkPath(file) }), file.path);
     }
   }
 
   /** Stage 4. COMMIT POINT of the flush. */
-  async #commit(table: Table, schema: TableSchema, encoded: readonly EncodedFile[], generations: readonly Generation[], lsn: number): Promise<void> {
+  async #commit(
+    table: Table,
+    schema: TableSchema,
+    encoded: readonly EncodedFile[],
+    generations: readonly Generation[],
+    lsn: number,
+  ): Promise<void> {
     const { wal, clock, store, idempotencyKeys } = this.parts;
     const nowMs = clock.nowMs();
     const actions: Action[] = [];
@@ -218,20 +242,27 @@ export class FlushPath {
     }
     for (const file of generations.flatMap((generation) => generation.bulkFiles)) {
       const vectors = await storeVectors(store, table, await table.masks.positions(file.source, lsn));
-      actions.push({ add: addAction(bulkPath(file.path), file.statistics, nowMs, { dataChange: true, lsnBase: file.lsnBase, ...definedVectors(vectors) }) });
+      actions.push({
+        add: addAction(bulkPath(file), file.statistics, nowMs, { dataChange: true, lsnBase: file.lsnBase, ...definedVectors(vectors) }),
+      });
     }
     actions.push(...(await this.#vectorChanges(table, lsn)));
     actions.push({ txn: { appId: wal.id, version: lsn, lastUpdated: nowMs } });
     await idempotencyKeys.save();
     const rows = encoded.reduce((sum, file) => sum + file.statistics.rows, 0);
     const committedBefore = table.committedLsn(wal.id);
-    table.snapshotCommitted = await table.log.commit(table.snapshot, { name: 'WRITE', parameters: { rows: String(rows), lsn: String(lsn) } }, async (current) => {
-      if ((current.transactions.get(wal.id) ?? 0) !== committedBefore) throw new CommittedUnknowingly(table);
-      const changes: Action[] = current.schema.columns.length === schema.columns.length ? [] : [{ metaData: withSchema(current.metaData, schema) }];
-      const all = [...changes, ...actions];
-      const protocol = await vectorActions(current, all, table.emptyFile, nowMs);
-      return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? all.filter((action) => !('metaData' in action)) : all)];
-    });
+    table.snapshotCommitted = await table.log.commit(
+      table.snapshot,
+      { name: 'WRITE', parameters: { rows: String(rows), lsn: String(lsn) } },
+      async (current) => {
+        if ((current.transactions.get(wal.id) ?? 0) !== committedBefore) throw new CommittedUnknowingly(table);
+        const changes: Action[] =
+          current.schema.columns.length === schema.columns.length ? [] : [{ metaData: withSchema(current.metaData, schema) }];
+        const all = [...changes, ...actions];
+        const protocol = await vectorActions(current, all, table.emptyFile, nowMs);
+        return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? all.filter((action) => !('metaData' in action)) : all)];
+      },
+    );
   }
 
   /** Files of the table whose hidden rows changed since the last commit, each as one remove and one add. */
@@ -242,8 +273,8 @@ export class FlushPath {
     for (const file of table.snapshot.files.values()) {
       const source = table.sourceOf(file);
       if (!changed.has(source)) continue;
-      const { vector, softVector } = await storeVectors(this.parts.store, table, await table.masks.positions(source, lsn));
-      actions.push(removeOf(file, nowMs, true), { add: withVectors(file.add, vector, softVector, true) });
+      const vectors = await storeVectors(this.parts.store, table, await table.masks.positions(source, lsn));
+      actions.push(...replaceVectors(file, vectors, nowMs));
     }
     return actions;
   }
@@ -262,7 +293,7 @@ export class FlushPath {
   async #publish(table: Table, encoded: readonly EncodedFile[], generations: readonly Generation[], lsn: number): Promise<void> {
     for (const file of encoded) await (file.isSoft ? this.#takeSoftMasks(table, file) : this.#moveMasks(table, file, lsn));
     for (const file of encoded) table.adoptSource(file.path, file.source);
-    for (const file of generations.flatMap((generation) => generation.bulkFiles)) table.adoptSource(bulkPath(file.path), file.source);
+    for (const file of generations.flatMap((generation) => generation.bulkFiles)) table.adoptSource(bulkPath(file), file.source);
     table.firstMaskLsn = await table.masks.firstChangeAfter(lsn);
     table.publish();
     table.generations = table.generations.filter((generation) => !generations.includes(generation));
@@ -332,8 +363,30 @@ function oldestUnflushed(table: Table, walId: string): number | undefined {
 /** An earlier flush whose commit was reported as failed had succeeded: its rows are in files that this process does not know to be theirs. */
 class CommittedUnknowingly extends AppError {
   constructor(table: Table) {
-    super('UNAVAILABLE', `table ${table.name}: an earlier commit of unknown outcome had succeeded; restart the server to read the log again`);
+    super(
+      'UNAVAILABLE',
+      `table ${table.name}: an earlier commit of unknown outcome had succeeded; restart the server to read the log again`,
+    );
   }
+}
+
+/**
+ * The actions that give a file other hidden rows. When only those that can be restored differ, the file is the same for other readers: then a remove
+ * and an add would name the same file and vector twice in one commit, which the protocol forbids.
+ */
+function replaceVectors(file: DataFile, { vector, softVector }: StoredVectors, nowMs: number): Action[] {
+  const hidesTheSame = vector?.cardinality === file.vector?.cardinality;
+  const kept = hidesTheSame ? file.vector : vector;
+  const add: Action = { add: withVectors(file.add, kept, softVector, !hidesTheSame) };
+  return hidesTheSame ? [add] : [removeOf(file, nowMs, true), add];
+}
+
+/** The day of the rows of a file; of the flush when they are of several. */
+function dayOf(statistics: FileStatistics, nowMs: number): number {
+  const bounds = textBoundsOf(statistics.text, TIMESTAMP_COLUMN);
+  if (!bounds) return nowMs;
+  const [first, last] = [Date.parse(bounds.min), Date.parse(bounds.max)];
+  return Math.floor(first / MS_PER_DAY) === Math.floor(last / MS_PER_DAY) ? first : nowMs;
 }
 
 function allPositions(rows: number): { all: number[]; soft: number[] } {
@@ -341,13 +394,13 @@ function allPositions(rows: number): { all: number[]; soft: number[] } {
   return { all, soft: all };
 }
 
-function definedVectors(vectors: Awaited<ReturnType<typeof storeVectors>> | undefined): Pick<Parameters<typeof addAction>[3], 'vector' | 'softVector'> {
+function definedVectors(vectors: StoredVectors | undefined): Pick<Parameters<typeof addAction>[3], 'vector' | 'softVector'> {
   return { ...(vectors?.vector ? { vector: vectors.vector } : {}), ...(vectors?.softVector ? { softVector: vectors.softVector } : {}) };
 }
 
-/** A bulk file keeps its uuid; the day in its path is the day of its making, which its name carries. */
-function bulkPath(local: string): string {
-  const name = local.slice(local.lastIndexOf('/') + 1);
-  return `${SHARD}/${name.slice(0, 10)}/part-${name.slice(11)}`;
+/** Where a bulk file goes: it keeps its uuid, and the day of its making, which its name carries, is the one of the flush. */
+function bulkPath({ path, statistics }: BulkFile): string {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  const day = dayOf(statistics, Date.parse(name.slice(0, 10)));
+  return `${SHARD}/${new Date(day).toISOString().slice(0, 10)}/part-${name.slice(11)}`;
 }
-

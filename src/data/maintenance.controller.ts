@@ -34,7 +34,12 @@ export class MaintenanceController {
     const table = this.registry.get(name);
     await this.flushPath.flush(table);
     const result = await this.compaction.run(table, true);
-    return { success: true, message: `${result.files_before} files became ${result.files_after}`, version: table.snapshot.version, ...result };
+    return {
+      success: true,
+      message: `${result.files_before} files became ${result.files_after}`,
+      version: table.snapshot.version,
+      ...result,
+    };
   }
 
   @Post('vacuum')
@@ -50,12 +55,18 @@ export class MaintenanceController {
   @ApiQuery({ name: 'limit', required: false, example: 20 })
   async history(@Param('name') name: string, @Query('limit') limit?: unknown): Promise<Record<string, unknown>> {
     const count = limit === undefined ? 100 : Number(limit);
-    if (!Number.isInteger(count) || count < 1 || count > HISTORY_MAX) throw invalidArgument(`limit must be a whole number from 1 to ${HISTORY_MAX}`, [{ field: 'limit' }]);
+    if (!Number.isInteger(count) || count < 1 || count > HISTORY_MAX)
+      throw invalidArgument(`limit must be a whole number from 1 to ${HISTORY_MAX}`, [{ field: 'limit' }]);
     const table = this.registry.get(name);
     const entries = await table.log.history(table.snapshot.version, count);
     return {
       table: table.name,
-      history: entries.map(({ version, timestampMs, operation, parameters }) => ({ version, timestamp: new Date(timestampMs).toISOString(), operation, parameters })),
+      history: entries.map(({ version, timestampMs, operation, parameters }) => ({
+        version,
+        timestamp: new Date(timestampMs).toISOString(),
+        operation,
+        parameters,
+      })),
     };
   }
 }

@@ -14,8 +14,9 @@ import { faultPoint } from '../common/fault-points.js';
 import { type MakeId, makeUuid } from '../common/ids.js';
 import type { Logger } from '../common/logger.js';
 import type { Engine } from '../infra/duckdb/engine.js';
-import type { TableSchema } from '../metadata/table-schema.js';
+import { TableSchema } from '../metadata/table-schema.js';
 import type { Table } from '../tables/table.js';
+import { idRuleOf, type TableConfig } from '../tables/table-config.js';
 import type { TableRegistry } from '../tables/table-registry.js';
 import type { VisibleLsn } from '../tables/visible-lsn.js';
 import { type Applicable, fromWalRecord, idsOf, lastLsn, toWalRecord } from './write/applicable.js';
@@ -96,12 +97,17 @@ export class WritePath {
 
   /** Bytes of rows in buffers, all tables together. */
   get bufferedBytes(): number {
-    return this.parts.registry.all().reduce((sum, table) => sum + table.generations.reduce((bytes, generation) => bytes + generation.bytes, 0), 0);
+    return this.parts.registry
+      .all()
+      .reduce((sum, table) => sum + table.generations.reduce((bytes, generation) => bytes + generation.bytes, 0), 0);
   }
 
   /** Ends writing until a restart, because what is in memory can no longer be trusted. What is acknowledged is safe in the log. */
   fail(what: string, cause: unknown): AppError {
-    this.#failure ??= new AppError('UNAVAILABLE', `${what}, so this server takes no more writes; restart it to replay the log`, { cause, retryAfterSeconds: 30 });
+    this.#failure ??= new AppError('UNAVAILABLE', `${what}, so this server takes no more writes; restart it to replay the log`, {
+      cause,
+      retryAfterSeconds: 30,
+    });
     this.parts.logger.fatal({ err: cause }, this.#failure.message);
     return this.#failure;
   }
@@ -148,10 +154,14 @@ export class WritePath {
     if (this.#failure) throw this.#failure;
     if (this.#isStopped) throw new AppError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: 5 });
     const refuse = (what: string, used: number, limit: number): never => {
-      throw new AppError('RESOURCE_EXHAUSTED', `${what}: ${used} of ${limit} bytes are in use; try again when the flush has caught up`, { retryAfterSeconds: 2 });
+      throw new AppError('RESOURCE_EXHAUSTED', `${what}: ${used} of ${limit} bytes are in use; try again when the flush has caught up`, {
+        retryAfterSeconds: 2,
+      });
     };
-    if (this.#queuedBytes + bytes > wal.queue_bytes_max && this.#queuedBytes > 0) refuse('writes waiting for the log (wal.queue_bytes_max)', this.#queuedBytes, wal.queue_bytes_max);
-    if (this.parts.wal.bytes + bytes > wal.bytes_max) refuse('acknowledged writes that are not in data files yet (wal.bytes_max)', this.parts.wal.bytes, wal.bytes_max);
+    if (this.#queuedBytes + bytes > wal.queue_bytes_max && this.#queuedBytes > 0)
+      refuse('writes waiting for the log (wal.queue_bytes_max)', this.#queuedBytes, wal.queue_bytes_max);
+    if (this.parts.wal.bytes + bytes > wal.bytes_max)
+      refuse('acknowledged writes that are not in data files yet (wal.bytes_max)', this.parts.wal.bytes, wal.bytes_max);
     const buffered = this.bufferedBytes;
     if (buffered + bytes > buffer.bytes_max) refuse('buffered rows (buffer.bytes_max)', buffered, buffer.bytes_max);
   }
@@ -245,7 +255,9 @@ export class WritePath {
     faultPoint('apply.after');
     this.parts.visible.value = Math.max(...prepared.map(({ write }) => lastLsn(write)));
     for (const { waiting, answer, write } of prepared) {
-      waiting.resolve(write.kind === 'delete' || write.kind === 'restore' ? { ...answer, count: affected.get(write.firstLsn) ?? 0 } : answer);
+      waiting.resolve(
+        write.kind === 'delete' || write.kind === 'restore' ? { ...answer, count: affected.get(write.firstLsn) ?? 0 } : answer,
+      );
     }
     for (const table of new Set(prepared.map(({ table }) => table))) this.onApplied(table);
   }
@@ -263,7 +275,14 @@ export class WritePath {
         return this.#prepareRows(waiting, await this.#asRows(command));
       }
       case 'delete': {
-        const write = { kind: 'delete' as const, tableId: table.id, ids: command.ids, soft: command.soft, ...this.#lsns(1), ...keyOf(waiting) };
+        const write = {
+          kind: 'delete' as const,
+          tableId: table.id,
+          ids: command.ids,
+          soft: command.soft,
+          ...this.#lsns(1),
+          ...keyOf(waiting),
+        };
         return { waiting, table, schema: table.schema, write, answer: { lsn: write.firstLsn, ids: command.ids, count: 0, refusals: [] } };
       }
       case 'restore':
@@ -295,22 +314,33 @@ export class WritePath {
   }
 
   #rules(command: RowsCommand): EncodeRules {
+    const rules = this.rulesOf(command.table, command.onError);
+    return { ...rules, acceptsNumericIds: command.acceptsNumericIds ?? false };
+  }
+
+  /** What records of a table are checked against. */
+  rulesOf(table: Pick<Table, 'name' | 'config' | 'idRule'>, onError: 'abort' | 'skip'): EncodeRules {
     const { limits } = this.parts.config;
-    const { table } = command;
     return {
       tableName: table.name,
       idRule: table.idRule,
-      makeId: this.idMaker(table),
+      makeId: this.#idMaker(table.config),
       nowMs: this.parts.clock.nowMs(),
       columnsMax: limits.columns_max,
       depthMax: limits.json_depth_max,
-      onError: command.onError,
-      acceptsNumericIds: command.acceptsNumericIds ?? false,
+      onError,
+      acceptsNumericIds: true,
     };
   }
 
+  /** Checks the first records of a table that does not exist yet, so that a refused write does not leave an empty table behind. */
+  checkForNewTable(name: string, config: TableConfig, records: readonly RecordInput[]): void {
+    const rules = { ...this.rulesOf({ name, config, idRule: idRuleOf(config) }, 'abort'), acceptsNumericIds: false };
+    encodeRecords(records, TableSchema.initial(), rules, false);
+  }
+
   /** What makes ids for records without one; undefined when the table wants them from the client. */
-  idMaker({ config }: Table): MakeId | undefined {
+  #idMaker(config: TableConfig): MakeId | undefined {
     switch (config.id_strategy) {
       case 'uuid':
         return makeUuid;
@@ -339,7 +369,8 @@ export class WritePath {
     await this.#applying;
     if (table.config.write_mode === 'upsert') {
       const live = await this.parts.applier.visibleIds(table, ids);
-      if (live.length > 0) throw new AppError('CONFLICT', `table ${table.name} keeps one row an id, and these have one: ${live.join(', ')}; delete it first`);
+      if (live.length > 0)
+        throw new AppError('CONFLICT', `table ${table.name} keeps one row an id, and these have one: ${live.join(', ')}; delete it first`);
     }
     const count = await this.parts.applier.countRestorable(table, ids);
     if (count === 0) {
@@ -357,7 +388,15 @@ export class WritePath {
     if (table.schema.nextFieldId !== command.nextFieldIdBefore) throw new BulkOutdated();
     table.schema = table.schema.withColumns(columns);
     const { statistics } = file;
-    const write: Applicable = { kind: 'bulk', tableId: table.id, fileName: file.path.slice(file.path.lastIndexOf('/') + 1), statistics, columns, ...this.#lsns(statistics.rows), ...keyOf(waiting) };
+    const write: Applicable = {
+      kind: 'bulk',
+      tableId: table.id,
+      fileName: file.path.slice(file.path.lastIndexOf('/') + 1),
+      statistics,
+      columns,
+      ...this.#lsns(statistics.rows),
+      ...keyOf(waiting),
+    };
     return { waiting, table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids: [], count: statistics.rows, refusals: [] } };
   }
 
@@ -409,7 +448,10 @@ export class WritePath {
     if (write.idempotencyKey === undefined || write.fingerprint === undefined) return;
     const ids = write.kind === 'rows' ? idsOf(write.texts) : 'ids' in write ? write.ids : [];
     const count = write.kind === 'delete' || write.kind === 'restore' ? (affected.get(write.firstLsn) ?? 0) : write.lsnCount;
-    this.parts.idempotencyKeys.remember(write.idempotencyKey, { fingerprint: write.fingerprint, answer: { lsn: lastLsn(write), ids, count, refusals: [] } });
+    this.parts.idempotencyKeys.remember(write.idempotencyKey, {
+      fingerprint: write.fingerprint,
+      answer: { lsn: lastLsn(write), ids, count, refusals: [] },
+    });
   }
 
   /** Takes no more writes, and waits for those that are under way. */
@@ -465,4 +507,3 @@ function roughValueBytes(value: unknown): number {
   if (typeof value !== 'object' || value === null) return 16;
   return Object.entries(value).reduce((sum, [key, member]) => sum + key.length + roughValueBytes(member), 16);
 }
-

@@ -80,11 +80,19 @@ export class Cursors {
       throw refused('its signature does not match: it was changed, or made before the last restart of the server');
     const id = body.toString('hex', 0, ID_BYTES);
     const result = this.#results.get(id);
-    if (!result)
-      throw refused(`it has expired (cursors live ${this.ttlSeconds} s, and fewer when many results are open); run the query again`);
+    if (!result) throw this.expired();
     if (statement !== undefined && result.statement !== statement)
       throw refused('it belongs to another query; send the same sql and params, or the cursor alone');
     return { id, result, position: Number(body.readBigUInt64LE(ID_BYTES)) };
+  }
+
+  /** False once a result was given up, be it under a reader. */
+  isOpen(id: string): boolean {
+    return this.#results.has(id);
+  }
+
+  expired(): AppError {
+    return refused(`it has expired (cursors live ${this.ttlSeconds} s, and fewer when many results are open); run the query again`);
   }
 
   close(): void {

@@ -6,7 +6,7 @@
  * All tables of a query are pinned in one tick, so it reads one state of the whole server. The engine executes and encodes; what comes here is
  * JSON text, row by row, or bytes in a pipe. Whatever ends a query (its end, a deadline, a client that leaves) gives back everything it held.
  */
-import type { DuckDBConnection, DuckDBType } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBType } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { QueryConfig } from '../common/config/config.js';
@@ -166,7 +166,9 @@ export class ReadPath {
       { ...request, sql: request.sql || result.sql },
       () => Promise.resolve(result.views),
       async (running) => {
-        const rows = await this.#rowsOf(running, result, limit + 1, position);
+        const rows = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
+          throw this.parts.cursors.isOpen(id) ? error : this.parts.cursors.expired();
+        });
         const hasMore = rows.length > limit;
         const nextCursor = hasMore ? this.parts.cursors.token(id, position + limit) : '';
         return { page: { columns: result.columns, rows: rows.slice(0, limit), hasMore, nextCursor }, keepViews: true };
@@ -249,16 +251,22 @@ export class ReadPath {
     const statement = await running.connection.prepare(sql);
     try {
       const count = Array.isArray(parameters) ? parameters.length : Object.keys(parameters).length;
-      if (count !== statement.parameterCount)
+      if (count !== statement.parameterCount) {
         throw invalidArgument(`the statement has ${statement.parameterCount} parameters and params has ${count}`, [{ field: 'params' }]);
-      const indexes = Array.from({ length: statement.columnCount }, (_, index) => index);
-      const names = distinctNames(indexes.map((index) => statement.columnName(index)));
-      const types = indexes.map((index) => statement.columnType(index));
-      const columns = indexes.map((index) => ({ name: names[index] ?? '', type: typeName(types[index]) }));
-      return { sql: await withoutEnd(this.parts.engine, sql), parameters, names, types, columns };
+      }
+      const text = await withoutEnd(this.parts.engine, sql);
+      const { names, types } = count === 0 ? shapeOf(statement) : await this.#shapeWithParameters(running, text, parameters);
+      const columns = names.map((name, index) => ({ name, type: typeName(types[index]) }));
+      return { sql: text, parameters, names, types, columns };
     } finally {
       statement.destroySync();
     }
+  }
+
+  /** A column's type may depend on a parameter's: then only a run tells, one of no rows. */
+  async #shapeWithParameters(running: Running, sql: string, parameters: QueryParameters): Promise<Pick<Prepared, 'names' | 'types'>> {
+    const result = await running.connection.run(`SELECT * FROM (\n${sql}\n) LIMIT 0`, parameters);
+    return { names: distinctNames(result.columnNames()), types: result.columnTypes() };
   }
 
   /** Rows as JSON text, made by the engine. */
@@ -440,6 +448,14 @@ export class ReadPath {
       this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
+}
+
+function shapeOf(statement: DuckDBPreparedStatement): Pick<Prepared, 'names' | 'types'> {
+  const indexes = Array.from({ length: statement.columnCount }, (_, index) => index);
+  return {
+    names: distinctNames(indexes.map((index) => statement.columnName(index))),
+    types: indexes.map((index) => statement.columnType(index)),
+  };
 }
 
 class ResultTooLarge extends AppError {

@@ -98,7 +98,7 @@ export class RunningQueries {
   kill(id: string): void {
     const query = this.#byId.get(id);
     if (!query) throw new AppError('NOT_FOUND', `no query ${id} is under way`);
-    query.stop(new AppError('CANCELLED', `the query was stopped by DELETE /v1/queries/${id}`));
+    query.stop(new AppError('CANCELLED', `the query was cancelled by DELETE /v1/queries/${id}`));
   }
 
   stopAll(reason: AppError): void {

@@ -82,7 +82,14 @@ function environmentSettings(environment: NodeJS.ProcessEnv): Settings {
 function assign(settings: Settings, keys: readonly string[], text: string, variable: string): void {
   const [key = '', ...rest] = keys;
   if (rest.length === 0) settings[key] = TEXT_KEYS.has(key) ? text : variableValue(text, variable);
-  else assign((settings[key] ??= {}) as Settings, rest, text, variable);
+  else {
+    const section = (settings[key] ??= {});
+    if (!isJsonObject(section))
+      throw invalidArgument(
+        `The environment variable ${variable} sets a key of ${key}, which has the value ${JSON.stringify(section)} instead of keys`,
+      );
+    assign(section, rest, text, variable);
+  }
 }
 
 function variableValue(text: string, variable: string): unknown {

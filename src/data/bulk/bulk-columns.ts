@@ -35,7 +35,13 @@ export function ndjsonObjects(file: string): string {
 }
 
 /** @returns undefined when the body has to be read line by line */
-export async function decideColumns(engine: Engine, file: string, fields: BulkFields, stored: TableSchema, columnsMax: number): Promise<BulkColumns | undefined> {
+export async function decideColumns(
+  engine: Engine,
+  file: string,
+  fields: BulkFields,
+  stored: TableSchema,
+  columnsMax: number,
+): Promise<BulkColumns | undefined> {
   const uses = await fieldUses(engine, file);
   if (!uses) return undefined;
   const { rows, byField } = uses;

@@ -1,4 +1,5 @@
 /** Takes a request body to disk as it comes, unpacked, with a bound on its size. The event loop only moves bytes. */
+import { createHash, type Hash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { Transform } from 'node:stream';
@@ -7,18 +8,32 @@ import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
 import { AppError, isSystemError, invalidArgument, messageOf } from '../../common/app-error.js';
 
-/** @returns bytes written. @throws AppError PAYLOAD_TOO_LARGE past the bound, INVALID_ARGUMENT when the packing is damaged */
-export async function spool(body: Readable, encoding: string | undefined, file: string, bytesMax: number): Promise<number> {
-  const counter = new Counter(bytesMax);
+export interface Spooled {
+  readonly bytes: number;
+  /** SHA-256 of the unpacked body; empty unless asked for. */
+  readonly digest: string;
+}
+
+/** @throws AppError PAYLOAD_TOO_LARGE past the bound, INVALID_ARGUMENT when the packing is damaged */
+export async function spool(
+  body: Readable,
+  encoding: string | undefined,
+  file: string,
+  bytesMax: number,
+  wantsDigest: boolean,
+): Promise<Spooled> {
+  const counter = new Counter(bytesMax, wantsDigest ? createHash('sha256') : undefined);
   try {
     await pipeline([body, ...unpackers(encoding), counter, createWriteStream(file)]);
   } catch (error) {
     if (error instanceof AppError) throw error;
-    if (isSystemError(error, 'ENOSPC', 'EDQUOT')) throw new AppError('UNAVAILABLE', 'the body could not be taken: the disk is full; free space and send it again', { cause: error });
-    if (isSystemError(error, 'ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET')) throw new AppError('CANCELLED', 'the client went away before the whole body was there', { cause: error });
+    if (isSystemError(error, 'ENOSPC', 'EDQUOT'))
+      throw new AppError('UNAVAILABLE', 'the body could not be taken: the disk is full; free space and send it again', { cause: error });
+    if (isSystemError(error, 'ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET'))
+      throw new AppError('CANCELLED', 'the client went away before the whole body was there', { cause: error });
     throw invalidArgument(`the body could not be read: ${messageOf(error)}`);
   }
-  return counter.bytes;
+  return { bytes: counter.bytes, digest: counter.digest };
 }
 
 function unpackers(encoding: string | undefined): Transform[] {
@@ -39,13 +54,22 @@ function unpackers(encoding: string | undefined): Transform[] {
 class Counter extends Transform {
   bytes = 0;
 
-  constructor(private readonly bytesMax: number) {
+  constructor(
+    private readonly bytesMax: number,
+    private readonly hash: Hash | undefined,
+  ) {
     super();
+  }
+
+  get digest(): string {
+    return this.hash?.digest('base64') ?? '';
   }
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error: Error | null, chunk?: Buffer) => void): void {
     this.bytes += chunk.length;
-    if (this.bytes > this.bytesMax) done(new AppError('PAYLOAD_TOO_LARGE', `the body has more than ${this.bytesMax} bytes (limits.bulk_bytes_max); send it in parts`));
+    this.hash?.update(chunk);
+    if (this.bytes > this.bytesMax)
+      done(new AppError('PAYLOAD_TOO_LARGE', `the body has more than ${this.bytesMax} bytes (limits.bulk_bytes_max); send it in parts`));
     else done(null, chunk);
   }
 }

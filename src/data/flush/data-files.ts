@@ -32,13 +32,27 @@ export function sortOrder(schema: TableSchema, sortBy: readonly string[]): strin
  * Writes the rows of a SELECT to a local Parquet file. The select must give the table's columns and `_lsn`.
  * @returns undefined when there were no rows (and no file is left)
  */
-export async function writeDataFile(engine: Engine, file: string, rowsSql: string, schema: TableSchema, orderBy: string, compression: Compression): Promise<FileStatistics | undefined> {
+export async function writeDataFile(
+  engine: Engine,
+  file: string,
+  rowsSql: string,
+  schema: TableSchema,
+  orderBy: string,
+  compression: Compression,
+): Promise<FileStatistics | undefined> {
   const select = `SELECT ${parquetSelect(schema.columns)}, ${LSN_COLUMN} FROM (${rowsSql}) ORDER BY ${orderBy}`;
   return copyToParquet(engine, file, select, schema, true, compression);
 }
 
 /** COPY of a SELECT that is ordered and typed already. @returns undefined when it gave no rows */
-export async function copyToParquet(engine: Engine, file: string, select: string, schema: TableSchema, withLsn: boolean, compression: Compression): Promise<FileStatistics | undefined> {
+export async function copyToParquet(
+  engine: Engine,
+  file: string,
+  select: string,
+  schema: TableSchema,
+  withLsn: boolean,
+  compression: Compression,
+): Promise<FileStatistics | undefined> {
   const [row] = await engine.rows(
     `COPY (${select}) TO ${quoteText(file)} (FORMAT parquet, COMPRESSION ${compression}, ROW_GROUP_SIZE ${ROW_GROUP_ROWS}, FIELD_IDS ${fieldIds(schema.columns, withLsn)}, RETURN_STATS)`,
   );
@@ -84,6 +98,11 @@ export function withVectors(
     ...rest,
     dataChange,
     ...(Object.keys(allTags).length > 0 ? { tags: allTags } : {}),
-    ...(vector ? { deletionVector: vector, ...(rest.stats === undefined ? {} : { stats: rest.stats.replace('"tightBounds":true', '"tightBounds":false') }) } : {}),
+    ...(vector
+      ? {
+          deletionVector: vector,
+          ...(rest.stats === undefined ? {} : { stats: rest.stats.replace('"tightBounds":true', '"tightBounds":false') }),
+        }
+      : {}),
   };
 }

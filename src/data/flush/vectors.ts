@@ -10,7 +10,11 @@ export interface StoredVectors {
 }
 
 /** @param positions sorted; objects are durable when this returns, so a commit may name them */
-export async function storeVectors(store: ObjectStore, table: Table, positions: { readonly all: readonly number[]; readonly soft: readonly number[] }): Promise<StoredVectors> {
+export async function storeVectors(
+  store: ObjectStore,
+  table: Table,
+  positions: { readonly all: readonly number[]; readonly soft: readonly number[] },
+): Promise<StoredVectors> {
   return {
     vector: await storeVector(store, table, positions.all),
     softVector: await storeVector(store, table, positions.soft),

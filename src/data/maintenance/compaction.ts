@@ -46,10 +46,19 @@ export class Compaction {
     const rowsBefore = physicalRows(table);
     if (!lease) return { files_before: before, files_after: before, rows_purged: 0 };
     try {
-      const rules = { targetFileBytes: config.target_file_bytes, filesMin: config.compaction_files_min, deletedShareMax: config.deleted_share_max, isForced };
+      const rules = {
+        targetFileBytes: config.target_file_bytes,
+        filesMin: config.compaction_files_min,
+        deletedShareMax: config.deleted_share_max,
+        isForced,
+      };
       const groups = planCompaction(table.snapshot.files.values(), rules).slice(0, GROUPS_IN_ONE_RUN_MAX);
       for (const group of groups) if (!table.isDropped && lease.isHeld()) await this.#merge(table, group);
-      const result = { files_before: before, files_after: table.snapshot.files.size, rows_purged: Math.max(0, rowsBefore - physicalRows(table)) };
+      const result = {
+        files_before: before,
+        files_after: table.snapshot.files.size,
+        rows_purged: Math.max(0, rowsBefore - physicalRows(table)),
+      };
       if (groups.length > 0) this.parts.logger.info(result, `${table.logLabel} compacted`);
       return result;
     } finally {
@@ -65,10 +74,12 @@ export class Compaction {
       const rewrite = await this.parts.rewriter.write(table, view, live, (sources) => this.#segments(table, sources), view.schema);
       await table.commits.run(async () => {
         await this.parts.rewriter.commit(rewrite, { name: 'OPTIMIZE', parameters: { files: String(live.length) } });
-        await this.parts.writePath.exclusive(() => this.parts.rewriter.publish(rewrite)).catch((error: unknown) => {
-          this.parts.writePath.fail(`table ${table.name}: a compaction could not be shown to readers`, error);
-          throw error;
-        });
+        await this.parts.writePath
+          .exclusive(() => this.parts.rewriter.publish(rewrite))
+          .catch((error: unknown) => {
+            this.parts.writePath.fail(`table ${table.name}: a compaction could not be shown to readers`, error);
+            throw error;
+          });
       });
     } finally {
       view.release();
@@ -88,7 +99,10 @@ export class Compaction {
   }
 
   async #segmentsByDay(sources: RowSources): Promise<Segment[]> {
-    const days = (await this.#groupBy(sources, `epoch_ms(date_trunc('day', "${TIMESTAMP_COLUMN}"))`)).map(({ value, rows }) => ({ dayMs: Number(value), rows }));
+    const days = (await this.#groupBy(sources, `epoch_ms(date_trunc('day', "${TIMESTAMP_COLUMN}"))`)).map(({ value, rows }) => ({
+      dayMs: Number(value),
+      rows,
+    }));
     const rowsTotal = days.reduce((sum, day) => sum + day.rows, 0);
     const rowsMin = Math.max(DAY_ROWS_MIN, Math.ceil(rowsTotal / SEGMENTS_MAX));
     const cuts: { fromMs: number; rows: number }[] = [];
@@ -108,8 +122,11 @@ export class Compaction {
   /** Values of an expression over all rows that have to be kept, with how many rows have each, in order. */
   async #groupBy(sources: RowSources, expression: string): Promise<{ value: string; rows: number }[]> {
     const { columns } = sources.schema;
-    const select = (rows: 'visible' | 'soft'): string => `SELECT ${expression} AS value FROM (${selectRows(sources, { columns: columns.slice(0, 2), withPlace: false, rows })})`;
-    const rows = await this.parts.engine.rows(`SELECT value, count(*) AS n FROM (${select('visible')} UNION ALL ${select('soft')}) GROUP BY value ORDER BY value`);
+    const select = (rows: 'visible' | 'soft'): string =>
+      `SELECT ${expression} AS value FROM (${selectRows(sources, { columns: columns.slice(0, 2), withPlace: false, rows })})`;
+    const rows = await this.parts.engine.rows(
+      `SELECT value, count(*) AS n FROM (${select('visible')} UNION ALL ${select('soft')}) GROUP BY value ORDER BY value`,
+    );
     return rows.map((row) => ({ value: String(row['value']), rows: asNumber(row['n']) }));
   }
 }
@@ -121,4 +138,3 @@ function instant(ms: number): string {
 function physicalRows(table: Table): number {
   return [...table.snapshot.files.values()].reduce((sum, file) => sum + file.rows, 0);
 }
-

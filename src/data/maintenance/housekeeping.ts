@@ -66,10 +66,16 @@ export class Housekeeping {
     return table.commits.run(async () => {
       const expired = [...table.snapshot.files.values()].filter(isExpired);
       const nowMs = this.parts.clock.nowMs();
-      table.snapshotCommitted = await table.log.commit(table.snapshot, { name: 'DELETE', parameters: { reason: 'retention', files: String(expired.length) } }, async (current) => {
-        const removes = expired.filter((file) => current.files.has(file.path)).map((file) => removeOf(current.files.get(file.path) ?? file, nowMs, true));
-        return [...(await vectorActions(current, removes, table.emptyFile, nowMs)), ...removes];
-      });
+      table.snapshotCommitted = await table.log.commit(
+        table.snapshot,
+        { name: 'DELETE', parameters: { reason: 'retention', files: String(expired.length) } },
+        async (current) => {
+          const removes = expired
+            .filter((file) => current.files.has(file.path))
+            .map((file) => removeOf(current.files.get(file.path) ?? file, nowMs, true));
+          return [...(await vectorActions(current, removes, table.emptyFile, nowMs)), ...removes];
+        },
+      );
       await this.parts.writePath.exclusive(() => {
         table.publish();
         table.retireFiles(expired);
@@ -95,7 +101,8 @@ export class Housekeeping {
       }
       for (const key of doomed) await this.parts.store.delete(key);
       const logEntries = await table.log.cleanUp(this.#timeTravelStartMs());
-      if (doomed.length + logEntries > 0) this.parts.logger.info({ objects: doomed.length, log_entries: logEntries }, `${table.logLabel} vacuumed`);
+      if (doomed.length + logEntries > 0)
+        this.parts.logger.info({ objects: doomed.length, log_entries: logEntries }, `${table.logLabel} vacuumed`);
       return { objects_removed: doomed.length, log_entries_removed: logEntries };
     });
   }

@@ -65,7 +65,13 @@ export class Rewriter {
    * @param view pinned and not yet opened
    * @param target schema of the new files; columns whose type differs are cast
    */
-  async write(table: Table, view: ReadView, inputs: readonly DataFile[], segments: (sources: RowSources) => Promise<Segment[]>, target: TableSchema): Promise<Rewrite> {
+  async write(
+    table: Table,
+    view: ReadView,
+    inputs: readonly DataFile[],
+    segments: (sources: RowSources) => Promise<Segment[]>,
+    target: TableSchema,
+  ): Promise<Rewrite> {
     const chosen = new Set(inputs.map((file) => file.path));
     const inputFiles = await view.open((file) => chosen.has(file.path));
     const sources: RowSources = { schema: view.schema, masks: table.masks, files: inputFiles, generations: [], lsn: String(view.lsn) };
@@ -93,10 +99,18 @@ export class Rewriter {
     }
   }
 
-  async #writeSegment(table: Table, sources: RowSources, segment: Segment, rows: 'visible' | 'soft', target: TableSchema): Promise<NewFile | undefined> {
+  async #writeSegment(
+    table: Table,
+    sources: RowSources,
+    segment: Segment,
+    rows: 'visible' | 'soft',
+    target: TableSchema,
+  ): Promise<NewFile | undefined> {
     const where = segment.where === '' ? {} : { where: segment.where };
     const select = selectRows(sources, { columns: sources.schema.columns, withPlace: true, rows, ...where });
-    const casts = target.columns.filter((column) => sources.schema.column(column.name)?.type !== column.type).map((column) => `"${column.name}"::${column.type} AS "${column.name}"`);
+    const casts = target.columns
+      .filter((column) => sources.schema.column(column.name)?.type !== column.type)
+      .map((column) => `"${column.name}"::${column.type} AS "${column.name}"`);
     const local = this.parts.scratch.path('parquet');
     const sql = casts.length === 0 ? select : `SELECT * REPLACE (${casts.join(', ')}) FROM (${select})`;
     const statistics = await writeDataFile(this.parts.engine, local, sql, target, sortOrder(target, table.config.sort_by), 'zstd');
@@ -169,7 +183,8 @@ export class Rewriter {
   /** The masks of old files as masks of new ones, by way of the rows' LSNs. */
   #movedMasks(table: Table, old: readonly OpenFile[], files: readonly NewFile[], condition: string, values: string): string {
     const { store } = this.parts;
-    const list = (entries: readonly (readonly [number, number | undefined])[]): string => entries.map(([source, base], index) => `(${index}, ${source}, ${base ?? 'NULL'}::BIGINT)`).join(', ');
+    const list = (entries: readonly (readonly [number, number | undefined])[]): string =>
+      entries.map(([source, base], index) => `(${index}, ${source}, ${base ?? 'NULL'}::BIGINT)`).join(', ');
     const oldRows = `SELECT f.source, r.file_row_number AS pos, coalesce(f.base + r.file_row_number, r.${LSN_COLUMN}) AS lsn
       FROM ${readLsns(old.map((file) => file.path))} r
       JOIN (VALUES ${list(old.map((file) => [file.source, file.lsnBase]))}) f(i, source, base) ON f.i = r.file_index
@@ -187,13 +202,22 @@ export class Rewriter {
     const adds: Action[] = [];
     for (const file of files) {
       const { vector, softVector } = await storeVectors(this.parts.store, table, await table.masks.positions(file.source, committedLsn));
-      adds.push({ add: addAction(file.path, file.statistics, nowMs, { dataChange: false, ...(vector ? { vector } : {}), ...(softVector ? { softVector } : {}) }) });
+      adds.push({
+        add: addAction(file.path, file.statistics, nowMs, {
+          dataChange: false,
+          ...(vector ? { vector } : {}),
+          ...(softVector ? { softVector } : {}),
+        }),
+      });
     }
     table.snapshotCommitted = await table.log.commit(table.snapshot, operation, async (current) => {
       const removes = inputs.map((input) => removeOf(liveFile(current, table.snapshot, input), nowMs, false));
       const actions = [...change(current), ...removes, ...adds];
       const protocol = await vectorActions(current, actions, table.emptyFile, nowMs);
-      return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? actions.filter((action) => !('metaData' in action)) : actions)];
+      return [
+        ...protocol,
+        ...(protocol.some((action) => 'metaData' in action) ? actions.filter((action) => !('metaData' in action)) : actions),
+      ];
     });
   }
 

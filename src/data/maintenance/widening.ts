@@ -47,8 +47,12 @@ export class Widening {
     try {
       const column = quoteName(columnName);
       const sources = await view.sources();
-      const all = (['visible', 'soft'] as const).map((rows) => selectRows(sources, { columns: view.schema.columns, withPlace: false, rows }));
-      const row = await this.parts.engine.row(`SELECT count(*) FILTER (WHERE ${column} NOT BETWEEN ${-EXACT_MAX} AND ${EXACT_MAX}) AS n FROM (${all.join(' UNION ALL ')})`);
+      const all = (['visible', 'soft'] as const).map((rows) =>
+        selectRows(sources, { columns: view.schema.columns, withPlace: false, rows }),
+      );
+      const row = await this.parts.engine.row(
+        `SELECT count(*) FILTER (WHERE ${column} NOT BETWEEN ${-EXACT_MAX} AND ${EXACT_MAX}) AS n FROM (${all.join(' UNION ALL ')})`,
+      );
       return asNumber(row['n']) === 0;
     } finally {
       view.release();

@@ -56,7 +56,8 @@ describe('WAL record', () => {
 
   it('is cut when its bytes end early, at any byte', () => {
     const bytes = encoded(EXAMPLE);
-    for (let length = 0; length < bytes.length; length += 1) expect(decodeRecord(bytes.subarray(0, length), 0)).toEqual({ ok: false, isCut: true });
+    for (let length = 0; length < bytes.length; length += 1)
+      expect(decodeRecord(bytes.subarray(0, length), 0)).toEqual({ ok: false, isCut: true });
   });
 
   it('is never accepted with a changed byte', () => {

@@ -72,7 +72,10 @@ export function decodeRecord(segment: Buffer, offset: number): Decoded {
   const format = payload.readUInt8(0);
   const kind = RECORD_KINDS[payload.readUInt8(1)];
   if (format !== FORMAT || kind === undefined) {
-    throw new AppError('DATA_CORRUPTION', `a WAL record of format ${format} was written by another version of the server; start that version once to flush it`);
+    throw new AppError(
+      'DATA_CORRUPTION',
+      `a WAL record of format ${format} was written by another version of the server; start that version once to flush it`,
+    );
   }
   const metaEnd = PAYLOAD_HEAD_BYTES + payload.readUInt32LE(18);
   const record: WalRecord = {

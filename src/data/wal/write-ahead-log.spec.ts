@@ -30,7 +30,13 @@ function newDirectory(): string {
 }
 
 function record(firstLsn: number, lsnCount = 1, dataBytes = 20): WalRecord {
-  return { kind: 'rows', firstLsn, lsnCount, meta: { tableId: 't' }, data: Buffer.from(`{"n":"${String(firstLsn).padEnd(dataBytes, '.')}"}`) };
+  return {
+    kind: 'rows',
+    firstLsn,
+    lsnCount,
+    meta: { tableId: 't' },
+    data: Buffer.from(`{"n":"${String(firstLsn).padEnd(dataBytes, '.')}"}`),
+  };
 }
 
 function openLog(at = directory, segmentBytes = MIB): Promise<WriteAheadLog> {
@@ -119,7 +125,10 @@ describe('write-ahead log after a crash', () => {
     for (let length = start; length < end; length += 1) {
       const copy = await logOf(name, bytes.subarray(0, length));
       const log = await openLog(copy);
-      expect((await replayed(log)).map(({ firstLsn }) => firstLsn), `torn after ${length - start} bytes`).toEqual([1, 2]);
+      expect(
+        (await replayed(log)).map(({ firstLsn }) => firstLsn),
+        `torn after ${length - start} bytes`,
+      ).toEqual([1, 2]);
       await log.append([record(3)]);
       await log.close();
       expect(await storedIn(copy), `after ${length - start} bytes and one more write`).toEqual([1, 2, 3]);
@@ -162,7 +171,9 @@ describe('write-ahead log after a crash', () => {
       const copy = await logOf(name, damaged);
       await expect(storedIn(copy), `byte ${offset}`).rejects.toMatchObject({
         code: 'DATA_CORRUPTION',
-        message: expect.stringContaining(`${path.join(copy, name)} at offset ${offset < secondRecord ? SEGMENT_HEAD_BYTES : secondRecord}:`) as string,
+        message: expect.stringContaining(
+          `${path.join(copy, name)} at offset ${offset < secondRecord ? SEGMENT_HEAD_BYTES : secondRecord}:`,
+        ) as string,
       });
       expect(await readFile(path.join(copy, name)), 'the evidence stays').toEqual(damaged);
     }
@@ -177,7 +188,10 @@ describe('write-ahead log after a crash', () => {
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ 0x01, offset);
       await writeFile(file, damaged);
-      await expect(storedIn(directory), `byte ${offset}`).rejects.toMatchObject({ code: 'DATA_CORRUPTION', message: expect.stringContaining(`${file} at offset `) as string });
+      await expect(storedIn(directory), `byte ${offset}`).rejects.toMatchObject({
+        code: 'DATA_CORRUPTION',
+        message: expect.stringContaining(`${file} at offset `) as string,
+      });
     }
     for (const length of [0, 20, SEGMENT_HEAD_BYTES + 5, bytes.length - 1]) {
       await writeFile(file, bytes.subarray(0, length));
@@ -220,7 +234,10 @@ describe('write-ahead log on a full disk', () => {
   it('refuses a write for which it cannot begin a segment, and goes on when it can', async () => {
     const log = await openLog();
     symlinkSync('/dev/full', path.join(directory, '00000000000000000001.wal'));
-    await expect(log.append([record(1)])).rejects.toMatchObject({ code: 'UNAVAILABLE', message: expect.stringContaining('the disk is full') as string });
+    await expect(log.append([record(1)])).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+      message: expect.stringContaining('the disk is full') as string,
+    });
     await log.append([record(1)]);
     await log.close();
     expect(await storedIn(directory)).toEqual([1]);
@@ -251,7 +268,8 @@ describe('write-ahead log on a full disk', () => {
 
 /** Runs `task` while no file of this process can grow past a size: a disk without room, as far as `write` can tell. */
 async function withFileSizeMax(bytes: number, task: () => Promise<unknown>): Promise<void> {
-  const limit = (value: number | 'unlimited'): void => void execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${value}:unlimited`]);
+  const limit = (value: number | 'unlimited'): void =>
+    void execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${value}:unlimited`]);
   limit(bytes);
   try {
     await task();
@@ -292,7 +310,10 @@ describe('trimming the write-ahead log', () => {
       fc.oneof(
         { weight: 4, arbitrary: fc.record({ step: fc.constant('append' as const), counts }) },
         { weight: 2, arbitrary: fc.record({ step: fc.constant('trim' as const), percent: fc.integer({ min: 0, max: 100 }) }) },
-        { weight: 2, arbitrary: fc.record({ step: fc.constant('crash while writing' as const), counts, percent: fc.integer({ min: 0, max: 100 }) }) },
+        {
+          weight: 2,
+          arbitrary: fc.record({ step: fc.constant('crash while writing' as const), counts, percent: fc.integer({ min: 0, max: 100 }) }),
+        },
       ),
       { minLength: 1, maxLength: 15 },
     );

@@ -82,11 +82,12 @@ export class WriteAheadLog {
   async #readSegment(segment: Segment, isLast: boolean): Promise<WalRecord[]> {
     const bytes = await readFile(segment.file);
     if (bytes.length < SEGMENT_HEAD_BYTES && isLast) return this.#cut(segment, 0);
-    if (bytes.toString('latin1', 0, SEGMENT_MAGIC.length) !== SEGMENT_MAGIC) throw damaged(segment.file, 0, 'it does not start like a segment');
+    if (bytes.toString('latin1', 0, SEGMENT_MAGIC.length) !== SEGMENT_MAGIC)
+      throw damaged(segment.file, 0, 'it does not start like a segment');
     const owner = bytes.toString('latin1', SEGMENT_MAGIC.length, SEGMENT_HEAD_BYTES);
     if (owner !== this.id) throw damaged(segment.file, 0, `it belongs to the log ${owner}, not to ${this.id}`);
     const records: WalRecord[] = [];
-    for (let offset = SEGMENT_HEAD_BYTES; offset < bytes.length; ) {
+    for (let offset = SEGMENT_HEAD_BYTES; offset < bytes.length;) {
       const decoded = decodeRecord(bytes, offset);
       if (decoded.ok) {
         records.push(decoded.record);

@@ -97,7 +97,8 @@ export class Applier {
       await this.engine.run(`CREATE TABLE ${generation.bufferTable} (${LSN_COLUMN} BIGINT, ${columns.join(', ')})`);
     } else {
       const missing = schema.columns.filter((column) => !before.column(column.name));
-      for (const column of missing) await this.engine.run(`ALTER TABLE ${generation.bufferTable} ADD COLUMN ${quoteName(column.name)} ${column.type}`);
+      for (const column of missing)
+        await this.engine.run(`ALTER TABLE ${generation.bufferTable} ADD COLUMN ${quoteName(column.name)} ${column.type}`);
     }
     generation.schema = schema;
   }
@@ -132,7 +133,12 @@ export class Applier {
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
       const sources = await view.sources(undefined, mayHoldIds(ids));
-      const matches = selectRows(sources, { columns: table.schema.columns.slice(0, 1), withPlace: true, rows: 'visible', where: idCondition(ids) });
+      const matches = selectRows(sources, {
+        columns: table.schema.columns.slice(0, 1),
+        withPlace: true,
+        rows: 'visible',
+        where: idCondition(ids),
+      });
       const listed = `SELECT unnest(from_json(${quoteText(JSON.stringify(operations.map(({ id }) => id)))}, '["VARCHAR"]')) AS id,
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ lsn }) => lsn)))}, '["BIGINT"]')) AS lsn,
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ soft }) => soft)))}, '["BOOLEAN"]')) AS soft`;
@@ -206,7 +212,12 @@ export class Applier {
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
       const sources = await view.sources(undefined, mayHoldIds(ids));
-      const rows = selectRows(sources, { columns: table.schema.columns.slice(0, 1), withPlace: false, rows: 'visible', where: idCondition(ids) });
+      const rows = selectRows(sources, {
+        columns: table.schema.columns.slice(0, 1),
+        withPlace: false,
+        rows: 'visible',
+        where: idCondition(ids),
+      });
       return (await this.engine.rows(`SELECT DISTINCT id FROM (${rows}) ORDER BY id LIMIT 10`)).map((row) => String(row['id']));
     } finally {
       view.release();
@@ -280,7 +291,8 @@ function standsAlone({ write }: Addressed): boolean {
 }
 
 function idOperations(write: Applicable, table: Table): IdOperation[] {
-  if (write.kind === 'delete') return (write satisfies ApplicableDelete).ids.map((id) => ({ id, lsn: write.firstLsn, soft: write.soft, isDelete: true }));
+  if (write.kind === 'delete')
+    return (write satisfies ApplicableDelete).ids.map((id) => ({ id, lsn: write.firstLsn, soft: write.soft, isDelete: true }));
   if (write.kind !== 'rows' || !(write.replaces || table.config.write_mode === 'upsert')) return [];
   return idsOf(write.texts).map((id, index) => ({ id, lsn: write.firstLsn + index, soft: false, isDelete: false }));
 }

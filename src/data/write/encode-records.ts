@@ -86,9 +86,15 @@ function refusalOf(error: Error, input: RecordInput, index: number): RecordRefus
     index,
     ...(input.line === undefined ? {} : { line: input.line }),
     ...(typeof input.id === 'string' ? { id: input.id.slice(0, SHOWN_LENGTH_MAX) } : {}),
-    ...(error instanceof FieldRefused ? { field: error.field } : {}),
+    ...fieldOf(error),
     reason: error.message,
   };
+}
+
+function fieldOf(error: Error): { field?: string } {
+  if (error instanceof FieldRefused) return { field: error.field };
+  const [detail] = error instanceof AppError ? error.details : [];
+  return isJsonObject(detail) && typeof detail['field'] === 'string' ? { field: detail['field'] } : {};
 }
 
 function describeRefusal(refusal: RecordRefusal, tableName: string, count: number): string {
@@ -119,7 +125,10 @@ function encodeRecord(input: RecordInput, draft: SchemaDraft, rules: EncodeRules
 function checkedId(id: unknown, rules: EncodeRules): string {
   if (id === undefined || id === null || id === '') {
     if (rules.makeId && id !== '') return rules.makeId();
-    throw new FieldRefused(ID_COLUMN, id === '' ? 'id must not be empty' : 'id is missing, and the table makes none (set config.id_strategy to uuid, snowflake or custom)');
+    throw new FieldRefused(
+      ID_COLUMN,
+      id === '' ? 'id must not be empty' : 'id is missing, and the table makes none (set config.id_strategy to uuid, snowflake or custom)',
+    );
   }
   const text = rules.acceptsNumericIds && isInteger(id) ? integerText(id) : id;
   if (typeof text !== 'string') throw new FieldRefused(ID_COLUMN, `id must be a string, got ${shown(id)}`);
@@ -144,7 +153,10 @@ export function assertId(id: string, rule: IdRule): void {
 function checkedTimestamp(value: unknown, nowMs: number): string {
   const timestamp = canonicalTimestamp(value ?? nowMs);
   if (timestamp !== undefined) return timestamp;
-  throw new FieldRefused(TIMESTAMP_COLUMN, `timestamp ${shown(value)} is not an instant: send RFC 3339 with a zone (2024-01-01T10:00:00Z) or milliseconds since 1970`);
+  throw new FieldRefused(
+    TIMESTAMP_COLUMN,
+    `timestamp ${shown(value)} is not an instant: send RFC 3339 with a zone (2024-01-01T10:00:00Z) or milliseconds since 1970`,
+  );
 }
 
 /** Tells `encodeAll` to start over with a new type for a column that the request itself brings. */
@@ -169,7 +181,10 @@ class SchemaDraft {
     const type = inferType(value);
     if (type === undefined) throw new FieldRefused(field, `field ${field} has a value of no known type`);
     if (this.schema.columns.length >= this.rules.columnsMax) {
-      throw new FieldRefused(field, `field ${field} would be column ${this.rules.columnsMax + 1}; a table has at most ${this.rules.columnsMax} (limits.columns_max)`);
+      throw new FieldRefused(
+        field,
+        `field ${field} would be column ${this.rules.columnsMax + 1}; a table has at most ${this.rules.columnsMax} (limits.columns_max)`,
+      );
     }
     this.schema = this.schema.with(field, type);
     return this.columnFor(field, value);
@@ -185,7 +200,10 @@ class SchemaDraft {
       }
       if (this.mayWiden) throw new WideningNeeded(column);
     }
-    throw new FieldRefused(column.name, `column ${column.name} is ${column.type}, got ${shown(value)}${encoded.reason ? `: ${encoded.reason}` : ''}`);
+    throw new FieldRefused(
+      column.name,
+      `column ${column.name} is ${column.type}, got ${shown(value)}${encoded.reason ? `: ${encoded.reason}` : ''}`,
+    );
   }
 }
 

@@ -180,7 +180,8 @@ describe('double from gRPC', () => {
   ])('%d goes into DOUBLE as the word that the engine reads, into JSON as null, and into no exact type', (value, word) => {
     expect(encodeValue(value, 'DOUBLE', DEPTH_MAX)).toBe(word);
     expect(encodeValue({ value }, 'JSON', DEPTH_MAX)).toBe('{"value":null}');
-    for (const type of ['BIGINT', 'INTEGER', 'DECIMAL(4,2)', 'TIMESTAMPTZ'] as const) expect(typeof encodeValue(value, type, DEPTH_MAX), type).toBe('object');
+    for (const type of ['BIGINT', 'INTEGER', 'DECIMAL(4,2)', 'TIMESTAMPTZ'] as const)
+      expect(typeof encodeValue(value, type, DEPTH_MAX), type).toBe('object');
   });
 
   it.each([2 ** 53, 2 ** 60, -(2 ** 63), 2 ** 63 - 1_024])('%d becomes the integer it is, or is refused', (value) => {

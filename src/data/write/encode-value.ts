@@ -47,7 +47,9 @@ export function encodeValue(value: unknown, type: ColumnType, depthMax: number):
       return encodeJson(value, depthMax);
     case 'TIMESTAMPTZ': {
       const timestamp = canonicalTimestamp(value);
-      return timestamp === undefined ? { wantsDouble: false, reason: 'it is not RFC 3339 with a zone, nor milliseconds since 1970' } : `"${timestamp}"`;
+      return timestamp === undefined
+        ? { wantsDouble: false, reason: 'it is not RFC 3339 with a zone, nor milliseconds since 1970' }
+        : `"${timestamp}"`;
     }
     case 'DATE':
       return typeof value === 'string' && isDate(value) ? `"${value}"` : MISFIT;
@@ -69,7 +71,9 @@ function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfi
     return { wantsDouble: Number.isFinite(number) };
   }
   const integer = BigInt(value.value);
-  return integer >= min && integer <= max ? integer.toString() : { wantsDouble: false, reason: 'it does not fit 64 bits; send it as a string, or declare the column DECIMAL(38,0)' };
+  return integer >= min && integer <= max
+    ? integer.toString()
+    : { wantsDouble: false, reason: 'it does not fit 64 bits; send it as a string, or declare the column DECIMAL(38,0)' };
 }
 
 function encodeDouble(value: unknown): string | Misfit {
@@ -90,7 +94,9 @@ function encodeText(value: string): string | Misfit {
 function encodeJson(value: unknown, depthMax: number): string | Misfit {
   assertDepth(value, depthMax, 'the value');
   const text = stringifyJson(value);
-  return LONE_SURROGATE_ESCAPE.test(text) && !isWellFormedJson(value) ? { wantsDouble: false, reason: 'it has half a surrogate pair, which is not text' } : text;
+  return LONE_SURROGATE_ESCAPE.test(text) && !isWellFormedJson(value)
+    ? { wantsDouble: false, reason: 'it has half a surrogate pair, which is not text' }
+    : text;
 }
 
 function isWellFormedJson(value: unknown): boolean {
@@ -101,7 +107,8 @@ function isWellFormedJson(value: unknown): boolean {
 
 function encodeDecimal(value: unknown, type: ColumnType): string | Misfit {
   const decimal = decimalOf(type);
-  const text = typeof value === 'number' ? String(value) : value instanceof LosslessNumber ? value.value : typeof value === 'string' ? value : '';
+  const text =
+    typeof value === 'number' ? String(value) : value instanceof LosslessNumber ? value.value : typeof value === 'string' ? value : '';
   const match = DECIMAL_TEXT.exec(text);
   if (!decimal || !match) return MISFIT;
   const [, sign = '', whole = '', fraction = ''] = match;

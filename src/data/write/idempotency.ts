@@ -52,7 +52,8 @@ export class IdempotencyKeys {
     const { key, fingerprint } = idempotency;
     const known = this.#answers.get(key) ?? this.#running.get(key);
     if (known) {
-      if (known.fingerprint !== fingerprint) throw new AppError('CONFLICT', `the idempotency key "${key}" was used for another request; use a new key`);
+      if (known.fingerprint !== fingerprint)
+        throw new AppError('CONFLICT', `the idempotency key "${key}" was used for another request; use a new key`);
       return known.answer;
     }
     const answer = write().finally(() => this.#running.delete(key));

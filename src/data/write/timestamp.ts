@@ -35,7 +35,8 @@ function fromText(text: string): string | undefined {
   if (Number(year) < 100) shifted.setUTCFullYear(Number(year));
   // Date.UTC rolls 31 February over into March: only a date that comes back as it went in exists.
   if (shifted.getUTCMonth() !== Number(month) - 1 || shifted.getUTCDate() !== Number(day)) return undefined;
-  if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 60 || Number(zoneHour ?? 0) > 23 || Number(zoneMinute ?? 0) > 59) return undefined;
+  if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 60 || Number(zoneHour ?? 0) > 23 || Number(zoneMinute ?? 0) > 59)
+    return undefined;
   const zoneMs = sign === undefined ? 0 : (sign === '-' ? 1 : -1) * (Number(zoneHour) * 60 + Number(zoneMinute)) * 60_000;
   const instant = shifted.getTime() + zoneMs;
   if (instant < MS_MIN || instant > MS_MAX) return undefined;

@@ -6,7 +6,7 @@ import { Metadata } from '@grpc/grpc-js';
 import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException } from '@nestjs/common';
 import type { FastifyReply } from 'fastify';
 import { type Observable, of, throwError } from 'rxjs';
-import { AppError, ERROR_STATUS, type ErrorCode } from '../../common/app-error.js';
+import { AppError, ERROR_STATUS, type ErrorCode, messageOf } from '../../common/app-error.js';
 import { currentRequestId } from '../../common/request-context.js';
 import type { Logger } from '../../common/logger.js';
 
@@ -38,6 +38,12 @@ export function toAppError(error: unknown): AppError {
   const status = error instanceof HttpException ? error.getStatus() : (error as { statusCode?: unknown } | undefined)?.statusCode;
   const code = typeof status === 'number' ? CODE_BY_HTTP_STATUS[status] : undefined;
   if (code) return new AppError(code, frameworkMessage(error), { cause: error });
+  if (/^IO Error|No space left on device/.test(messageOf(error))) {
+    return new AppError('UNAVAILABLE', 'the disk does not take or give data (is it full?); it goes on by itself when it does', {
+      cause: error,
+      retryAfterSeconds: 5,
+    });
+  }
   return new AppError('INTERNAL', 'something failed inside of the server; its log has the details under the request id', { cause: error });
 }
 

@@ -1,7 +1,7 @@
 /** The gRPC server: the product's own service, reflection and the standard health service. */
 import { fileURLToPath } from 'node:url';
 import { randomUUID } from 'node:crypto';
-import type { Metadata, ServerWritableStream } from '@grpc/grpc-js';
+import type { Metadata, Server, ServerWritableStream } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { type GrpcOptions, Transport } from '@nestjs/microservices';
 import type { ExecutionContext } from '@nestjs/common';
@@ -17,6 +17,13 @@ const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
 /** What `grpc.health.v1` answers; SERVING only while the server takes requests. */
 export const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING', [`${PACKAGE}.MinIODBService`]: 'NOT_SERVING' });
+
+let server: Server | undefined;
+
+/** Ends calls that go on as long as their client likes. */
+export function cutGrpcCalls(): void {
+  server?.forceShutdown();
+}
 
 export function setGrpcServing(isServing: boolean): void {
   const status = isServing ? 'SERVING' : 'NOT_SERVING';
@@ -41,9 +48,10 @@ export function grpcOptions({ host, port, messageBytesMax }: GrpcServerOptions):
       maxSendMessageLength: -1,
       gracefulShutdown: true,
       loader: { keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [PROTO_DIRECTORY] },
-      onLoadPackageDefinition: (definition: unknown, server: unknown) => {
-        new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0]).addToServer(server as never);
-        grpcHealth.addToServer(server as never);
+      onLoadPackageDefinition: (definition: unknown, made: unknown) => {
+        server = made as Server;
+        new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0]).addToServer(server);
+        grpcHealth.addToServer(server);
       },
     },
   };
