@@ -5,6 +5,7 @@
  */
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Engine } from '../infra/duckdb/engine.js';
+import { type Condition, conditionsOf } from './prune.js';
 
 type Node = Readonly<Record<string, unknown>>;
 
@@ -13,6 +14,8 @@ export interface SqlAnalysis {
   readonly tables: readonly string[];
   /** True when the same rows come in the same order every time: a filter and projection over one table, nothing that sorts, groups or varies. */
   readonly isRepeatableScan: boolean;
+  /** What every row of the result fulfils, as far as it is plain enough to leave files out. */
+  readonly conditions: readonly Condition[];
 }
 
 /** Table functions that make rows out of their arguments and nothing else. */
@@ -55,7 +58,11 @@ export class SqlAnalyser {
     const statement = await this.#parse(sql);
     const walk = new Walk();
     walk.visit(statement, []);
-    return { tables: [...walk.tables], isRepeatableScan: this.#isRepeatableScan(statement, walk) };
+    return {
+      tables: [...walk.tables],
+      isRepeatableScan: this.#isRepeatableScan(statement, walk),
+      conditions: walk.readsOneTableOnce ? conditionsOf(statement) : [],
+    };
   }
 
   async #parse(sql: string): Promise<Node> {
@@ -98,6 +105,12 @@ class Walk {
   readonly functions = new Set<string>();
   hasSubquery = false;
   isVarying = false;
+  #tableReferences = 0;
+
+  /** True when one table is named, in one place: what holds for it there holds for it everywhere. */
+  get readsOneTableOnce(): boolean {
+    return this.#tableReferences === 1;
+  }
 
   visit(value: unknown, defined: readonly string[]): void {
     if (Array.isArray(value)) {
@@ -163,6 +176,7 @@ class Walk {
     if (!/^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(name))
       throw invalidArgument(`${JSON.stringify(name.slice(0, 80))} is not the name of a table; files and URLs cannot be read by SQL`);
     this.tables.add(name);
+    this.#tableReferences += 1;
   }
 
   #checkFunction(node: Node): void {

@@ -1,3 +1,4 @@
+import 'reflect-metadata';
 import { describe, expect, it } from 'vitest';
 import { parseJson } from '../common/json.js';
 import { validated } from '../infra/transport/validation-pipe.js';

@@ -21,6 +21,7 @@ import type { Admission } from './admission.js';
 import { type SqlAnalyser, type SqlAnalysis, withoutEnd } from './analyse-sql.js';
 import { type AsOf, pinAsOf } from './as-of.js';
 import { type Cursors, type OpenResult, statementHash } from './cursors.js';
+import { mayHoldMatches } from './prune.js';
 import type { QueryConnection, QueryConnections } from './query-connections.js';
 import { asQueryError } from './query-error.js';
 import { type QueryParameters, toParameters } from './query-parameters.js';
@@ -186,7 +187,9 @@ export class ReadPath {
     const tables = analysis.tables.map((name) => this.parts.registry.get(name));
     if (asOf !== undefined) return pinAsOf(tables, asOf);
     const lsn = this.parts.writePath.appliedLsn;
-    return new Map(tables.map((table) => [table.name, table.pin(lsn)]));
+    const views = new Map(tables.map((table) => [table.name, table.pin(lsn)]));
+    for (const view of views.values()) if (analysis.conditions.length > 0) view.keepOnly(mayHoldMatches(analysis.conditions, view.schema));
+    return views;
   }
 
   /**
@@ -425,12 +428,13 @@ export class ReadPath {
   }
 
   #stats(query: RunningQuery, views: ReadonlyMap<string, ReadView>): QueryStats {
-    const files = [...views.values()].flatMap((view) => view.files);
+    const all = [...views.values()];
+    const scanned = all.flatMap((view) => view.scannedFiles);
     return {
       elapsed_ms: Math.round(this.parts.clock.nowMs() - query.startedMs),
-      files_total: files.length,
-      files_scanned: files.length,
-      bytes_scanned: files.reduce((sum, { file }) => sum + file.sizeBytes, 0),
+      files_total: all.reduce((sum, view) => sum + view.files.length, 0),
+      files_scanned: scanned.length,
+      bytes_scanned: scanned.reduce((sum, file) => sum + file.sizeBytes, 0),
       cache: 'none',
       query_id: query.id,
     };

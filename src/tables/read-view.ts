@@ -39,6 +39,7 @@ export class ReadView {
   readonly #opened: LocalObject[] = [];
   #openFiles: OpenFile[] | undefined;
   #callerSql: Promise<string> | undefined;
+  #keep: (file: DataFile) => boolean = () => true;
   #isReleased = false;
 
   constructor(parts: ReadViewParts) {
@@ -55,8 +56,18 @@ export class ReadView {
     );
   }
 
+  /** Leaves files out that the reader needs no row of. Before the first `open`. */
+  keepOnly(keep: (file: DataFile) => boolean): void {
+    this.#keep = keep;
+  }
+
+  /** Data files that are read. */
+  get scannedFiles(): DataFile[] {
+    return this.#parts.files.map(({ file }) => file).filter(this.#keep);
+  }
+
   /** Makes the data files readable for the engine: those that `keep` names at the first call, all when it is absent. */
-  async open(keep: (file: DataFile) => boolean = () => true): Promise<readonly OpenFile[]> {
+  async open(keep = this.#keep): Promise<readonly OpenFile[]> {
     if (this.#openFiles) return this.#openFiles;
     const opened: OpenFile[] = [];
     for (const { file, source } of this.#parts.files) {

@@ -1,0 +1,161 @@
+/**
+ * Which data files a query may leave unopened, from the WHERE clause and the files' statistics. Conservative by contract: only plain comparisons of
+ * a column with a constant, joined by AND at the top of a query over one table, count; whatever is not surely known keeps the file. So the answer
+ * with pruning is the answer without.
+ */
+import { textBoundsOf } from '../metadata/delta/file-statistics.js';
+import type { DataFile } from '../metadata/delta/snapshot.js';
+import type { Column, TableSchema } from '../metadata/table-schema.js';
+
+type Node = Readonly<Record<string, unknown>>;
+type Operator = '=' | '<' | '<=' | '>' | '>=';
+
+/** `column operator value`, true for every row of the result. */
+export interface Condition {
+  readonly column: string;
+  readonly operator: Operator;
+  readonly value: string | number;
+}
+
+const OPERATORS: Readonly<Record<string, Operator>> = {
+  COMPARE_EQUAL: '=',
+  COMPARE_LESSTHAN: '<',
+  COMPARE_LESSTHANOREQUALTO: '<=',
+  COMPARE_GREATERTHAN: '>',
+  COMPARE_GREATERTHANOREQUALTO: '>=',
+};
+const MIRRORED: Readonly<Record<Operator, Operator>> = { '=': '=', '<': '>', '<=': '>=', '>': '<', '>=': '<=' };
+const INSTANT = /^\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00(?::00)?)?)?$/;
+/** Statistics of times are rounded to milliseconds. */
+const TIME_TOLERANCE_MS = 1;
+
+/** The conditions of a SELECT over one plain table; none for any other query. */
+export function conditionsOf(select: Node): Condition[] {
+  const from = select['from_table'] as Node | null;
+  const isPlain = select['type'] === 'SELECT_NODE' && from?.['type'] === 'BASE_TABLE' && !from['sample'];
+  if (!isPlain || (from['column_name_alias'] as unknown[] | undefined)?.length) return [];
+  const names = [from['alias'], from['table_name']].filter(Boolean).map((name) => String(name).toLowerCase());
+  return conjuncts(select['where_clause'] as Node | null).flatMap((node) => conditionsIn(node, names));
+}
+
+function conjuncts(node: Node | null): Node[] {
+  if (!node) return [];
+  return node['type'] === 'CONJUNCTION_AND' ? (node['children'] as Node[]).flatMap(conjuncts) : [node];
+}
+
+function conditionsIn(node: Node, tableNames: readonly string[]): Condition[] {
+  if (node['type'] === 'COMPARE_BETWEEN') {
+    const lower = comparison(node['input'], '>=', node['lower'], tableNames);
+    const upper = comparison(node['input'], '<=', node['upper'], tableNames);
+    return [...lower, ...upper];
+  }
+  const operator = OPERATORS[String(node['type'])];
+  if (node['class'] !== 'COMPARISON' || !operator) return [];
+  const asWritten = comparison(node['left'], operator, node['right'], tableNames);
+  return asWritten.length > 0 ? asWritten : comparison(node['right'], MIRRORED[operator], node['left'], tableNames);
+}
+
+function comparison(left: unknown, operator: Operator, right: unknown, tableNames: readonly string[]): Condition[] {
+  const column = columnName(left as Node, tableNames);
+  const value = constant(right as Node);
+  return column === undefined || value === undefined ? [] : [{ column, operator, value }];
+}
+
+function columnName(node: Node, tableNames: readonly string[]): string | undefined {
+  if (node['class'] !== 'COLUMN_REF') return undefined;
+  const names = node['column_names'] as string[];
+  if (names.length === 1) return names[0];
+  return names.length === 2 && tableNames.includes((names[0] ?? '').toLowerCase()) ? names[1] : undefined;
+}
+
+/** A text, or an integer that `number` holds exactly; a text cast to a time stays a text. */
+function constant(node: Node): string | number | undefined {
+  if (node['class'] === 'CAST') {
+    const isTime = /^(TIMESTAMP( WITH TIME ZONE)?|DATE)$/.test(String((node['cast_type'] as Node)['id']));
+    const inner = isTime ? constant(node['child'] as Node) : undefined;
+    return typeof inner === 'string' ? inner : undefined;
+  }
+  if (node['class'] !== 'CONSTANT') return undefined;
+  const { type, value } = node['value'] as { type: { id: string }; value: unknown };
+  if (type.id === 'VARCHAR' && typeof value === 'string') return value;
+  const isInteger = ['TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT'].includes(type.id) && Number.isSafeInteger(value);
+  return isInteger ? (value as number) : undefined;
+}
+
+/** @returns a test that is false only for files in which no row surely fulfils all conditions */
+export function mayHoldMatches(conditions: readonly Condition[], schema: TableSchema): (file: DataFile) => boolean {
+  const known = conditions.flatMap((condition) => {
+    const column = schema.column(condition.column);
+    return column ? [{ ...condition, column }] : [];
+  });
+  return (file) => known.every(({ column, operator, value }) => mayFulfil(file, column, operator, value));
+}
+
+function mayFulfil(file: DataFile, column: Column, operator: Operator, value: string | number): boolean {
+  const range = rangeOf(file, column, value);
+  if (!range) return true;
+  const { belowMin, aboveMax, atMin, atMax } = range;
+  switch (operator) {
+    case '=':
+      return !belowMin && !aboveMax;
+    case '<':
+      return !belowMin && !atMin;
+    case '<=':
+      return !belowMin;
+    case '>':
+      return !aboveMax && !atMax;
+    case '>=':
+      return !aboveMax;
+  }
+}
+
+/** Where a value stands against the bounds of a column. */
+interface Standing {
+  readonly belowMin: boolean;
+  readonly aboveMax: boolean;
+  readonly atMin: boolean;
+  readonly atMax: boolean;
+}
+
+function rangeOf(file: DataFile, column: Column, value: string | number): Standing | undefined {
+  if (typeof value === 'number') return isNumeric(column) ? numericStanding(file, column, value) : undefined;
+  const bounds = column.type === 'VARCHAR' || column.type === 'TIMESTAMPTZ' ? textBoundsOf(file.stats, column.name) : undefined;
+  if (!bounds) return undefined;
+  return column.type === 'VARCHAR' ? textStanding(bounds.min, bounds.max, value) : timeStanding(bounds.min, bounds.max, value);
+}
+
+function isNumeric({ type }: Column): boolean {
+  return type === 'BIGINT' || type === 'INTEGER' || type === 'DOUBLE';
+}
+
+function numericStanding(file: DataFile, column: Column, value: number): Standing | undefined {
+  const { minValues, maxValues } = JSON.parse(file.stats ?? '{"minValues":{},"maxValues":{}}') as Record<string, Record<string, unknown>>;
+  const [min, max] = [minValues?.[column.name], maxValues?.[column.name]];
+  // Beyond 2^53 the bounds were rounded when the text was read.
+  if (typeof min !== 'number' || typeof max !== 'number' || Math.max(Math.abs(min), Math.abs(max)) >= Number.MAX_SAFE_INTEGER)
+    return undefined;
+  return { belowMin: value < min, aboveMax: value > max, atMin: value === min, atMax: value === max };
+}
+
+/** By UTF-8, the order of the engine. */
+function textStanding(min: string, max: string, value: string): Standing {
+  const bytes = Buffer.from(value);
+  const toMin = Buffer.compare(bytes, Buffer.from(min));
+  const toMax = Buffer.compare(bytes, Buffer.from(max));
+  // Long bounds are cut, so being equal to one says nothing.
+  return { belowMin: toMin < 0, aboveMax: toMax > 0, atMin: false, atMax: false };
+}
+
+function timeStanding(min: string, max: string, value: string): Standing | undefined {
+  if (!INSTANT.test(value)) return undefined;
+  const ms = Date.parse(
+    value.length === 10 ? `${value}T00:00:00Z` : `${value.slice(0, 10)}T${value.slice(11).replace(/(Z|\+00(:00)?)?$/, 'Z')}`,
+  );
+  if (Number.isNaN(ms)) return undefined;
+  return {
+    belowMin: ms + TIME_TOLERANCE_MS < Date.parse(min),
+    aboveMax: ms - TIME_TOLERANCE_MS > Date.parse(max),
+    atMin: false,
+    atMax: false,
+  };
+}
