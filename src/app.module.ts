@@ -1,11 +1,12 @@
 /** The whole server as one module. */
 import { type DynamicModule, Module } from '@nestjs/common';
-import { APP_FILTER } from '@nestjs/core';
+import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import type { Config } from './common/config/config.js';
 import type { Logger } from './common/logger.js';
 import { HealthModule } from './health/health.module.js';
 import { InfraModule, LOGGER } from './infra/infra.module.js';
 import { ErrorFilter } from './infra/transport/error-filter.js';
+import { ReadableMessageGuard } from './infra/transport/readable-messages.js';
 
 @Module({})
 export class AppModule {
@@ -13,7 +14,10 @@ export class AppModule {
     return {
       module: AppModule,
       imports: [InfraModule.forRoot(config, logger), HealthModule],
-      providers: [{ provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ErrorFilter(log) }],
+      providers: [
+        { provide: APP_GUARD, useClass: ReadableMessageGuard },
+        { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ErrorFilter(log) },
+      ],
     };
   }
 }

@@ -24,7 +24,7 @@ export interface RunningApplication {
 export async function startApplication(config: Config, logger: Logger): Promise<RunningApplication> {
   registerProtobufValues();
   const { host, rest_port: restPort, grpc_port: grpcPort } = config.server;
-  const adapter = httpAdapter({ bodyBytesMax: config.limits.body_bytes_max });
+  const adapter = httpAdapter({ bodyBytesMax: config.limits.body_bytes_max, jsonDepthMax: config.limits.json_depth_max });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, {
     logger: new NestLogger(logger),
     bodyParser: false,

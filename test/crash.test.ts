@@ -12,7 +12,7 @@ import { CrashScenario, planKills } from './support/crash-scenario.js';
 import { DataClient } from './support/data-client.js';
 import { type ClientRecord, bigint, payloadOf, varchar } from './support/payload-value.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
-import { type RunningServer, startServer, temporaryDirectory } from './support/server.js';
+import { type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
 import { expectSuccess, queryRows } from './support/table-reader.js';
 import { type RecordPlace, addEmptySegment, appendBytes, cutBytes, flipByte, recordsOf, segmentHead, walSegments } from './support/wal-files.js';
 
@@ -30,7 +30,7 @@ describe('a server killed at any instant', () => {
     await scenario.createTables();
     for (const planned of planKills(KILLS, FAULT_SHARE, new SeededRandom(seed))) await scenario.liveAndDie(planned);
     for (let attempt = 0; attempt < EXTRA_ATTEMPTS; attempt += 1) {
-      for (const point of scenario.pointsNotReached) await scenario.liveAndDie({ kind: 'fault', point, nth: 1 });
+      for (const point of scenario.pointsNotReached) await scenario.liveAndDie({ kind: 'fault', point, nth: 1, isAgain: true });
     }
     await scenario.verifyToTheEnd();
 
@@ -227,6 +227,35 @@ describe('a damaged write-ahead log', () => {
     if (!last) throw new Error('the segment has no record');
     return readFileSync(segment).subarray(last.start, last.end);
   }
+});
+
+describe('what only the log knows', () => {
+  it('brings back a restored row after a compaction and a kill, though no flush has seen the restore', async () => {
+    const config = {
+      log: { level: 'warn', file: '' },
+      tables: { buffer_size: 1_000_000, flush_interval_seconds: 3_600 },
+      maintenance: { interval_seconds: 2, compaction_files_min: 2 },
+    };
+    const dataDir = temporaryDirectory('restore');
+    let server = await startServer({ dataDir, config });
+    try {
+      const client = new DataClient(server);
+      expectSuccess('write', await client.writeBatch('notes', [rowNumber(0), rowNumber(1)]));
+      expectSuccess('flush', await client.maintain('notes', 'flush'));
+      expectSuccess('delete', await client.delete('notes', ['row-0'], true));
+      expectSuccess('write', await client.writeBatch('notes', [rowNumber(2), rowNumber(3)]));
+      expectSuccess('flush', await client.maintain('notes', 'flush'));
+      // The next round of maintenance finds two files to merge, and this restore in the write-ahead log only.
+      expectSuccess('restore', await client.restore('notes', ['row-0']));
+      await expect.poll(async () => (await call(server, 'GET', '/v1/tables/notes/history')).json.history[0].operation, { timeout: 20_000 }).toBe('OPTIMIZE');
+      await server.kill();
+      server = await startServer({ dataDir, config });
+      const rows = await queryRows(server, 'SELECT id FROM notes ORDER BY id');
+      expect(rows.map(({ id }) => id)).toEqual(['row-0', 'row-1', 'row-2', 'row-3']);
+    } finally {
+      await server.kill();
+    }
+  });
 });
 
 function rowNumber(row: number): ClientRecord {

@@ -336,7 +336,10 @@ async function expectSamePagesAgain(
     const again = await page(sql, { limit, cursor: cursors[index] });
     const before = pages[index + 1]?.rows.map((row) => JSON.stringify(row)) ?? [];
     const changed = again.rows.map((row) => JSON.stringify(row)).filter((text, at) => text !== before[at]);
-    expect(changed.slice(0, 3), `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`).toEqual([]);
+    expect(
+      changed.slice(0, 3),
+      `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`,
+    ).toEqual([]);
     expect(again.rows.length).toBe(before.length);
   }
 }
@@ -373,7 +376,12 @@ function reading(seq: number): object {
 /** Always a delete (it changes what a stored file shows), and one or two other changes. The number of rows stays about the same. */
 async function changeTables(): Promise<void> {
   const changes: readonly (() => Promise<unknown>)[] = [
-    () => write(server, 'readings', Array.from({ length: 20 }, () => reading(lastNumber++))),
+    () =>
+      write(
+        server,
+        'readings',
+        Array.from({ length: 20 }, () => reading(lastNumber++)),
+      ),
     () => change(server, 'DELETE', '/v1/data', { table: 'readings', ids: someIds(5), soft_delete: true }),
     () => change(server, 'PUT', '/v1/data', { table: 'readings', ...reading(lastNumber++) }),
     () => change(server, 'POST', '/v1/tables/readings/flush'),

@@ -35,7 +35,7 @@ import { call, type RunningServer, startServer } from './support/server.js';
 const QUERIES = Number(process.env['RIGHT_ANSWERS_QUERIES'] ?? 10_000);
 const ROUNDS = Math.max(4, Math.min(10, Math.ceil(QUERIES / 500)));
 const IN_FLIGHT = 6;
-const FILES = 6;
+const FILES = 5;
 const ROWS_PER_FILE = 500;
 const PAGE_ROWS_MAX = 10_000;
 const SMALL_PAGE_ROWS = 700;
@@ -109,7 +109,7 @@ function report(tally: Tally): void {
 
 // ---- the state of the tables ------------------------------------------------------------------------------------------
 
-/** Five files and a buffer; the first two files lack the late columns; then every kind of change, over files and buffer. */
+/** Four files and a buffer; the first two files lack the late columns; then every kind of change, over files and buffer. */
 async function fillTables(): Promise<void> {
   for (let file = 0; file < FILES; file++) {
     if (file === 2) payloads.addLateColumn('late');
@@ -132,7 +132,7 @@ async function changeTables(round: number): Promise<void> {
   if (random.chance(0.6)) await events.flush();
   await changeRows();
   if (random.chance(0.4)) await events.flush();
-  if (random.chance(0.3)) await events.compact();
+  if (random.chance(0.5)) await events.compact();
   if (random.chance(0.5)) await places.flush();
   if (random.chance(0.3)) await places.compact();
   // Fresh rows of ids that were just deleted: a delete must not reach what came after it.

@@ -15,11 +15,18 @@ const SECRET_TEXT = 'not-for-the-eyes-of-a-query';
 const KEYWORD_TABLES = ['order', 'group', 'load', 'set', 'copy'] as const;
 const KEYWORD_COLUMNS = ['order', 'group', 'select', 'load', 'set', 'copy', 'from'] as const;
 const IN_FLIGHT = 6;
+const COMPLAINTS_SHOWN_MAX = 12;
 const REFUSALS: Readonly<Record<number, readonly string[]>> = {
   400: ['INVALID_ARGUMENT'],
   403: ['PERMISSION_DENIED'],
   404: ['NOT_FOUND'],
 };
+const STREAMS = [
+  'application/x-ndjson',
+  'text/csv',
+  'application/vnd.apache.arrow.stream',
+  'application/vnd.apache.parquet',
+];
 /** Table functions that read nothing but their arguments. */
 const HARMLESS_TABLE_FUNCTIONS = [
   'range',
@@ -69,9 +76,18 @@ describe('what is refused', () => {
       /^(SELECT|FROM|WITH|TABLE|VALUES|PIVOT|UNPIVOT|SHOW|DESCRIBE|SUMMARIZE|\()/i.test(sql),
     );
     const wrapped = statements.flatMap(({ title, sql, params, isBindError }) =>
-      wrappingsOf(sql, isBindError === true).map((outer, index) => ({ title: `${title}, wrapping ${index}`, sql: outer, params })),
+      wrappingsOf(sql, isBindError === true).map((outer, index) => ({
+        title: `${title}, wrapping ${index}`,
+        sql: outer,
+        params,
+      })),
     );
     expect(await complaints(wrapped, complaintAboutRefusal)).toEqual([]);
+  });
+
+  it.each(STREAMS)('refuses every hostile statement that asks for a stream of %s', async (accept) => {
+    const statements = readCorpus('refused.sql.txt');
+    expect(await complaints(statements, complaintAboutRefusal, { accept })).toEqual([]);
   });
 
   it('refuses every table function of the engine that is not known to be harmless', async () => {
@@ -118,6 +134,11 @@ describe('what is answered', () => {
     const statements = readCorpus('accepted.sql.txt');
     expect(statements.length).toBeGreaterThanOrEqual(100);
     expect(await complaints(statements, complaintAboutAnswer)).toEqual([]);
+  });
+
+  it('answers every legitimate query as a stream of NDJSON', async () => {
+    const statements = readCorpus('accepted.sql.txt');
+    expect(await complaints(statements, complaintAboutLines, { accept: 'application/x-ndjson' })).toEqual([]);
   });
 
   it('answers or refuses a call of any scalar function, and never fails', async () => {
@@ -237,26 +258,28 @@ async function engineFunctions(condition: string): Promise<EngineFunction[]> {
 
 // ---- asking and judging -----------------------------------------------------------------------------------------------
 
-function ask(sql: string, params?: string): Promise<Answer> {
+function ask(sql: string, params?: string, headers: Record<string, string> = {}): Promise<Answer> {
   const parameters = params === undefined ? '' : `,"params":${params}`;
-  return call(server, 'POST', '/v1/query', `{"sql":${JSON.stringify(sql)}${parameters}}`);
+  return call(server, 'POST', '/v1/query', `{"sql":${JSON.stringify(sql)}${parameters}}`, headers);
 }
 
 /** Asks all of them, a few at once, and gives what is wrong with the answers. */
 async function complaints(
   statements: readonly Statement[],
   complaintAbout: (answer: Answer, sql: string) => string | undefined,
+  headers: Record<string, string> = {},
 ): Promise<string[]> {
   const found: string[] = [];
   let next = 0;
   const work = async (): Promise<void> => {
     for (let statement = statements[next++]; statement !== undefined; statement = statements[next++]) {
-      const complaint = complaintAbout(await ask(statement.sql, statement.params), statement.sql);
+      const complaint = complaintAbout(await ask(statement.sql, statement.params, headers), statement.sql);
       if (complaint !== undefined) found.push(`${statement.title}: ${complaint}\n${statement.sql}`);
     }
   };
   await Promise.all(Array.from({ length: IN_FLIGHT }, work));
-  return found;
+  const surplus = found.length - COMPLAINTS_SHOWN_MAX;
+  return surplus > 0 ? [...found.slice(0, COMPLAINTS_SHOWN_MAX), `and ${surplus} more`] : found;
 }
 
 function complaintAboutRefusal(answer: Answer, sql: string): string | undefined {
@@ -290,6 +313,22 @@ function complaintAboutAnswer(answer: Answer): string | undefined {
   if (widths.size > 1 || (widths.size === 1 && !widths.has(names.length)))
     return `rows do not have the columns ${names.join(', ')}`;
   return undefined;
+}
+
+function complaintAboutLines({ status, text }: Answer): string | undefined {
+  if (status !== 200) return `answered ${status}: ${text.slice(0, 300)}`;
+  if (text.includes('_lsn')) return `shows the hidden column: ${text.slice(0, 300)}`;
+  const broken = text.split('\n').find((line) => line !== '' && !isJsonObject(line));
+  return broken === undefined ? undefined : `not a JSON object: ${broken.slice(0, 300)}`;
+}
+
+function isJsonObject(line: string): boolean {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null && !Array.isArray(value);
+  } catch {
+    return false;
+  }
 }
 
 function complaintAboutFailure(answer: Answer, sql: string): string | undefined {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { assertDepth, isJsonObject, LosslessNumber, parseJson, stringifyJson } from './json.js';
+import { assertTextDepth, isJsonObject, jsonFault, LosslessNumber, parseJson, stringifyJson } from './json.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
 
@@ -205,11 +205,44 @@ describe('JSON object', () => {
   });
 });
 
-describe('depth of JSON', () => {
-  it('counts arrays and objects, and no scalars', () => {
-    expect(() => assertDepth([{ a: [1] }], 3, 'it')).not.toThrow();
-    expect(() => assertDepth([{ a: [1] }], 2, 'it')).toThrow(/^it is nested too deeply$/);
-    expect(() => assertDepth([new LosslessNumber('1.0'), null, 'x'], 1, 'it')).not.toThrow();
-    expect(() => assertDepth(1, 0, 'it')).not.toThrow();
+describe('depth of a JSON text', () => {
+  /** Arrays and objects inside of each other. */
+  function depthOf(value: unknown): number {
+    return typeof value === 'object' && value !== null ? 1 + Math.max(0, ...Object.values(value).map(depthOf)) : 0;
+  }
+
+  it('is that of the value in it, whatever its strings hold', () => {
+    const brackets = fc.string({ unit: fc.constantFrom('[', ']', '{', '}', '"', '\\', 'a') });
+    const values = fc.oneof(fc.jsonValue({ maxDepth: 6 }), fc.array(fc.dictionary(brackets, fc.array(brackets))));
+    fc.assert(
+      fc.property(values, fc.integer({ min: 0, max: 8 }), (value, depthMax) => {
+        const check = (): void => assertTextDepth(JSON.stringify(value, undefined, depthMax % 2), depthMax, 'it');
+        if (depthOf(value) <= depthMax) expect(check).not.toThrow();
+        else expect(check).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+      }),
+    );
   });
+
+  it('can be told of text that is no JSON', () => {
+    for (const text of ['"', '"\\', ']]]]', '[[["', '']) expect(() => assertTextDepth(text, 3, 'it'), text).not.toThrow();
+    expect(() => assertTextDepth('['.repeat(1_000_000), 64, 'the request body')).toThrow(
+      /^the request body is nested too deeply: at most 64 levels/,
+    );
+  });
+});
+
+describe('value that JSON cannot hold', () => {
+  it('is one that is nested too deeply, counted in arrays and objects', () => {
+    expect(jsonFault([{ a: [1] }], 3)).toBeUndefined();
+    expect(jsonFault([{ a: [1] }], 2)).toContain('nested too deeply');
+    expect(jsonFault([new LosslessNumber('1.0'), null, 'x', true], 1)).toBeUndefined();
+    expect(jsonFault(1, 0)).toBeUndefined();
+  });
+
+  it.each([['\ud800'], [['a', '\udc00']], [{ '\ud800': 1 }], [Number.NaN], [{ a: [Number.POSITIVE_INFINITY] }]])(
+    'is one without a word in it: case %#',
+    (value) => {
+      expect(jsonFault(value, 5)).toMatch(/half a surrogate pair|JSON has no word for/);
+    },
+  );
 });

@@ -32,6 +32,33 @@ function parseNumber(text: string): number | LosslessNumber {
   return isPlainFraction ? value : new LosslessNumber(text);
 }
 
+/**
+ * Refuses text that nests arrays and objects deeper than allowed, before anything recursive sees it.
+ * @throws AppError INVALID_ARGUMENT
+ */
+export function assertTextDepth(text: string, depthMax: number, what: string): void {
+  let depth = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text.charCodeAt(at);
+    if (character === QUOTE) at = endOfString(text, at);
+    else if (character === OPEN_BRACE || character === OPEN_BRACKET) {
+      depth += 1;
+      if (depth > depthMax) throw invalidArgument(`${what} is nested too deeply: at most ${depthMax} levels (limits.json_depth_max)`);
+    } else if (character === CLOSE_BRACE || character === CLOSE_BRACKET) depth -= 1;
+  }
+}
+
+const [QUOTE, BACKSLASH, OPEN_BRACE, CLOSE_BRACE, OPEN_BRACKET, CLOSE_BRACKET] = [0x22, 0x5c, 0x7b, 0x7d, 0x5b, 0x5d];
+
+function endOfString(text: string, start: number): number {
+  for (let at = start + 1; at < text.length; at += 1) {
+    const character = text.charCodeAt(at);
+    if (character === BACKSLASH) at += 1;
+    else if (character === QUOTE) return at;
+  }
+  return text.length;
+}
+
 /** The JSON text of a value that `parseJson` gave. */
 export function stringifyJson(value: unknown): string {
   return stringifyLossless(value) ?? 'null';
@@ -42,9 +69,16 @@ export function isJsonObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof LosslessNumber);
 }
 
-/** @throws AppError INVALID_ARGUMENT when arrays and objects are nested deeper than `depthMax`. */
-export function assertDepth(value: unknown, depthMax: number, what: string): void {
-  if (typeof value !== 'object' || value === null || value instanceof LosslessNumber) return;
-  if (depthMax === 0) throw invalidArgument(`${what} is nested too deeply`);
-  for (const member of Array.isArray(value) ? (value as unknown[]) : Object.values(value)) assertDepth(member, depthMax - 1, what);
+/** Why a value cannot be stored as JSON: nested too deeply, or holding what JSON has no word for. undefined when it can. */
+export function jsonFault(value: unknown, depthMax: number): string | undefined {
+  if (typeof value === 'string') return value.isWellFormed() ? undefined : 'it has half a surrogate pair, which is not text';
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : `it has ${value}, which JSON has no word for`;
+  if (typeof value === 'symbol') return 'it has a value of no kind';
+  if (typeof value !== 'object' || value === null || value instanceof LosslessNumber) return undefined;
+  if (depthMax === 0) return 'it is nested too deeply (limits.json_depth_max)';
+  for (const [key, member] of Object.entries(value)) {
+    const fault = jsonFault(key, depthMax) ?? jsonFault(member, depthMax - 1);
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
 }

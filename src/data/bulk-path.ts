@@ -121,7 +121,7 @@ export class BulkPath {
       );
     const records: RecordInput[] = [];
     const refusals: RecordRefusal[] = [];
-    for await (const line of readLines(spooled, request.fields)) {
+    for await (const line of readLines(spooled, request.fields, this.parts.config.limits.json_depth_max)) {
       if ('record' in line) records.push(line.record);
       else if (request.onError === 'abort') throw refusedBody(request.table, line.refusal);
       else refusals.push(line.refusal);
@@ -255,7 +255,7 @@ export class BulkPath {
       if (!output.write(encoded.records.map((record) => `{${record.text}}\n`).join(''))) await once(output, 'drain');
     };
     try {
-      for await (const line of readLines(spooled, request.fields)) {
+      for await (const line of readLines(spooled, request.fields, this.parts.config.limits.json_depth_max)) {
         if ('record' in line) step.push(line.record);
         else if (onError === 'abort') throw refusedBody(table, line.refusal);
         else refusals.push(line.refusal);

@@ -9,6 +9,7 @@ import type { FastifyRequest } from 'fastify';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
 import { stringifyJson } from '../common/json.js';
+import { UnreadableMessage } from '../infra/transport/readable-messages.js';
 import type { Table } from '../tables/table.js';
 import { assertTableName } from '../tables/table-name.js';
 import { TableDefaults } from '../tables/table-defaults.js';
@@ -71,7 +72,13 @@ export class DataController {
   @ApiOkResponse({ type: WriteAnswerDto })
   @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'The same key again gives the same answer and no second row' })
   @ApiQuery({ name: 'ack', required: false, enum: ['flushed'], description: 'Wait until the record is in the object store, too' })
-  async write(@Body() body: unknown, @Headers('idempotency-key') key?: string, @Query('ack') ack?: unknown): Promise<WriteAnswerBody> {
+  async write(
+    @Body() body: unknown,
+    @Headers('idempotency-key') key?: string,
+    @Query() query: Record<string, unknown> = {},
+  ): Promise<WriteAnswerBody> {
+    const { ack, ...others } = query;
+    assertNoOthers(others);
     const request = parseWrite(body, this.config.limits.batch_records_max);
     const isFlushed = parseAck(ack);
     const table = await this.#tableToWrite(request.table, request.records);
@@ -177,7 +184,7 @@ export class DataController {
     metadata: Metadata,
   ): Promise<WriteAnswerBody> {
     const { table, id, payload, timestamp, partial } = request;
-    return this.update({ table, id, payload: payload ?? {}, timestamp: timestamp ?? undefined, partial }, keyOf(metadata));
+    return this.update({ table, id, payload: payload ?? undefined, timestamp: timestamp ?? undefined, partial }, keyOf(metadata));
   }
 
   @Delete()
@@ -232,7 +239,8 @@ export class DataController {
     const errors: string[] = [];
     let [stored, refused, offset] = [0, 0, 0];
     let name = '';
-    for await (const message of call as AsyncIterable<GrpcStreamWrite>) {
+    for await (const message of call as AsyncIterable<GrpcStreamWrite | UnreadableMessage>) {
+      if (message instanceof UnreadableMessage) throw message.error;
       name = message.table || name;
       assertTableName(name);
       if (message.records.length > this.config.limits.batch_records_max) {

@@ -1,9 +1,11 @@
 /** Body of the query route. */
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
-import { Transform } from 'class-transformer';
 import { Allow, IsInt, IsOptional, IsString } from 'class-validator';
 
 export class QueryDto {
+  /** As they came: numbers in them may be longer than `number`. */
+  static readonly rawFields = ['params', 'as_of'];
+
   @ApiProperty({
     example: 'SELECT count(*) AS n FROM users WHERE age > 25',
     description: 'One SELECT. May be left out when a cursor is given',
@@ -26,8 +28,6 @@ export class QueryDto {
     description: 'Values of $1 and ? (array) or of $name (object)',
     oneOf: [{ type: 'array', items: {} }, { type: 'object' }],
   })
-  // As it came: class-transformer would take numbers apart that are kept as text.
-  @Transform(({ obj }: { obj: { params?: unknown } }) => obj.params)
   @Allow()
   params?: unknown;
 
@@ -40,7 +40,6 @@ export class QueryDto {
     description: 'A table version, or an instant',
     oneOf: [{ type: 'integer' }, { type: 'string', format: 'date-time' }],
   })
-  @Transform(({ obj }: { obj: { as_of?: unknown } }) => obj.as_of)
   @Allow()
   as_of?: unknown;
 }

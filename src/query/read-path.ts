@@ -152,6 +152,7 @@ export class ReadPath {
   async #analyse(sql: string): Promise<SqlAnalysis> {
     if (Buffer.byteLength(sql) > this.parts.config.sql_bytes_max)
       throw new AppError('PAYLOAD_TOO_LARGE', `the SQL has more than ${this.parts.config.sql_bytes_max} bytes (query.sql_bytes_max)`);
+    if (sql.includes('\0')) throw invalidArgument('the SQL has a zero byte', [{ field: 'sql' }]);
     return this.parts.analyser.analyse(sql);
   }
 

@@ -5,6 +5,7 @@ import { AppError } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 
 const SHOWN_SQL_MAX = 2_000;
+const INTERRUPT_EVERY_MS = 50;
 
 export interface RunningQueryInfo {
   readonly query_id: string;
@@ -19,6 +20,7 @@ export class RunningQuery {
   #connection: DuckDBConnection | undefined;
   #stoppedWith: AppError | undefined;
   #deadline: NodeJS.Timeout | undefined;
+  #interrupting: NodeJS.Timeout | undefined;
   #onStop: () => void = () => undefined;
 
   constructor(
@@ -59,11 +61,14 @@ export class RunningQuery {
     if (this.#stoppedWith) return;
     this.#stoppedWith = reason;
     this.#connection?.interrupt();
+    // An interrupt between two statements of the query is lost: it is repeated until the query has ended.
+    this.#interrupting = setInterval(() => this.#connection?.interrupt(), INTERRUPT_EVERY_MS);
     this.#onStop();
   }
 
   finish(): void {
     clearTimeout(this.#deadline);
+    clearInterval(this.#interrupting);
     this.#connection = undefined;
     this.forget(this);
   }

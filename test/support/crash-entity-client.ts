@@ -4,8 +4,9 @@
  * It has one request under way at a time. While the answer is out, both outcomes are possible and `pending` holds them; the answer decides,
  * and if the server dies first, the rows found after the restart do (see crash-verification.ts). A batch is atomic, so its ids share one fate.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { DataClient } from './data-client.js';
-import { type ClientRecord, type Payload, bigint, double, payloadOf, varchar } from './payload-value.js';
+import { type ClientRecord, type Payload, bigint, double, flatRecordJson, payloadOf, varchar } from './payload-value.js';
 import {
   type Columns,
   type EntityState,
@@ -123,7 +124,7 @@ export class CrashEntityClient {
     const rows = Array.from({ length: this.random.integer(2, 9) }, () => this.#newRow(this.random.pick(ids)));
     const after = new Map<string, EntityState>();
     for (const row of rows) after.set(row.id, written(after.get(row.id) ?? table.entity(row.id), row, table.mode));
-    const send = (): Promise<Answer> => (door === 'batch' ? client.writeBatch(table.name, rows) : client.bulkRecords(table.name, rows));
+    const send = (): Promise<Answer> => (door === 'batch' ? client.writeBatch(table.name, rows) : client.bulk(table.name, rows.map(flatRecordJson)));
     await this.#perform(table, `${door} ${rows.map(describeRow).join(' ')}`, after, send);
   }
 
@@ -190,7 +191,7 @@ export class CrashEntityClient {
     this.#remember(table, after.keys(), `… HTTP ${answer.status}`);
     if (answer.status === 429) {
       this.pending = undefined;
-      await new Promise((resolve) => setTimeout(resolve, BACK_OFF_MS));
+      await pause(BACK_OFF_MS);
       return;
     }
     if (!isSuccess(answer)) throw new UnexpectedAnswer(`${this.name} on ${table.name}: ${description}`, answer);

@@ -3,8 +3,9 @@
  * their own), deletes some and drops the tables again. A load is atomic: after a crash it is there with every row, or not at all; a dropped table never comes
  * back, and a table created again under the same name starts empty.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { CrashRun } from './crash-entity-client.js';
-import type { DataClient } from './data-client.js';
+import { type DataClient, padded } from './data-client.js';
 import { type ClientRecord, bigint, flatRecordJson, payloadOf, varchar } from './payload-value.js';
 import type { SeededRandom } from './seeded-random.js';
 import { type Answer, call } from './server.js';
@@ -12,7 +13,7 @@ import { UnexpectedAnswer, expectSuccess, isSuccess, queryRows } from './table-r
 
 const FIRST_TIMESTAMP_MICROS = 1_709_251_200_000_000n;
 const MINUTE_MICROS = 60_000_000n;
-const BACK_OFF_MS = 20;
+const PAUSE_MS_MAX = 120;
 const ROWS_OF_A_DELETE = 10;
 
 /** Loads of an existing table by label, with the number of rows of each that are left: deletes take them from the front. */
@@ -51,6 +52,8 @@ export class CrashTableClient {
   }
 
   async step(client: DataClient): Promise<void> {
+    // A large body keeps both cores busy: leave some room for the other clients.
+    await pause(this.random.integer(0, PAUSE_MS_MAX));
     const table = this.random.pick(this.options.tables);
     const state = this.#state(table);
     if (state === 'absent') {
@@ -69,7 +72,7 @@ export class CrashTableClient {
     const records = Array.from({ length: rows }, (_, row) => recordOfLoad(label, row));
     const after = new Map([...state, [label, rows]]);
     const send = (): Promise<Answer> =>
-      this.options.bulk ? client.bulk(table, records.map(flatRecordJson)) : client.writeBatch(table, records);
+      this.options.bulk ? client.bulk(table, padded(records.map(flatRecordJson))) : client.writeBatch(table, records);
     await this.#perform(table, `${label} of ${rows} rows`, after, send);
   }
 
@@ -88,7 +91,6 @@ export class CrashTableClient {
     const answer = await send();
     if (answer.status === 429) {
       this.#pending = undefined;
-      await new Promise((resolve) => setTimeout(resolve, BACK_OFF_MS));
       return;
     }
     if (!isSuccess(answer)) throw new UnexpectedAnswer(`${this.name} on ${table}: ${description}`, answer);

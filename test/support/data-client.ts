@@ -2,11 +2,20 @@
  * The writing half of the data API as the randomized tests use it: bodies are built from JSON text (see payload-value.ts), so that what is
  * sent is exactly what the model remembers.
  */
-import { type ClientRecord, type Payload, flatRecordJson, payloadJson, recordJson, timestampJson, timestampText } from './payload-value.js';
+import { type ClientRecord, type Payload, payloadJson, recordJson, timestampJson, timestampText } from './payload-value.js';
 import { type Answer, call } from './server.js';
 
 interface Reachable {
   readonly rest: string;
+}
+
+/** Bodies larger than this become data files at once, instead of taking the way of ordinary writes. */
+const LARGE_BULK_BYTES = 2.2 * 1_024 * 1_024;
+
+/** Few lines with so many spaces at their ends that their body counts as large. */
+export function padded(lines: readonly string[]): string[] {
+  const spaces = ' '.repeat(Math.ceil(LARGE_BULK_BYTES / lines.length));
+  return lines.map((line) => line + spaces);
 }
 
 export interface TableSettings {
@@ -35,14 +44,10 @@ export class DataClient {
     return call(this.server, 'POST', `/v1/data${query}`, `{"table":"${table}","records":[${records.map(recordJson).join(',')}]}`);
   }
 
-  /** Newline-delimited JSON to the bulk door. `lines` may hold deliberately bad ones. */
+  /** Newline-delimited JSON to the bulk door. `lines` may hold deliberately bad ones; see also `padded`. */
   bulk(table: string, lines: readonly string[], query = ''): Promise<Answer> {
     const body = `${lines.join('\n')}\n`;
     return call(this.server, 'POST', `/v1/data/bulk?table=${table}${query}`, body, { 'content-type': 'application/x-ndjson' });
-  }
-
-  bulkRecords(table: string, records: readonly ClientRecord[], query = ''): Promise<Answer> {
-    return this.bulk(table, records.map(flatRecordJson), query);
   }
 
   replace(table: string, record: ClientRecord): Promise<Answer> {

@@ -9,7 +9,7 @@ import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { DataClient } from './data-client.js';
+import { DataClient, padded } from './data-client.js';
 import { randomRefusal } from './model-refusals.js';
 import { ModelTable, type PagedQuery, canonicalRows } from './model-table.js';
 import { type ClientRecord, flatRecordJson, timestampText } from './payload-value.js';
@@ -47,8 +47,6 @@ const STEP_LENGTH_REPORTED = 200;
 const ROWS_REPORTED = 10;
 /** Past this many rows an id is hard-deleted, so that comparisons stay quick. */
 const ROWS_OF_AN_ID_MAX = 30;
-/** Spaces after each line make a bulk body so large that it becomes a data file, though its rows are few. */
-const LARGE_BULK_BYTES = 2.5 * 1_024 * 1_024;
 
 const WEIGHTS = {
   write: 200,
@@ -504,11 +502,6 @@ const BAD_LINES = [
 function rememberWrite(table: ModelTable, { row, record }: NewRow): void {
   table.reference.learnColumns(record.payload);
   table.reference.set(row.id, written(table.reference.entity(row.id), row, table.mode));
-}
-
-function padded(lines: readonly string[]): string[] {
-  const spaces = ' '.repeat(Math.ceil(LARGE_BULK_BYTES / lines.length));
-  return lines.map((line) => line + spaces);
 }
 
 function describeDifference({ missing, surplus }: MultisetDifference): string {

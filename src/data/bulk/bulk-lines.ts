@@ -5,7 +5,7 @@
 import { createReadStream } from 'node:fs';
 import { TextDecoder } from 'node:util';
 import { AppError, messageOf } from '../../common/app-error.js';
-import { isJsonObject, parseJson } from '../../common/json.js';
+import { assertTextDepth, isJsonObject, parseJson } from '../../common/json.js';
 import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import type { RecordInput, RecordRefusal } from '../write/record.js';
 
@@ -20,14 +20,14 @@ export interface BulkFields {
 export type Line = { readonly record: RecordInput } | { readonly refusal: RecordRefusal };
 
 /** The rows of an NDJSON file, in order. Empty lines are passed over but counted. */
-export async function* readLines(file: string, fields: BulkFields): AsyncIterable<Line> {
+export async function* readLines(file: string, fields: BulkFields, depthMax: number): AsyncIterable<Line> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let number = 0;
   let index = 0;
   for await (const bytes of rawLines(file)) {
     number += 1;
     if (isBlank(bytes)) continue;
-    yield toLine(bytes, number, index++, fields, decoder);
+    yield toLine(bytes, number, index++, fields, decoder, depthMax);
   }
 }
 
@@ -54,9 +54,11 @@ function isBlank(bytes: Buffer): boolean {
   return bytes.every((byte) => byte === 32 || byte === 9 || byte === 13);
 }
 
-function toLine(bytes: Buffer, line: number, index: number, fields: BulkFields, decoder: TextDecoder): Line {
+function toLine(bytes: Buffer, line: number, index: number, fields: BulkFields, decoder: TextDecoder, depthMax: number): Line {
   try {
-    return { record: toRecord(parseJson(decoder.decode(bytes), 'the line'), line, fields) };
+    const text = decoder.decode(bytes);
+    assertTextDepth(text, depthMax, 'the line');
+    return { record: toRecord(parseJson(text, 'the line'), line, fields) };
   } catch (error) {
     const reason = error instanceof AppError ? messageOf(error) : `the line is not valid UTF-8: ${messageOf(error)}`;
     return { refusal: { index, line, reason } };

@@ -315,7 +315,7 @@ describe('trimming the write-ahead log', () => {
           arbitrary: fc.record({ step: fc.constant('crash while writing' as const), counts, percent: fc.integer({ min: 0, max: 100 }) }),
         },
       ),
-      { minLength: 1, maxLength: 15 },
+      { minLength: 1, maxLength: 12 },
     );
     await fc.assert(
       fc.asyncProperty(steps, async (sequence) => {
@@ -327,7 +327,7 @@ describe('trimming the write-ahead log', () => {
         }
         await run.restart();
       }),
-      { numRuns: 40 },
+      { numRuns: 25 },
     );
   });
 });

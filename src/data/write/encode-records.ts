@@ -211,6 +211,7 @@ class SchemaDraft {
 export function shown(value: unknown): string {
   if (value instanceof LosslessNumber) return value.value.slice(0, SHOWN_LENGTH_MAX);
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
   const text = value === undefined ? 'nothing' : (JSON.stringify(value) ?? typeof value);
   return text.length > SHOWN_LENGTH_MAX ? `${text.slice(0, SHOWN_LENGTH_MAX)}…` : text;
 }

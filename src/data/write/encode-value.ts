@@ -2,7 +2,7 @@
  * One payload value as the JSON text that its column takes, or a misfit. Nothing is rounded, cut or turned into NULL on the way: a value either
  * fits its column exactly or is refused by name.
  */
-import { assertDepth, LosslessNumber, stringifyJson } from '../../common/json.js';
+import { jsonFault, LosslessNumber, stringifyJson } from '../../common/json.js';
 import { type ColumnType, decimalOf } from '../../metadata/table-schema.js';
 import { canonicalTimestamp } from './timestamp.js';
 
@@ -18,7 +18,6 @@ const INT64_MAX = 2n ** 63n - 1n;
 const INT32_MAX = 2_147_483_647;
 const INTEGER_TEXT = /^-?\d+$/;
 const DECIMAL_TEXT = /^(-?)(\d+)(?:\.(\d+))?$/;
-const LONE_SURROGATE_ESCAPE = /\\ud[89a-f]/;
 const DATE = /^\d{4}-\d\d-\d\d$/;
 
 /** The type that a new column gets from its first value. @returns undefined when no type holds it */
@@ -60,7 +59,7 @@ export function encodeValue(value: unknown, type: ColumnType, depthMax: number):
 
 function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfit {
   if (typeof value === 'number') {
-    if (!Number.isInteger(value)) return { wantsDouble: true };
+    if (!Number.isInteger(value)) return { wantsDouble: Number.isFinite(value) };
     return value >= Number(min) && value <= Number(max) ? String(value) : { wantsDouble: false, reason: 'it is out of range' };
   }
   if (!(value instanceof LosslessNumber)) return MISFIT;
@@ -77,7 +76,7 @@ function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfi
 }
 
 function encodeDouble(value: unknown): string | Misfit {
-  if (typeof value === 'number') return String(value);
+  if (typeof value === 'number') return Number.isFinite(value) ? String(value) : { wantsDouble: false, reason: 'JSON has no such number' };
   if (!(value instanceof LosslessNumber)) return MISFIT;
   const number = Number(value.value);
   if (!Number.isFinite(number)) return { wantsDouble: false, reason: 'it is beyond the range of DOUBLE' };
@@ -92,17 +91,8 @@ function encodeText(value: string): string | Misfit {
 }
 
 function encodeJson(value: unknown, depthMax: number): string | Misfit {
-  assertDepth(value, depthMax, 'the value');
-  const text = stringifyJson(value);
-  return LONE_SURROGATE_ESCAPE.test(text) && !isWellFormedJson(value)
-    ? { wantsDouble: false, reason: 'it has half a surrogate pair, which is not text' }
-    : text;
-}
-
-function isWellFormedJson(value: unknown): boolean {
-  if (typeof value === 'string') return value.isWellFormed();
-  if (typeof value !== 'object' || value === null || value instanceof LosslessNumber) return true;
-  return Object.entries(value).every(([key, member]) => key.isWellFormed() && isWellFormedJson(member));
+  const fault = jsonFault(value, depthMax);
+  return fault === undefined ? stringifyJson(value) : { wantsDouble: false, reason: fault };
 }
 
 function encodeDecimal(value: unknown, type: ColumnType): string | Misfit {

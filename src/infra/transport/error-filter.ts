@@ -52,12 +52,12 @@ function frameworkMessage(error: unknown): string {
   return message.replace(/^Cannot (\w+) /, 'no route for $1 ');
 }
 
-export function errorBody(error: AppError): ErrorBody {
+function errorBody(error: AppError, requestId: string): ErrorBody {
   return {
     error: error.code,
     code: ERROR_STATUS[error.code].http,
     message: error.message,
-    request_id: currentRequestId(),
+    request_id: requestId,
     details: error.details,
   };
 }
@@ -68,7 +68,7 @@ export function replyWithError(reply: FastifyReply, error: AppError): void {
   void reply
     .status(ERROR_STATUS[error.code].http)
     .header('content-type', 'application/json; charset=utf-8')
-    .send(JSON.stringify(errorBody(error)));
+    .send(JSON.stringify(errorBody(error, currentRequestId() || reply.request.id)));
 }
 
 /** The same failure as gRPC has it. */

@@ -8,6 +8,7 @@ import type { ExecutionContext } from '@nestjs/common';
 import { HealthImplementation } from 'grpc-health-check';
 import { Observable } from 'rxjs';
 import { once } from 'node:events';
+import { catchUnreadable } from './readable-messages.js';
 import { requestContext } from '../../common/request-context.js';
 
 const PROTO = fileURLToPath(new URL('../../../proto/miniodb/v1/miniodb.proto', import.meta.url));
@@ -50,6 +51,7 @@ export function grpcOptions({ host, port, messageBytesMax }: GrpcServerOptions):
       loader: { keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true, includeDirs: [PROTO_DIRECTORY] },
       onLoadPackageDefinition: (definition: unknown, made: unknown) => {
         server = made as Server;
+        catchUnreadable(definition as Record<string, unknown>);
         new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0]).addToServer(server);
         grpcHealth.addToServer(server);
       },

@@ -6,7 +6,7 @@ import { TextDecoder } from 'node:util';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { invalidArgument } from '../../common/app-error.js';
-import { parseJson } from '../../common/json.js';
+import { assertTextDepth, parseJson } from '../../common/json.js';
 import { requestContext } from '../../common/request-context.js';
 import { replyWithError, toAppError } from './error-filter.js';
 
@@ -18,9 +18,10 @@ const KEEP_ALIVE_MS = 72_000;
 
 export interface HttpOptions {
   readonly bodyBytesMax: number;
+  readonly jsonDepthMax: number;
 }
 
-export function httpAdapter({ bodyBytesMax }: HttpOptions): FastifyAdapter {
+export function httpAdapter({ bodyBytesMax, jsonDepthMax }: HttpOptions): FastifyAdapter {
   const adapter = new FastifyAdapter({
     bodyLimit: bodyBytesMax,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -31,15 +32,15 @@ export function httpAdapter({ bodyBytesMax }: HttpOptions): FastifyAdapter {
     frameworkErrors: (error: Error, _request: FastifyRequest, reply: FastifyReply) => replyWithError(reply, toAppError(error)),
     clientErrorHandler: answerClientError,
   });
-  configure(adapter.getInstance<FastifyInstance>(), bodyBytesMax);
+  configure(adapter.getInstance<FastifyInstance>(), bodyBytesMax, jsonDepthMax);
   return adapter;
 }
 
-function configure(server: FastifyInstance, bodyBytesMax: number): void {
+function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: number): void {
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (_request, body, done) => {
     try {
-      done(null, parseBody(body as Buffer));
+      done(null, parseBody(body as Buffer, jsonDepthMax));
     } catch (error) {
       done(error as Error);
     }
@@ -54,7 +55,7 @@ function configure(server: FastifyInstance, bodyBytesMax: number): void {
 }
 
 /** @throws AppError INVALID_ARGUMENT for anything but JSON in UTF-8 */
-function parseBody(bytes: Buffer): unknown {
+function parseBody(bytes: Buffer, jsonDepthMax: number): unknown {
   if (bytes.length === 0) return undefined;
   let text: string;
   try {
@@ -62,6 +63,7 @@ function parseBody(bytes: Buffer): unknown {
   } catch (error) {
     throw Object.assign(invalidArgument('the request body is not valid UTF-8'), { cause: error });
   }
+  assertTextDepth(text, jsonDepthMax, 'the request body');
   return parseJson(text, 'the request body');
 }
 

@@ -30,13 +30,17 @@ function structToObject(struct: WireStruct): Record<string, unknown> {
   return Object.fromEntries(Object.entries(struct.fields ?? {}).map(([name, value]) => [name, valueToPlain(value)]));
 }
 
+/** Refused by name when it is stored. */
+const VALUE_OF_NO_KIND = Symbol('a value of no kind');
+
 function valueToPlain(value: WireValue): unknown {
   if (value.structValue) return structToObject(value.structValue);
   if (value.listValue) return (value.listValue.values ?? []).map(valueToPlain);
   if (Object.hasOwn(value, 'stringValue')) return value.stringValue;
   if (Object.hasOwn(value, 'numberValue')) return value.numberValue;
   if (Object.hasOwn(value, 'boolValue')) return value.boolValue;
-  return null;
+  // A value without a kind is a mistake of the client; null would hide it.
+  return Object.hasOwn(value, 'nullValue') ? null : VALUE_OF_NO_KIND;
 }
 
 function plainToValue(plain: unknown): WireValue {
@@ -56,7 +60,7 @@ function objectToStruct(object: Record<string, unknown>): WireStruct {
 function timestampToText({ seconds = 0, nanos = 0 }: WireTimestamp): string {
   const whole = typeof seconds === 'object' ? seconds.toNumber() : Number(seconds);
   const date = new Date(whole * 1_000);
-  if (Number.isNaN(date.getTime())) return `${whole} s since 1970`;
+  if (Number.isNaN(date.getTime()) || nanos < 0 || nanos > 999_999_999) return `${whole} s and ${nanos} ns since 1970`;
   return `${date.toISOString().slice(0, 19)}.${String(Math.floor(nanos / 1_000)).padStart(6, '0')}Z`;
 }
 

@@ -3,9 +3,13 @@ import type { PipeTransform } from '@nestjs/common';
 import { plainToInstance } from 'class-transformer';
 import { type ValidationError, validateSync } from 'class-validator';
 import { invalidArgument } from '../../common/app-error.js';
-import { isJsonObject } from '../../common/json.js';
+import { isJsonObject, LosslessNumber } from '../../common/json.js';
 
-type Class<T> = new () => T;
+interface Class<T> {
+  new (): T;
+  /** Fields that are taken as they are, at the top of the body. */
+  readonly rawFields?: readonly string[];
+}
 
 export class ValidationPipe<T extends object> implements PipeTransform<unknown, T> {
   constructor(private readonly type: Class<T>) {}
@@ -18,12 +22,23 @@ export class ValidationPipe<T extends object> implements PipeTransform<unknown, 
 /** @throws AppError INVALID_ARGUMENT listing every field that does not fit */
 export function validated<T extends object>(type: Class<T>, value: unknown): T {
   if (!isJsonObject(value ?? {})) throw invalidArgument('the request body must be a JSON object');
-  const instance = plainToInstance(type, value ?? {});
+  const body = (value ?? {}) as Record<string, unknown>;
+  const raw = Object.fromEntries((type.rawFields ?? []).filter((field) => field in body).map((field) => [field, body[field]]));
+  const others = Object.entries(body).filter(([field]) => !(field in raw));
+  const instance = Object.assign(plainToInstance(type, withPlainNumbers(Object.fromEntries(others)) as object), raw);
   const faults = validateSync(instance, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: false }).flatMap((error) =>
     faultsOf(error, ''),
   );
   if (faults.length === 0) return instance;
   throw invalidArgument(faults.map((fault) => fault.reason).join('; '), faults);
+}
+
+/** Numbers that were kept as text, as `number`: settings are small, and one that is not is out of range either way. */
+function withPlainNumbers(value: unknown): unknown {
+  if (value instanceof LosslessNumber) return Number(value.value);
+  if (Array.isArray(value)) return value.map(withPlainNumbers);
+  if (!isJsonObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([field, member]) => [field, withPlainNumbers(member)]));
 }
 
 interface Fault {

@@ -1,0 +1,60 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { makeUuid, snowflakeIds } from './ids.js';
+
+if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
+
+const NOW_MS = Date.parse('2024-01-01T00:00:00Z');
+
+describe('snowflake id', () => {
+  it('is a positive 64-bit integer in decimal, with the time since 2020 in front', () => {
+    const id = BigInt(snowflakeIds({ nowMs: () => NOW_MS }, 'node-1')());
+    expect(id).toBeLessThan(2n ** 63n);
+    expect(Number(id >> 22n)).toBe(NOW_MS - Date.parse('2020-01-01T00:00:00Z'));
+  });
+
+  it('grows from one to the next, whatever the clock does', () => {
+    const jumps = fc.array(fc.oneof(fc.constant(0), fc.integer({ min: -100_000, max: 1_000 }), fc.integer({ min: 0, max: 5 })), {
+      minLength: 2,
+      maxLength: 200,
+    });
+    fc.assert(
+      fc.property(jumps, (steps) => {
+        let nowMs = NOW_MS;
+        const make = snowflakeIds({ nowMs: () => nowMs }, 'node-1');
+        let last = 0n;
+        for (const step of steps) {
+          nowMs += step;
+          const next = BigInt(make());
+          expect(next > last).toBe(true);
+          last = next;
+        }
+      }),
+    );
+  });
+
+  it('grows also when more are made in a millisecond than its counter holds', () => {
+    const make = snowflakeIds({ nowMs: () => NOW_MS }, 'node-1');
+    const ids = Array.from({ length: 10_000 }, () => BigInt(make()));
+    expect(ids.every((id, index) => index === 0 || id > (ids[index - 1] ?? 0n))).toBe(true);
+  });
+
+  it('differs between nodes of the same instant', () => {
+    const clock = { nowMs: () => NOW_MS };
+    expect(snowflakeIds(clock, 'node-1')()).not.toBe(snowflakeIds(clock, 'node-2')());
+    expect(snowflakeIds(clock, 'node-1')()).toBe(snowflakeIds(clock, 'node-1')());
+  });
+
+  it('has as many digits now as in ten years, so that text sorts as numbers do', () => {
+    const digits = [NOW_MS, NOW_MS + 10 * 365 * 86_400_000].map((nowMs) => snowflakeIds({ nowMs: () => nowMs }, 'node-1')().length);
+    expect(digits[0]).toBeGreaterThanOrEqual(18);
+  });
+});
+
+describe('uuid', () => {
+  it('is made of the characters that ids may have, and never comes twice', () => {
+    const ids = Array.from({ length: 1_000 }, makeUuid);
+    expect(new Set(ids).size).toBe(1_000);
+    expect(ids.every((id) => /^[0-9a-f-]{36}$/.test(id))).toBe(true);
+  });
+});
