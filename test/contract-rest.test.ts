@@ -1380,6 +1380,30 @@ describe('running queries', () => {
     await eventually('the query is ended', endless, (list) => list.length === 0, 10_000);
   });
 
+  test('are ended at whatever instant the client goes away', async () => {
+    const other = await startOther();
+    for (let afterMs = 0; afterMs < 20; afterMs += 1) {
+      const leaving = AbortSignal.timeout(afterMs);
+      const body = JSON.stringify({ sql: ENDLESS });
+      await fetch(`${other.rest}/v1/query`, {
+        method: 'POST',
+        signal: leaving,
+        headers: { 'content-type': 'application/json' },
+        body,
+      }).catch(() => undefined);
+    }
+    const left = async (): Promise<JsonRow[]> => (await call(other, 'GET', '/v1/queries')).json.queries as JsonRow[];
+    await eventually('every query is ended', left, (list) => list.length === 0, 10_000);
+  });
+
+  test('are ended at whatever instant their deadline comes', async () => {
+    const other = await startOther();
+    for (let timeout_ms = 1; timeout_ms <= 15; timeout_ms += 1) {
+      const answer = await call(other, 'POST', '/v1/query', { sql: ENDLESS, timeout_ms });
+      expectError(answer, 504, 'DEADLINE_EXCEEDED', new RegExp(`\\b${timeout_ms}\\b`));
+    }
+  });
+
   test('end with DEADLINE_EXCEEDED after timeout_ms', async () => {
     const startedMs = Date.now();
     expectError(await query(ENDLESS, { timeout_ms: 300 }), 504, 'DEADLINE_EXCEEDED', /300/);

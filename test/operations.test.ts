@@ -6,6 +6,7 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
+import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -256,18 +257,35 @@ describe('SIGTERM', () => {
     ).toEqual([]);
   });
 
-  test('with an endless query, an idle keep-alive connection and an open stream of writes', async () => {
+  test('with an endless query: it is stopped, and told so', async () => {
     const server = await start();
-    await write(server, 'open', 'a', { n: 1 });
     const query = call(server, 'POST', '/v1/query', { sql: ENDLESS, timeout_ms: 60_000 }).catch(() => undefined);
     await eventually(
       'the query runs',
       async () => (await call(server, 'GET', '/v1/queries')).json.queries as JsonRow[],
       (list) => list.length > 0,
     );
-    const idle = connect({ host: '127.0.0.1', port: Number(new URL(server.rest).port) });
-    idle.on('error', () => undefined);
-    cleanUps.push(() => idle.destroy());
+    await stopInTime(server);
+    const cut = await query;
+    if (cut) expect([499, 503, 504]).toContain(cut.status);
+  });
+
+  test('with connections that were used once, never, and for half a request', async () => {
+    const server = await start();
+    const port = Number(new URL(server.rest).port);
+    const sent = ['GET /v1/health HTTP/1.1\r\nhost: a\r\n\r\n', '', 'POST /v1/data HTTP/1.1\r\nhost: a\r\ncontent-length: 50\r\n'];
+    for (const text of sent) {
+      const socket = connect({ host: '127.0.0.1', port });
+      socket.on('error', () => undefined);
+      cleanUps.push(() => socket.destroy());
+      await once(socket, 'connect');
+      socket.write(text);
+    }
+    await stopInTime(server);
+  });
+
+  test('with an open stream of writes: what it stored is there after the next start', async () => {
+    const server = await start();
     const grpc = connectGrpc(server);
     cleanUps.push(() => grpc.close());
     const { call: stream, answer } = grpc.upload('StreamWrite');
@@ -275,13 +293,12 @@ describe('SIGTERM', () => {
     stream.write({ table: 'open', records: [{ id: 'streamed', payload: structOf({ n: 2 }) }] });
     await eventually(
       'the streamed record is stored',
-      () => countOf(server, 'open'),
-      (count) => count === 2,
+      async () => (await call(server, 'GET', '/v1/tables/open')).json.table_info?.stats.record_count as number | undefined,
+      (count) => count === 1,
     );
     await stopInTime(server);
-    const [cut] = await Promise.all([query, answer]);
-    if (cut) expect([499, 503, 504]).toContain(cut.status);
-    expect(await countOf(await start({ dataDir: server.dataDir }), 'open')).toBe(2);
+    expect((await answer).ok).toBe(false);
+    expect(await countOf(await start({ dataDir: server.dataDir }), 'open')).toBe(1);
   });
 
   test('a request in flight is answered, not cut', async () => {
@@ -592,7 +609,7 @@ describe('a full disk', () => {
     const limit = (bytes: string): void => void execFileSync('prlimit', ['--pid', String(server.pid), `--fsize=${bytes}`]);
     await refuseAndHeal(
       server,
-      () => limit(`${MIB}:unlimited`),
+      () => limit(`${64 * 1_024}:unlimited`),
       () => limit('unlimited:unlimited'),
       dataDir,
       config,

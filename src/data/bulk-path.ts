@@ -27,7 +27,7 @@ import { type Column, type TableSchema, TIMESTAMP_COLUMN } from '../metadata/tab
 import { parquetSelect } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
 import { type BulkColumns, decideColumns } from './bulk/bulk-columns.js';
-import { type BulkFields, readLines } from './bulk/bulk-lines.js';
+import { type BulkFields, LINE_BYTES_MAX, readLines } from './bulk/bulk-lines.js';
 import { spool } from './bulk/spool.js';
 import { copyToParquet, sortOrder } from './flush/data-files.js';
 import { type EncodedRequest, encodeRecords, WideningNeeded } from './write/encode-records.js';
@@ -186,7 +186,7 @@ export class BulkPath {
         `${quoteText(fields.timestamp)}: 'VARCHAR'`,
         ...columns.payload.map(({ column }) => fieldType(column)),
       ];
-      const source = `read_ndjson(${quoteText(spooled)}, columns = {${fieldTypes.join(', ')}}, maximum_object_size = 67108864)`;
+      const source = `read_ndjson(${quoteText(spooled)}, columns = {${fieldTypes.join(', ')}}, maximum_object_size = ${LINE_BYTES_MAX})`;
       const given = new Set(columns.payload.map(({ column }) => column.name));
       const payload = columns.schema.payloadColumns.map((column) =>
         given.has(column.name) ? quoteName(column.name) : `NULL::${column.type} AS ${quoteName(column.name)}`,
@@ -233,7 +233,7 @@ export class BulkPath {
     try {
       const schema = await this.#cleanLines(request, spooled, clean, refusals);
       const types = schema.columns.map((column) => fieldType(column));
-      const select = `SELECT ${schema.columnList} FROM read_ndjson(${quoteText(clean)}, columns = {${types.join(', ')}}, maximum_object_size = 67108864)`;
+      const select = `SELECT ${schema.columnList} FROM read_ndjson(${quoteText(clean)}, columns = {${types.join(', ')}}, maximum_object_size = ${LINE_BYTES_MAX})`;
       return await this.#copy(request.table, schema, select);
     } finally {
       await this.parts.scratch.remove(clean);

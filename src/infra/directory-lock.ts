@@ -10,11 +10,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { AppError, isSystemError } from '../common/app-error.js';
 
+const SOCKET_NAME_BYTES_MAX = 100;
+
 /** @throws AppError UNAVAILABLE when another server uses the directory */
 export async function lockDirectory(directory: string): Promise<Server> {
   await mkdir(directory, { recursive: true });
-  const hash = createHash('sha256').update(realpathSync(directory)).digest('hex').slice(0, 32);
-  const name = path.join(tmpdir(), `miniodb-${hash}.lock`);
+  const name = socketName(realpathSync(directory));
   try {
     return await listen(name);
   } catch (error) {
@@ -23,6 +24,14 @@ export async function lockDirectory(directory: string): Promise<Server> {
     await rm(name, { force: true });
     return listen(name);
   }
+}
+
+/** In the directory itself, unless its path is longer than the name of a socket may be. */
+function socketName(directory: string): string {
+  const inside = path.join(directory, 'lock');
+  if (Buffer.byteLength(inside) <= SOCKET_NAME_BYTES_MAX) return inside;
+  const hash = createHash('sha256').update(directory).digest('hex').slice(0, 32);
+  return path.join(tmpdir(), `miniodb-${hash}.lock`);
 }
 
 function listen(name: string): Promise<Server> {

@@ -15,15 +15,31 @@ export function toParameters(params: unknown): QueryParameters {
     return params.map((value, index) => toValue(value, String(index + 1)));
   }
   if (!isJsonObject(params)) throw invalidArgument('params must be an array (for $1 and ?) or an object (for $name)');
-  return Object.fromEntries(Object.entries(params).map(([name, value]) => [name, toValue(value, name)]));
+  const named = Object.entries(params);
+  if (named.length > PARAMETERS_MAX) throw invalidArgument(`params must have at most ${PARAMETERS_MAX} values`);
+  return Object.fromEntries(named.map(([name, value]) => [name, toValue(value, name)]));
 }
 
 function toValue(value: unknown, name: string): DuckDBValue {
   if (value === null || typeof value === 'boolean') return value;
   if (typeof value === 'string') return checkedText(value, name);
   if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) > 2_147_483_647 ? BigInt(value) : value;
-  if (value instanceof LosslessNumber) return /^-?\d+$/.test(value.value) ? BigInt(value.value) : Number(value.value);
+  if (value instanceof LosslessNumber) return exactNumber(value.value, name);
   throw invalidArgument(`params: the value of ${name} must be a string, a number, a boolean or null`);
+}
+
+/** The engine's widest integer has 128 bits. */
+const INTEGER_MAX = 2n ** 127n - 1n;
+
+function exactNumber(text: string, name: string): DuckDBValue {
+  if (/^-?\d+$/.test(text)) {
+    const integer = text.length <= 41 ? BigInt(text) : INTEGER_MAX + 1n;
+    if (integer > INTEGER_MAX || integer < -INTEGER_MAX - 1n) throw invalidArgument(`params: the value of ${name} has more than 128 bits`);
+    return integer;
+  }
+  const number = Number(text);
+  if (!Number.isFinite(number)) throw invalidArgument(`params: the value of ${name} is beyond the range of DOUBLE`);
+  return number;
 }
 
 function checkedText(text: string, name: string): string {

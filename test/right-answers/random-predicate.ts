@@ -46,6 +46,20 @@ export class RandomPredicates {
     return this.#comparison(source, prefix, this.random.pick(source.columns));
   }
 
+  /** A plain comparison of one column with literals. */
+  comparisonWith(source: QuerySource, name: string): string {
+    const column = source.columns.find((candidate) => candidate.name === name);
+    if (column === undefined) throw new Error(`${source.sql} has no column ${name}`);
+    const [reference, low, high] = [quoted(name), this.#literal(source, column), this.#literal(source, column)];
+    return this.random.pick([
+      `${reference} ${this.random.pick(COMPARISONS)} ${low}`,
+      `${reference} ${this.random.pick(['=', '<', '>'])} ${low}`,
+      `${low} ${this.random.pick(['<=', '>='])} ${reference}`,
+      `${reference} BETWEEN ${low} AND ${high}`,
+      `${reference} >= ${low} AND ${reference} < ${high}`,
+    ]);
+  }
+
   #comparison(source: QuerySource, prefix: string, column: SourceColumn): string {
     const name = prefix + quoted(column.name);
     const literal = (): string => this.#literal(source, column);
@@ -224,6 +238,9 @@ export class RandomPredicates {
       `TIMESTAMPTZ '${plain}'`,
       `TIMESTAMP '${plain}'`,
       `DATE '${text.slice(0, 10)}'`,
+      // The time of day is lost in this cast.
+      `'${plain}'::DATE`,
+      `CAST('${plain}'::DATE AS TIMESTAMP)`,
       `'${text.slice(0, 10)}'`,
       `to_timestamp(${micros / 1_000_000n})`,
     ]);

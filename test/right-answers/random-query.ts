@@ -64,7 +64,8 @@ export class RandomQueries {
 
   #shapes(): readonly (readonly [string, number, (this: RandomQueries) => Body])[] {
     return [
-      ['filter', 14, this.#filtered],
+      ['filter', 10, this.#filtered],
+      ['plain comparison', 8, this.#plainlyCompared],
       ['point', 6, this.#byId],
       ['star', 2, this.#star],
       ['aggregate', 10, this.#aggregate],
@@ -76,6 +77,7 @@ export class RandomQueries {
       ['cte', 6, this.#commonTable],
       ['subquery', 8, this.#subquery],
       ['window', 8, this.#window],
+      ['one name, two things', 6, this.#ambiguousNames],
       ['set operation', 6, this.#setOperation],
       ['case and cast', 6, this.#caseAndCast],
       ['grouping sets', 3, this.#groupingSets],
@@ -94,6 +96,21 @@ export class RandomQueries {
     const expressions = this.random.pickSome(scalars(source, ''), 1, 5);
     const select = `SELECT ${aliased(expressions)} FROM ${source.sql}${this.#where(source, '')}`;
     return this.#maybeLimited(select, source.uniqueColumn);
+  }
+
+  /** What lets a query leave files out: comparisons of a column with literals, all of which must hold. */
+  #plainlyCompared(): Body {
+    const columns = ['id', 'timestamp', 'timestamp', 'n', 'seq', 'price', 'name', 'big', 'extreme', 'late', 'place'];
+    const conditions = this.random
+      .pickSome(columns, 1, 2)
+      .map((name) => this.#predicates.comparisonWith(this.#events, name));
+    const select = this.random.pick([
+      'count(*) AS c, sum(n) AS s',
+      'seq',
+      'id, "timestamp", n',
+      'max("timestamp") AS m',
+    ]);
+    return { sql: `SELECT ${select} FROM events WHERE ${conditions.join(' AND ')}` };
   }
 
   #byId(): Body {
@@ -305,6 +322,32 @@ export class RandomQueries {
       () => ({
         sql: `SELECT seq FROM events ORDER BY (SELECT score FROM "order" o WHERE o.id = place), seq LIMIT (SELECT count(*) FROM "order" WHERE ${places})`,
         isOrdered: true,
+      }),
+    ])();
+  }
+
+  /** A name that means one thing to the engine, and another to whoever reads the WHERE clause without care. */
+  #ambiguousNames(): Body {
+    const name = this.random.pick(['n', 'seq', 'price', 'late', 'timestamp', 'name']);
+    const column = quoted(name);
+    const other =
+      name === 'name' ? `${column} || 'z'` : name === 'timestamp' ? `${column} + INTERVAL 3 DAY` : `-${column}`;
+    const where = this.#predicates.comparisonWith(this.#events, name);
+    return this.random.pick<() => Body>([
+      () => ({ sql: `SELECT seq AS s, ${other} AS ${column} FROM events WHERE ${where}` }),
+      () => ({
+        sql: `WITH events AS (SELECT seq AS s, ${other} AS ${column} FROM events) SELECT s FROM events WHERE ${where}`,
+      }),
+      () => ({ sql: `SELECT s FROM (SELECT seq AS s, ${other} AS ${column} FROM events) events WHERE ${where}` }),
+      () => ({ sql: `SELECT seq, (SELECT count(*) FROM events) AS c FROM events WHERE ${where}` }),
+      () => ({ sql: `SELECT count(*) AS c FROM events WHERE ${where} AND id IN (SELECT id FROM events WHERE flag)` }),
+      () => ({ sql: `SELECT seq FROM events WHERE ${where} UNION ALL SELECT count(*) FROM events` }),
+      () => ({ sql: `SELECT events.seq FROM "order" events(seq) WHERE length(events.seq) > 1` }),
+      () => ({
+        sql: `SELECT count(*) AS c FROM events a, events b WHERE a.seq = b.seq + 1 AND ${where.replaceAll(column, `a.${column}`)}`,
+      }),
+      () => ({
+        sql: `SELECT e.seq FROM events e LEFT JOIN events o ON e.seq = o.seq AND ${where.replaceAll(column, `o.${column}`)} WHERE o.seq IS NULL`,
       }),
     ])();
   }

@@ -51,6 +51,8 @@ const EXTREME_VALUES: readonly number[] = [
 ];
 const LONG_PREFIX = 'a text longer than what a file statistic keeps, ';
 const NAMES: readonly string[] = [
+  // As long as a statistic keeps, then the greatest characters there are: above the bound that stands for the rest.
+  `${LONG_PREFIX.slice(0, 32)}\u{10ffff}\u{10ffff}z`,
   '',
   ' ',
   'alpha',
@@ -75,6 +77,10 @@ const NAMES: readonly string[] = [
   "'; DROP TABLE events; --",
 ];
 
+const SORTED_NAMES = [...NAMES].sort((left, right) => Buffer.compare(Buffer.from(left), Buffer.from(right)));
+/** About a day of the ten, and as much of every other range. */
+const CLUSTER_WIDTH = 0.08;
+
 export function placeId(random: SeededRandom): string {
   return `p${random.integer(0, PLACE_COUNT)}`;
 }
@@ -84,13 +90,21 @@ export function allPlaceIds(): string[] {
 }
 
 export function eventId(random: SeededRandom): string {
-  return `e-${random.integer(0, EVENT_ID_COUNT)}`;
+  return eventIdAt(random.fraction());
 }
 
-/** Mostly within ten days around a leap day, a few before 1970; often whole seconds, so that ties happen. */
+function eventIdAt(spot: number): string {
+  return `e-${Math.floor(spot * EVENT_ID_COUNT)}`;
+}
+
+/** Mostly within ten days around a leap day, a few before 1970; often whole hours or seconds, so that ties happen. */
 export function timestampMicros(random: SeededRandom): bigint {
   if (random.chance(0.02)) return -BigInt(random.integer(1, 3_000_000_000));
-  const micros = FIRST_DAY_MICROS + BigInt(Math.floor(random.fraction() * Number(MICROS_OF_DAY) * 10));
+  return timestampMicrosAt(random, random.fraction());
+}
+
+function timestampMicrosAt(random: SeededRandom, spot: number): bigint {
+  const micros = FIRST_DAY_MICROS + BigInt(Math.floor(spot * Number(MICROS_OF_DAY) * 10));
   if (random.chance(0.3)) return micros - (micros % 3_600_000_000n);
   return random.chance(0.2) ? micros - (micros % 1_000_000n) : micros;
 }
@@ -99,16 +113,30 @@ export function timestampMicros(random: SeededRandom): bigint {
 export class EventPayloads {
   #seq = 0;
   #lateColumns: readonly string[] = [];
+  /** Start of the part of each column's range that the values come from; undefined for the whole range. */
+  #home: number | undefined;
 
   constructor(readonly random: SeededRandom) {}
+
+  /**
+   * The next records go to another file. Those of a clustered one lie close together in every column, which is what lets a
+   * query leave a file out; those of the others lie everywhere.
+   */
+  beginFile(isClustered: boolean): void {
+    this.#home = isClustered ? this.random.fraction() * (1 - CLUSTER_WIDTH) : undefined;
+  }
+
+  eventId(): string {
+    return eventIdAt(this.#spot());
+  }
 
   /** From now on records also carry this column, which the files written before do not have. */
   addLateColumn(column: string): void {
     this.#lateColumns = [...this.#lateColumns, column];
   }
 
-  record(id: string): RecordToWrite {
-    return { id, micros: timestampMicros(this.random), payload: this.payload() };
+  record(id = this.eventId()): RecordToWrite {
+    return { id, micros: this.#micros(), payload: this.payload() };
   }
 
   payload(): Map<string, Cell> {
@@ -117,9 +145,9 @@ export class EventPayloads {
   }
 
   /** Every column, none NULL: the first record fixes the column's types. */
-  completeRecord(id: string): RecordToWrite {
+  completeRecord(): RecordToWrite {
     const columns = Object.keys(EVENT_COLUMNS).filter((column) => this.#mayHave(column) && column !== 'seq');
-    return { id, micros: timestampMicros(this.random), payload: this.#cells(columns) };
+    return { id: this.eventId(), micros: this.#micros(), payload: this.#cells(columns) };
   }
 
   /** A few fields and always a new `seq`, for a partial update. */
@@ -133,25 +161,34 @@ export class EventPayloads {
 
   #cells(columns: readonly string[]): Map<string, Cell> {
     const cells = new Map<string, Cell>([['seq', BigInt(this.#seq++)]]);
-    for (const column of columns) cells.set(column, eventCell(this.random, column));
+    for (const column of columns) cells.set(column, eventCell(this.random, this.#spot(), column));
     return cells;
+  }
+
+  #micros(): bigint {
+    return this.#home === undefined ? timestampMicros(this.random) : timestampMicrosAt(this.random, this.#spot());
+  }
+
+  #spot(): number {
+    return this.#home === undefined ? this.random.fraction() : this.#home + this.random.fraction() * CLUSTER_WIDTH;
   }
 }
 
-function eventCell(random: SeededRandom, column: string): Cell {
+/** @param spot where in the column's range the value shall lie, in [0, 1) */
+function eventCell(random: SeededRandom, spot: number, column: string): Cell {
   switch (column) {
     case 'n':
-      return BigInt(random.integer(-20, 60));
+      return BigInt(Math.floor(spot * 80) - 20);
     case 'big':
       return random.chance(0.7) ? random.pick(BIG_VALUES) : 9_007_199_254_740_000n + BigInt(random.integer(0, 5000));
     case 'price':
-      return random.integer(-400, 4000) / 4;
+      return Math.floor(spot * 4400 - 400) / 4;
     case 'ratio':
       return random.chance(0.2) ? random.integer(1, 50) : random.fraction() * 1000;
     case 'extreme':
       return random.chance(0.6) ? random.pick(EXTREME_VALUES) : (random.fraction() - 0.5) * 1e12;
     case 'name':
-      return nameCell(random);
+      return nameCell(random, spot);
     case 'flag':
     case 'late_flag':
       return random.chance(0.5);
@@ -160,7 +197,7 @@ function eventCell(random: SeededRandom, column: string): Cell {
     case 'place':
       return random.chance(0.95) ? placeId(random) : 'nowhere';
     case 'late':
-      return BigInt(random.integer(0, 40));
+      return BigInt(Math.floor(spot * 40));
     case 'late_text':
       return random.pick(['x', 'y', 'z', 'zz', '']);
     default:
@@ -168,9 +205,9 @@ function eventCell(random: SeededRandom, column: string): Cell {
   }
 }
 
-function nameCell(random: SeededRandom): string {
-  if (random.chance(0.15)) return LONG_PREFIX + random.integer(0, 30).toString();
-  return random.chance(0.7) ? random.pick(NAMES) : `name-${random.integer(0, 200)}`;
+function nameCell(random: SeededRandom, spot: number): string {
+  if (random.chance(0.5)) return SORTED_NAMES[Math.floor(spot * SORTED_NAMES.length)] ?? '';
+  return random.chance(0.3) ? LONG_PREFIX + Math.floor(spot * 30).toString() : `name-${Math.floor(spot * 200)}`;
 }
 
 function documentText(random: SeededRandom): string {

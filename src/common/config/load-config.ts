@@ -104,6 +104,8 @@ function variableValue(text: string, variable: string): unknown {
 
 function merge(target: Settings, source: Settings): void {
   for (const [key, value] of Object.entries(source)) {
+    // A section of nothing but comments.
+    if (value === null) continue;
     const before = target[key];
     if (isJsonObject(before) && isJsonObject(value)) merge(before, value);
     else target[key] = value;

@@ -7,7 +7,7 @@ import type { DuckDBListValue } from '@duckdb/node-api';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
 import { assertColumnName, type Column, type TableSchema } from '../../metadata/table-schema.js';
-import type { BulkFields } from './bulk-lines.js';
+import { type BulkFields, LINE_BYTES_MAX } from './bulk-lines.js';
 
 /** Different combinations of fields and types that are looked at; more, and the body is no uniform one. */
 const SHAPES_MAX = 10_000;
@@ -31,7 +31,7 @@ export interface BulkColumns {
 
 /** SQL of the lines of an NDJSON file as JSON objects, in a column named `json`. */
 export function ndjsonObjects(file: string): string {
-  return `read_ndjson_objects(${quoteText(file)}, maximum_object_size = 67108864)`;
+  return `read_ndjson_objects(${quoteText(file)}, maximum_object_size = ${LINE_BYTES_MAX})`;
 }
 
 /** @returns undefined when the body has to be read line by line */

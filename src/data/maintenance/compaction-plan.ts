@@ -20,10 +20,11 @@ export interface CompactionRules {
 const GROUP_TARGETS_MAX = 2;
 const GROUP_FILES_MAX = 1_000;
 
-export function planCompaction(files: Iterable<DataFile>, rules: CompactionRules): DataFile[][] {
+export function planCompaction(all: Iterable<DataFile>, rules: CompactionRules): DataFile[][] {
+  const files = [...all];
   const groups: DataFile[][] = [];
   const taken = new Set<DataFile>();
-  const small = [...files].filter((file) => file.sizeBytes < rules.targetFileBytes * 0.75 && !isAllSoft(file));
+  const small = files.filter((file) => file.sizeBytes < rules.targetFileBytes * 0.75 && !isAllSoft(file));
   for (const bucket of bucketsByDay(small).values()) {
     const group = takeFromSmallest(bucket, rules);
     if (group.length < (rules.isForced ? 2 : rules.filesMin)) continue;

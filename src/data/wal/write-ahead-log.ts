@@ -69,10 +69,11 @@ export class WriteAheadLog {
    */
   async *replay(): AsyncIterable<WalRecord> {
     let lastLsn = 0;
-    for (const [index, segment] of this.#segments.entries()) {
-      const isLast = index === this.#segments.length - 1;
+    const count = this.#segments.length;
+    for (const [index, segment] of [...this.#segments].entries()) {
+      const isLast = index === count - 1;
       for (const record of await this.#readSegment(segment, isLast)) {
-        if (record.firstLsn <= lastLsn) throw damaged(segment.file, 0, `LSN ${record.firstLsn} follows ${lastLsn}`);
+        if (lastLsn > 0 && record.firstLsn !== lastLsn + 1) throw damaged(segment.file, 0, `LSN ${record.firstLsn} follows ${lastLsn}`);
         lastLsn = lastLsnOf(record);
         yield record;
       }
@@ -81,7 +82,7 @@ export class WriteAheadLog {
 
   async #readSegment(segment: Segment, isLast: boolean): Promise<WalRecord[]> {
     const bytes = await readFile(segment.file);
-    if (bytes.length < SEGMENT_HEAD_BYTES && isLast) return this.#cut(segment, 0);
+    if (bytes.length <= SEGMENT_HEAD_BYTES && isLast) return this.#cut(segment, 0);
     if (bytes.toString('latin1', 0, SEGMENT_MAGIC.length) !== SEGMENT_MAGIC)
       throw damaged(segment.file, 0, 'it does not start like a segment');
     const owner = bytes.toString('latin1', SEGMENT_MAGIC.length, SEGMENT_HEAD_BYTES);
@@ -103,9 +104,11 @@ export class WriteAheadLog {
     return records;
   }
 
-  /** Takes off what was not synced. An end without a header is a segment that was never used. */
+  /**
+   * Takes off what was not synced. A segment without a record goes as a whole: the next write has its first LSN, and so its name.
+   */
   async #cut(segment: Segment, bytes: number): Promise<WalRecord[]> {
-    if (bytes === 0) {
+    if (bytes <= SEGMENT_HEAD_BYTES) {
       await rm(segment.file);
       this.#segments.splice(this.#segments.indexOf(segment), 1);
     } else {

@@ -60,7 +60,9 @@ export function encodeValue(value: unknown, type: ColumnType, depthMax: number):
 function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfit {
   if (typeof value === 'number') {
     if (!Number.isInteger(value)) return { wantsDouble: Number.isFinite(value) };
-    return value >= Number(min) && value <= Number(max) ? String(value) : { wantsDouble: false, reason: 'it is out of range' };
+    // Through BigInt: as a double, the largest 64-bit integer is one more than it is, and large ones print with zeros for digits.
+    const integer = BigInt(value);
+    return integer >= min && integer <= max ? integer.toString() : { wantsDouble: false, reason: 'it is out of range' };
   }
   if (!(value instanceof LosslessNumber)) return MISFIT;
   if (!INTEGER_TEXT.test(value.value)) {
@@ -99,7 +101,7 @@ function encodeDecimal(value: unknown, type: ColumnType): string | Misfit {
   const decimal = decimalOf(type);
   const text =
     typeof value === 'number' ? String(value) : value instanceof LosslessNumber ? value.value : typeof value === 'string' ? value : '';
-  const match = DECIMAL_TEXT.exec(text);
+  const match = DECIMAL_TEXT.exec(withoutExponent(text));
   if (!decimal || !match) return MISFIT;
   const [, sign = '', whole = '', fraction = ''] = match;
   const wholeDigits = whole.replace(/^0+/, '');
@@ -107,6 +109,17 @@ function encodeDecimal(value: unknown, type: ColumnType): string | Misfit {
   const fits = wholeDigits.length <= decimal.precision - decimal.scale && fractionDigits.length <= decimal.scale;
   // As text, because the engine would read a JSON number into a DECIMAL by way of a double.
   return fits ? `"${sign}${whole}${fraction ? `.${fraction}` : ''}"` : { wantsDouble: false, reason: 'it has more digits than the column' };
+}
+
+/** `1e-8` as `0.00000001`; text in any other form as it is. */
+function withoutExponent(text: string): string {
+  const match = /^(-?)(\d+)(?:\.(\d+))?[eE]([+-]?\d{1,3})$/.exec(text);
+  if (!match) return text;
+  const [, sign = '', whole = '', fraction = '', exponent] = match;
+  const point = whole.length + Number(exponent);
+  const digits = (whole + fraction).padEnd(point, '0');
+  if (point <= 0) return `${sign}0.${'0'.repeat(-point)}${digits}`;
+  return point >= digits.length ? sign + digits : `${sign}${digits.slice(0, point)}.${digits.slice(point)}`;
 }
 
 function isDate(text: string): boolean {

@@ -12,7 +12,7 @@ import type { LocalObject, ObjectInfo, ObjectStore } from './object-store.js';
 
 const KEY = /^[A-Za-z0-9_][A-Za-z0-9_.=-]*(\/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$/;
 /** What `deleteEmptyParents` meets when a directory still has files, or is gone already. */
-const NOT_EMPTY = ['ENOTEMPTY', 'EEXIST', 'ENOENT'];
+const NOT_EMPTY = ['ENOTEMPTY', 'EEXIST', 'ENOENT', 'ENOTDIR'];
 const DIRECTORY_ATTEMPTS_MAX = 4;
 
 export class LocalObjectStore implements ObjectStore {
@@ -56,7 +56,7 @@ export class LocalObjectStore implements ObjectStore {
     try {
       return await readFile(this.locationOf(key));
     } catch (error) {
-      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return undefined;
       throw asUnavailable(error, key);
     }
   }
@@ -97,7 +97,8 @@ export class LocalObjectStore implements ObjectStore {
     try {
       await unlink(target);
     } catch (error) {
-      if (!isSystemError(error, 'ENOENT', 'ENOTDIR')) throw asUnavailable(error, key);
+      if (isSystemError(error, 'EISDIR', 'EPERM', 'ENOTDIR')) return;
+      if (!isSystemError(error, 'ENOENT')) throw asUnavailable(error, key);
     }
     await this.#deleteEmptyParents(path.dirname(target));
   }

@@ -25,50 +25,68 @@ type Entry =
   /** Nothing of the table is left. */
   | ({ readonly action: 'purge' } & CatalogueTable);
 
+interface NameState {
+  readonly live: CatalogueTable | undefined;
+  readonly dropped: readonly CatalogueTable[];
+}
+
 export class Catalogue {
   constructor(private readonly store: ObjectStore) {}
 
   /** The tables that exist, and the dropped ones whose files are not removed yet. */
   async load(): Promise<{ live: CatalogueTable[]; dropped: CatalogueTable[] }> {
-    const last = new Map<string, string>();
-    for await (const { key } of this.store.list(PREFIX)) last.set(key.slice(0, key.lastIndexOf('/')), key);
-    const entries = await Promise.all([...last.values()].map((key) => this.#read(key)));
-    return {
-      live: entries.filter((entry) => entry.action === 'create'),
-      dropped: entries.filter((entry) => entry.action === 'drop'),
-    };
+    const keysByName = new Map<string, string[]>();
+    for await (const { key } of this.store.list(PREFIX)) {
+      const name = key.slice(PREFIX.length, key.lastIndexOf('/'));
+      keysByName.set(name, [...(keysByName.get(name) ?? []), key]);
+    }
+    const states = await Promise.all([...keysByName.values()].map((keys) => this.#stateOf(keys)));
+    return { live: states.flatMap(({ live }) => live ?? []), dropped: states.flatMap(({ dropped }) => dropped) };
+  }
+
+  /** What the entries of one name come to. */
+  async #stateOf(keys: readonly string[]): Promise<NameState> {
+    const state: { live: CatalogueTable | undefined; dropped: CatalogueTable[] } = { live: undefined, dropped: [] };
+    for (const entry of await Promise.all(keys.map((key) => this.#read(key)))) {
+      const { action, ...table } = entry;
+      if (action === 'create') state.live = table;
+      else if (action === 'drop') {
+        state.live = undefined;
+        state.dropped.push(table);
+      } else state.dropped = state.dropped.filter(({ tableId }) => tableId !== table.tableId);
+    }
+    return state;
   }
 
   /** Makes a table exist. @throws AppError ALREADY_EXISTS */
   async create(table: CatalogueTable): Promise<void> {
-    await this.#append(table.name, (last) => {
-      if (last?.action === 'create') throw new AppError('ALREADY_EXISTS', `table ${table.name} exists already`);
+    await this.#append(table.name, ({ live }) => {
+      if (live) throw new AppError('ALREADY_EXISTS', `table ${table.name} exists already`);
       return { action: 'create', ...table };
     });
   }
 
   /** Makes a table not exist; does nothing when it is another incarnation by now. */
   async drop(table: CatalogueTable): Promise<void> {
-    await this.#append(table.name, (last) =>
-      last?.action === 'create' && last.tableId === table.tableId ? { action: 'drop', ...table } : undefined,
-    );
+    await this.#append(table.name, ({ live }) => (live?.tableId === table.tableId ? { action: 'drop', ...table } : undefined));
   }
 
   /** Notes that a dropped table's files are gone. */
   async purge(table: CatalogueTable): Promise<void> {
-    await this.#append(table.name, (last) =>
-      last?.action === 'drop' && last.tableId === table.tableId ? { action: 'purge', ...table } : undefined,
+    await this.#append(table.name, ({ dropped }) =>
+      dropped.some(({ tableId }) => tableId === table.tableId) ? { action: 'purge', ...table } : undefined,
     );
   }
 
-  async #append(name: string, next: (last: Entry | undefined) => Entry | undefined): Promise<void> {
+  async #append(name: string, next: (state: NameState) => Entry | undefined): Promise<void> {
     const prefix = `${PREFIX}${name.toLowerCase()}/`;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-      let lastKey: string | undefined;
-      for await (const { key } of this.store.list(prefix)) lastKey = key;
-      const entry = next(lastKey === undefined ? undefined : await this.#read(lastKey));
+      const keys: string[] = [];
+      for await (const { key } of this.store.list(prefix)) keys.push(key);
+      const entry = next(await this.#stateOf(keys));
       if (entry === undefined) return;
-      const sequence = lastKey === undefined ? 0 : Number(lastKey.slice(prefix.length, prefix.length + SEQUENCE_DIGITS)) + 1;
+      const last = keys.at(-1);
+      const sequence = last === undefined ? 0 : Number(last.slice(prefix.length, prefix.length + SEQUENCE_DIGITS)) + 1;
       const key = `${prefix}${String(sequence).padStart(SEQUENCE_DIGITS, '0')}.json`;
       if (await this.store.putIfAbsent(key, Buffer.from(JSON.stringify(entry)))) return;
     }

@@ -21,6 +21,7 @@ export function encodeBase85(bytes: Buffer): string {
 
 /** The bytes, with the padding that `encodeBase85` added. */
 export function decodeBase85(text: string): Buffer {
+  if (text.length % 5 !== 0) throw new AppError('DATA_CORRUPTION', 'a base85 text is cut short');
   const bytes = Buffer.alloc((text.length / 5) * 4);
   for (let at = 0; at < text.length; at += 5) {
     let word = 0;
@@ -29,6 +30,7 @@ export function decodeBase85(text: string): Buffer {
       if (value === undefined) throw new AppError('DATA_CORRUPTION', `"${character}" is not a base85 character`);
       word = word * 85 + value;
     }
+    if (word > 0xffff_ffff) throw new AppError('DATA_CORRUPTION', 'a group of a base85 text is out of range');
     bytes.writeUInt32BE(word, (at / 5) * 4);
   }
   return bytes;

@@ -14,6 +14,8 @@ import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Action } from './action.js';
 import { applyActions, type Snapshot } from './snapshot.js';
 
+/** Longest action; the engine sets twice this aside for each thread. */
+const ACTION_BYTES_MAX = 16 * 1_024 * 1_024;
 const VECTOR = 'STRUCT(storageType VARCHAR, pathOrInlineDv VARCHAR, "offset" INTEGER, sizeInBytes INTEGER, cardinality BIGINT)';
 const TEXT_MAP = 'MAP(VARCHAR, VARCHAR)';
 const COLUMNS: Readonly<Record<string, string>> = {
@@ -43,7 +45,7 @@ export class CheckpointFiles {
           .join(''),
       );
       const columns = Object.entries(COLUMNS).map(([name, type]) => `${name}: ${quoteText(type)}`);
-      const source = `read_ndjson(${quoteText(lines)}, columns = {${columns.join(', ')}}, maximum_object_size = 268435456)`;
+      const source = `read_ndjson(${quoteText(lines)}, columns = {${columns.join(', ')}}, maximum_object_size = ${ACTION_BYTES_MAX})`;
       await this.engine.run(`COPY (SELECT * FROM ${source}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION zstd)`);
       // The same version written twice says the same: whoever was first is right.
       await this.store.putFileIfAbsent(key, parquet);
@@ -75,7 +77,7 @@ export class CheckpointFiles {
     const bytes = await this.store.get(`${directory}/_delta_log/_last_checkpoint`);
     if (bytes === undefined) return undefined;
     try {
-      const { version } = JSON.parse(bytes.toString()) as { version: unknown };
+      const { version } = (JSON.parse(bytes.toString()) ?? {}) as { version?: unknown };
       return typeof version === 'number' ? version : undefined;
     } catch (error) {
       // A damaged hint costs a longer listing, nothing else.

@@ -76,6 +76,15 @@ function encodeContainer(low: readonly number[]): Buffer {
 
 /** The sorted positions of a vector. @throws AppError DATA_CORRUPTION when the bytes are not one */
 export function decodePositions(bytes: Buffer): number[] {
+  try {
+    return decodeArray(bytes);
+  } catch (error) {
+    if (error instanceof RangeError) throw corrupt('it is cut short');
+    throw error;
+  }
+}
+
+function decodeArray(bytes: Buffer): number[] {
   if (bytes.readUInt32LE(0) !== MAGIC) throw corrupt(`magic number is ${bytes.readUInt32LE(0)}`);
   const positions: number[] = [];
   const bitmaps = Number(bytes.readBigUInt64LE(4));
@@ -110,6 +119,7 @@ function decodeRuns(bytes: Buffer, start: number, base: number, positions: numbe
   for (let run = 0; run < runs; run += 1) {
     const first = bytes.readUInt16LE(start + 2 + run * 4);
     const extra = bytes.readUInt16LE(start + 4 + run * 4);
+    if (first + extra > 0xffff) throw corrupt('a run leaves its container');
     for (let value = first; value <= first + extra; value += 1) positions.push(base + value);
   }
   return start + 2 + runs * 4;
@@ -120,6 +130,7 @@ function decodeValues(bytes: Buffer, start: number, base: number, cardinality: n
     for (let index = 0; index < cardinality; index += 1) positions.push(base + bytes.readUInt16LE(start + index * 2));
     return start + cardinality * 2;
   }
+  if (start + BITMAP_BYTES > bytes.length) throw corrupt('it is cut short');
   for (let value = 0; value < 65_536; value += 1) {
     if ((((bytes[start + (value >> 3)] ?? 0) >> (value & 7)) & 1) === 1) positions.push(base + value);
   }

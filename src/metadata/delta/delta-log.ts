@@ -60,19 +60,27 @@ export class DeltaLog {
       checkpoint === undefined ? undefined : await this.checkpoints.read(`${this.#key(checkpoint)}.checkpoint.parquet`, checkpoint);
     for (const version of commits) {
       const expected = snapshot === undefined ? 0 : snapshot.version + 1;
-      if (version !== expected) throw this.#missing(expected);
+      if (version !== expected)
+        throw snapshot === undefined && versionMax !== Number.MAX_SAFE_INTEGER ? this.#gone(versionMax) : this.#missing(expected);
       snapshot = applyActions(snapshot, version, await this.#read(version));
     }
-    if (snapshot === undefined) throw new AppError('NOT_FOUND', `${this.directory} has no transaction log`);
+    if (snapshot === undefined)
+      throw versionMax === Number.MAX_SAFE_INTEGER
+        ? new AppError('NOT_FOUND', `${this.directory} has no transaction log`)
+        : this.#gone(versionMax);
     if (versionMax !== Number.MAX_SAFE_INTEGER && snapshot.version !== versionMax) {
       throw new AppError('NOT_FOUND', `version ${versionMax} does not exist; the newest is ${snapshot.version}`);
     }
     return snapshot;
   }
 
+  #gone(version: number): AppError {
+    return new AppError('NOT_FOUND', `version ${version} is not kept any more (maintenance.time_travel_hours)`);
+  }
+
   /** The newest checkpoint up to a version, and the commits after it in order. */
   async #list(versionMax: number): Promise<{ checkpoint: number | undefined; commits: number[] }> {
-    let checkpoint = versionMax === Number.MAX_SAFE_INTEGER ? await this.checkpoints.hint(this.directory) : undefined;
+    let checkpoint = versionMax === Number.MAX_SAFE_INTEGER ? await this.#hintedCheckpoint() : undefined;
     const startAfter = checkpoint === undefined ? undefined : `${this.#key(checkpoint)}.`;
     const commits: number[] = [];
     for await (const { key } of this.store.list(`${this.directory}/_delta_log/`, startAfter)) {
@@ -84,13 +92,21 @@ export class DeltaLog {
     return { checkpoint, commits: commits.filter((version) => checkpoint === undefined || version > checkpoint) };
   }
 
+  /** The checkpoint that the hint names, if it is there: a hint is a hint. */
+  async #hintedCheckpoint(): Promise<number | undefined> {
+    const version = await this.checkpoints.hint(this.directory);
+    if (version === undefined) return undefined;
+    for await (const _object of this.store.list(`${this.#key(version)}.checkpoint.parquet`)) return version;
+    return undefined;
+  }
+
   /** The table with every commit that came after `snapshot`. */
   async refresh(snapshot: Snapshot): Promise<Snapshot> {
     let newest = snapshot;
     for (;;) {
       const bytes = await this.store.get(`${this.#key(newest.version + 1)}.json`);
       if (bytes === undefined) return newest;
-      newest = applyActions(newest, newest.version + 1, decodeActions(bytes));
+      newest = applyActions(newest, newest.version + 1, this.#decode(newest.version + 1, bytes));
     }
   }
 
@@ -147,7 +163,21 @@ export class DeltaLog {
   async #read(version: number): Promise<Action[]> {
     const bytes = await this.store.get(`${this.#key(version)}.json`);
     if (bytes === undefined) throw this.#missing(version);
-    return decodeActions(bytes);
+    return this.#decode(version, bytes);
+  }
+
+  /** @throws AppError DATA_CORRUPTION for an object that is no commit */
+  #decode(version: number, bytes: Buffer): Action[] {
+    try {
+      const actions = decodeActions(bytes);
+      if (actions.length > 0) return actions;
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+    }
+    throw new AppError(
+      'DATA_CORRUPTION',
+      `${this.directory}: version ${version} of the table's log is damaged; restore ${this.#key(version)}.json from a backup`,
+    );
   }
 
   #missing(version: number): AppError {

@@ -9,6 +9,8 @@ import type { Column, TableSchema } from '../table-schema.js';
 
 /** Code points of a text bound that are kept; longer ones are cut, the upper one rounded up. */
 const TEXT_BOUND_LENGTH_MAX = 32;
+/** Of `2024-01-01T00:00:00.000Z`. */
+const ISO_LENGTH = 24;
 const HIGHEST_CODE_POINT = '\u{10FFFF}';
 
 export interface FileStatistics {
@@ -69,12 +71,16 @@ function timestampBound(value: string, side: 'lower' | 'upper'): string | undefi
   const micros = Number((match[3] ?? '').padEnd(6, '0'));
   const seconds = Date.parse(`${match[1]}T${match[2]}Z`);
   const ms = side === 'lower' ? Math.floor(micros / 1_000) : Math.ceil(micros / 1_000);
-  return JSON.stringify(new Date(seconds + ms).toISOString());
+  const text = new Date(seconds + ms).toISOString();
+  // Rounded up beyond the year 9999, it would have a form that readers need not know.
+  return text.length === ISO_LENGTH ? JSON.stringify(text) : undefined;
 }
 
-function textBound(value: string, side: 'lower' | 'upper'): string {
+function textBound(value: string, side: 'lower' | 'upper'): string | undefined {
   const points = [...value];
   if (points.length <= TEXT_BOUND_LENGTH_MAX) return JSON.stringify(value);
+  // Nothing is above the highest code point, so then there is no upper bound that is shorter than the text.
+  if (side === 'upper' && value.includes(HIGHEST_CODE_POINT)) return undefined;
   const cut = points.slice(0, TEXT_BOUND_LENGTH_MAX).join('');
   return JSON.stringify(side === 'lower' ? cut : cut + HIGHEST_CODE_POINT);
 }
@@ -87,7 +93,10 @@ export interface TextBounds {
 /** Bounds of a text or time column as the log has them, or undefined when they are unknown. */
 export function textBoundsOf(stats: string | undefined, column: string): TextBounds | undefined {
   if (stats === undefined) return undefined;
-  const { minValues, maxValues } = JSON.parse(stats) as { minValues: Record<string, unknown>; maxValues: Record<string, unknown> };
+  const { minValues = {}, maxValues = {} } = JSON.parse(stats) as {
+    minValues?: Record<string, unknown>;
+    maxValues?: Record<string, unknown>;
+  };
   const [min, max] = [minValues[column], maxValues[column]];
   return typeof min === 'string' && typeof max === 'string' ? { min, max } : undefined;
 }
