@@ -10,7 +10,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
-const BUILT_ENTRY = path.join(REPOSITORY, 'dist', 'main.js');
+const BUILT_ENTRY = path.join(REPOSITORY, 'dist', 'main.cjs');
 const BUILD_INPUTS = ['src', 'tsconfig.json', 'nest-cli.json'];
 
 /** Everything, in the order it is needed. Ends the process with one clear line when a step fails. */

@@ -14,7 +14,7 @@ const PRINTED_CHARACTERS_KEPT = 10_000;
  */
 export async function startServerProcess(environment) {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, [path.join(REPOSITORY, 'dist', 'main.js')], {
+  const child = spawn(process.execPath, [path.join(REPOSITORY, 'dist', 'main.cjs')], {
     cwd: REPOSITORY,
     env: { ...process.env, REST_PORT: '0', GRPC_PORT: '0', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -45,7 +45,13 @@ export async function startApplication(config: Config, logger: Logger): Promise<
       isDraining = true;
       setGrpcServing(false);
       // Calls that stream for as long as their client likes are cut when the others have had their time.
-      const cut = setTimeout(cutGrpcCalls, (config.server.shutdown_seconds * MS_PER_SECOND) / 2);
+      const cut = setTimeout(
+        () => {
+          cutGrpcCalls();
+          adapter.getInstance<FastifyInstance>().server.closeAllConnections();
+        },
+        (config.server.shutdown_seconds * MS_PER_SECOND) / 2,
+      );
       await app.close().finally(() => clearTimeout(cut));
     },
   };

@@ -27,7 +27,7 @@ import {
 import { type Answer, call, type RunningServer, type ServerOptions, startServer, temporaryDirectory } from './support/server.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
-const MAIN = path.join(REPOSITORY, 'dist', 'main.js');
+const MAIN = path.join(REPOSITORY, 'dist', 'main.cjs');
 const MIB = 1_024 * 1_024;
 const STOP_MS_MAX = 10_000;
 const ENDLESS = 'SELECT count(*) AS marked_endless FROM range(100000000) a, range(100000000) b WHERE (a.range * b.range) % 7 = 8';

@@ -15,8 +15,13 @@ import {
   VARCHAR,
 } from '@duckdb/node-api';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { differenceBetween, parseKeepingDigits, type ReceivedAnswer } from './right-answers/compare-answers.js';
-import { ExpectedTable } from './right-answers/expected-table.js';
+import {
+  differenceBetween,
+  microsOf,
+  parseKeepingDigits,
+  type ReceivedAnswer,
+} from './right-answers/compare-answers.js';
+import { type Cell, ExpectedTable, type RecordToWrite } from './right-answers/expected-table.js';
 import {
   allPlaceIds,
   EVENT_COLUMNS,
@@ -42,6 +47,8 @@ const SMALL_PAGE_ROWS = 700;
 const BOTH_REFUSE_SHARE_MAX = 0.05;
 const DIFFERENCES_SHOWN_MAX = 10;
 const RUN_MS_MAX = 600_000;
+/** Its first 32 characters are what a statistic keeps; the bound above it ends in the greatest character there is. */
+const LONG_NAME = `${'m'.repeat(32)}\u{10ffff}\u{10ffff}z`;
 
 const seed = seedFromEnvironment();
 const random = new SeededRandom(seed);
@@ -101,6 +108,141 @@ describe('right answers', () => {
     RUN_MS_MAX,
   );
 });
+
+describe('files that are left out', () => {
+  beforeAll(fillDays);
+
+  // Three files, each with the rows of one day. What is asked is where leaving a file out by its statistics goes wrong.
+  it.each([
+    `"timestamp" >= '2024-03-02 23:00:00'::DATE`,
+    `"timestamp" = '2024-03-02 23:00:00'::DATE + INTERVAL 9 HOUR`,
+    `"timestamp" >= CAST('2024-03-02 23:00:00'::DATE AS TIMESTAMP)`,
+    `"timestamp" >= TIMESTAMPTZ '2024-03-02 23:00:00+14:00'`,
+    `"timestamp" < '2024-03-02T12:00:00+03:00'`,
+    `"timestamp" <= '2024-03-01 10:00:00.0000004'`,
+    `"timestamp" = '2024-03-01 10:00:00.000001'`,
+    `"timestamp" > '2024-03-01 10:00:00.000001'`,
+    `"timestamp" BETWEEN '2024-03-02' AND '2024-03-02 09:00:00'`,
+    `"timestamp" < 'infinity'`,
+    `"timestamp" > '-infinity'`,
+    `"timestamp" >= '1969-12-31 23:59:59.999999'`,
+    `"timestamp"::DATE = '2024-03-02'`,
+    `day = DATE '2024-01-05'`,
+    `day = TIMESTAMP '2024-01-05 00:00:00'`,
+    `n = 100`,
+    `n = 100.0`,
+    `n >= 99.5`,
+    `n = '100'`,
+    `n >= true`,
+    `n < 1e18`,
+    `n = 9007199254740993`,
+    `n > 9007199254740992`,
+    `n >= 9007199254740993.0`,
+    `n = 9223372036854775807`,
+    `n < 9223372036854775808`,
+    `d = 0`,
+    `d = -0.0`,
+    `d >= 0`,
+    `d < 1`,
+    `d = 0.1`,
+    `name = $$${LONG_NAME}$$`,
+    `name > $$${LONG_NAME.slice(0, 40)}$$`,
+    `name <= $$${LONG_NAME.slice(0, 32)}$$`,
+    `name >= 'Z' AND name < 'a'`,
+    `name = 'ZULU' COLLATE NOCASE`,
+    `name ILIKE 'ZULU'`,
+    `name = NULL`,
+    `name IS NULL AND n = 300`,
+    `NOT (n <> 100)`,
+    `n = 100 OR name = 'zulu'`,
+    `(n = 100 OR n = 300) AND d > 0`,
+    `n IN (100, 300)`,
+    `n = 100 AND n = 300`,
+    `N = 100 AND DAYS.n = 100`,
+    `late = 1`,
+    `late IS NULL`,
+    `late IS NOT DISTINCT FROM NULL`,
+    `coalesce(late, 1) = 1`,
+    `n = (SELECT min(n) FROM days)`,
+    `n > 50 AND n = ANY (SELECT n + 100 FROM days)`,
+  ])('answers as if all were opened: %s', async (condition) => {
+    await expectSameAnswer(`SELECT id, n FROM days WHERE ${condition}`);
+    await expectSameAnswer(`SELECT count(*) AS c FROM days AS x(id) WHERE ${condition.replaceAll(/days\./gi, 'x.')}`);
+  });
+
+  it.each([
+    'SELECT -n AS n FROM days WHERE n = 100',
+    'WITH days AS (SELECT id, -n AS n FROM days) SELECT id FROM days WHERE n < 0',
+    'WITH days AS MATERIALIZED (SELECT id, n - 1000 AS n FROM days) SELECT id FROM days WHERE n < 50 AND n < 20',
+    'SELECT id FROM (SELECT id, -n AS n FROM days) days WHERE n < 0',
+    'SELECT x.id FROM days AS x(id, "timestamp", d, n) WHERE x.n = 100',
+    'SELECT n, (SELECT count(*) FROM days) AS c FROM days WHERE n = 100',
+    'SELECT count(*) AS c FROM days a, days b WHERE a.n = 100',
+    'SELECT a.id FROM days a LEFT JOIN days b ON a.id = b.id AND b.n = 100 WHERE b.id IS NULL',
+    'SELECT n FROM days WHERE n = 100 UNION ALL SELECT n FROM days',
+    'SELECT id FROM days WHERE n = 100 QUALIFY row_number() OVER (ORDER BY n) = 1',
+    'SELECT max(n) AS m, count(*) AS c FROM days WHERE n > 1000',
+    'SELECT n, count(*) AS c FROM days WHERE n > 100 GROUP BY ROLLUP (n)',
+    'FROM days WHERE n = 100 SELECT id',
+    'PIVOT (SELECT id, n FROM days WHERE n = 100) ON n IN (100, 300) USING count(*)',
+  ])('answers as if all were opened: %s', expectSameAnswer);
+});
+
+async function expectSameAnswer(sql: string): Promise<void> {
+  const connection = await reference.connect();
+  const query = { shape: 'fixed', sql, parameters: [], isOrdered: false, isApproximate: false };
+  try {
+    await connection.run("SET TimeZone = 'UTC'");
+    const [expected, received] = await Promise.all([askReference(connection, query), askServer(query)]);
+    expect(differenceOf(query, expected, received) ?? '', sql).toBe('');
+  } finally {
+    connection.closeSync();
+  }
+}
+
+async function fillDays(): Promise<void> {
+  const table = new ExpectedTable('days', 'append', {
+    n: 'BIGINT',
+    d: 'DOUBLE',
+    name: 'VARCHAR',
+    day: 'VARCHAR',
+    late: 'BIGINT',
+  });
+  const days = new TableDriver(server, random, table);
+  const row = (id: string, time: string, payload: Record<string, Cell>): RecordToWrite => ({
+    id,
+    micros: microsOf(time),
+    payload: new Map(Object.entries(payload)),
+  });
+  await days.write([
+    row('a', '2024-03-01 10:00:00.000001', { n: 100n, d: 0.1, name: 'Zulu', day: '2024-1-5' }),
+    row('b', '2024-03-01 11:00:00.999999', { n: 101n, d: -0, name: 'alpha', day: '2024-01-06' }),
+  ]);
+  await days.flush();
+  await days.write([
+    row('c', '2024-03-02 09:00:00', { n: 200n, d: 5e-324, name: LONG_NAME, day: '2024-01-05' }),
+    row('d', '2024-03-02 10:30:00', {
+      n: 9_007_199_254_740_993n,
+      name: `${LONG_NAME.slice(0, 32)}b`,
+      day: '2024-02-01',
+    }),
+  ]);
+  await days.flush();
+  await days.write([
+    row('e', '2024-03-03 00:00:00', { n: 300n, d: 1, late: 1n }),
+    row('f', '2024-03-03 23:59:59.999999', {
+      n: 9_223_372_036_854_775_807n,
+      d: 0,
+      name: 'zulu',
+      day: '2024-03-01',
+      late: 2n,
+    }),
+  ]);
+  await days.flush();
+  const connection = await reference.connect();
+  await table.copyInto(connection);
+  connection.closeSync();
+}
 
 function report(tally: Tally): void {
   console.log(

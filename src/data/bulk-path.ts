@@ -10,9 +10,9 @@
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { mkdir, open, readdir, rm } from 'node:fs/promises';
-import { once } from 'node:events';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
@@ -28,6 +28,7 @@ import { parquetSelect } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
 import { type BulkColumns, decideColumns } from './bulk/bulk-columns.js';
 import { type BulkFields, LINE_BYTES_MAX, readLines } from './bulk/bulk-lines.js';
+import { RefusalList } from './bulk/refusal-list.js';
 import { spool } from './bulk/spool.js';
 import { copyToParquet, sortOrder } from './flush/data-files.js';
 import { type EncodedRequest, encodeRecords, WideningNeeded } from './write/encode-records.js';
@@ -42,7 +43,6 @@ const SMALL_BYTES_MAX = 2 * 1_024 * 1_024;
 /** Bodies for upsert tables, whose rows must meet the buffer one by one. */
 const UPSERT_BYTES_MAX = 64 * 1_024 * 1_024;
 const LINES_IN_ONE_STEP = 2_000;
-const REFUSALS_LISTED_MAX = 100;
 const ATTEMPTS_MAX = 5;
 const EXACT_DOUBLE_MAX = 2 ** 53;
 const ID_PATTERN = quoteText('[A-Za-z0-9_-]{1,255}');
@@ -120,40 +120,36 @@ export class BulkPath {
         `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes; send it in parts`,
       );
     const records: RecordInput[] = [];
-    const refusals: RecordRefusal[] = [];
+    const refusals = new RefusalList();
     for await (const line of readLines(spooled, request.fields, this.parts.config.limits.json_depth_max)) {
       if ('record' in line) records.push(line.record);
       else if (request.onError === 'abort') throw refusedBody(request.table, line.refusal);
-      else refusals.push(line.refusal);
+      else refusals.add(line.refusal);
     }
     const { table, onError, idempotency } = request;
     const answer = await this.parts.writePath.submit(
       { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true },
       idempotency,
     );
-    return bulkAnswer(answer, [...refusals, ...answer.refusals]);
+    refusals.add(...answer.refusals);
+    return bulkAnswer(answer, refusals);
   }
 
   async #storeAsFile(request: BulkRequest, spooled: string): Promise<BulkAnswer> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const { nextFieldId } = request.table.schema;
-      const refusals: RecordRefusal[] = [];
+      const refusals = new RefusalList();
       let parquet: BulkParquet | undefined;
       try {
         parquet = (await this.#encodeAtOnce(request, spooled)) ?? (await this.#encodeByLine(request, spooled, refusals));
-        if (!parquet)
-          return {
-            lsn: this.parts.writePath.appliedLsn,
-            count: 0,
-            refusedCount: refusals.length,
-            refusals: refusals.slice(0, REFUSALS_LISTED_MAX),
-          };
+        if (!parquet) return { lsn: this.parts.writePath.appliedLsn, count: 0, refusedCount: refusals.count, refusals: refusals.first };
         return bulkAnswer(await this.#log(request, parquet, nextFieldId), refusals);
       } catch (error) {
-        // Other writes brought columns meanwhile: the field ids in the file may be theirs now. After any other failure the log may name the file, so
-        // it stays; the next start removes it if not.
+        // Other writes brought columns meanwhile: the field ids in the file may be theirs now.
         if (!(error instanceof BulkOutdated)) throw error;
-        if (parquet) await rm(parquet.file, { force: true });
+      } finally {
+        // Also when the answer is one of an earlier request with the same key.
+        if (parquet && !this.parts.writePath.bulkFilesInLog.has(path.basename(parquet.file))) await rm(parquet.file, { force: true });
       }
     }
     throw new AppError('UNAVAILABLE', `table ${request.table.name}: its columns keep changing under this body; send it again`);
@@ -228,7 +224,7 @@ export class BulkPath {
   }
 
   /** The thorough way: checks and encodes each row in JavaScript, writes those that fit as clean NDJSON, and has the engine encode that. */
-  async #encodeByLine(request: BulkRequest, spooled: string, refusals: RecordRefusal[]): Promise<BulkParquet | undefined> {
+  async #encodeByLine(request: BulkRequest, spooled: string, refusals: RefusalList): Promise<BulkParquet | undefined> {
     const clean = this.parts.scratch.path('ndjson');
     try {
       const schema = await this.#cleanLines(request, spooled, clean, refusals);
@@ -240,32 +236,32 @@ export class BulkPath {
     }
   }
 
-  async #cleanLines(request: BulkRequest, spooled: string, clean: string, refusals: RecordRefusal[]): Promise<TableSchema> {
+  /** @returns the table's schema with the columns that the rows add */
+  async #cleanLines(request: BulkRequest, spooled: string, clean: string, refusals: RefusalList): Promise<TableSchema> {
     const { table, onError } = request;
-    const output = createWriteStream(clean);
+    const depthMax = this.parts.config.limits.json_depth_max;
     let { schema } = table;
-    let step: RecordInput[] = [];
-    let stepStart = 0;
-    const flushStep = async (): Promise<void> => {
+    const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
       const encoded = await this.#encodeStep(table, step, schema, onError);
       schema = encoded.schema;
-      refusals.push(...encoded.refusals.map((refusal) => ({ ...refusal, index: stepStart + refusal.index })));
-      stepStart += step.length;
-      step = [];
-      if (!output.write(encoded.records.map((record) => `{${record.text}}\n`).join(''))) await once(output, 'drain');
+      refusals.add(...encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
+      return encoded.records.map((record) => `{${record.text}}\n`).join('');
     };
-    try {
-      for await (const line of readLines(spooled, request.fields, this.parts.config.limits.json_depth_max)) {
+    async function* cleaned(): AsyncIterable<string> {
+      let step: RecordInput[] = [];
+      let start = 0;
+      for await (const line of readLines(spooled, request.fields, depthMax)) {
         if ('record' in line) step.push(line.record);
         else if (onError === 'abort') throw refusedBody(table, line.refusal);
-        else refusals.push(line.refusal);
-        if (step.length >= LINES_IN_ONE_STEP) await flushStep();
+        else refusals.add(line.refusal);
+        if (step.length < LINES_IN_ONE_STEP) continue;
+        yield await encodeStep(step, start);
+        start += step.length;
+        step = [];
       }
-      await flushStep();
-    } finally {
-      output.end();
-      await once(output, 'close');
+      yield await encodeStep(step, start);
     }
+    await pipeline(cleaned, createWriteStream(clean));
     return schema;
   }
 
@@ -350,7 +346,6 @@ function refusedBody(table: Table, refusal: RecordRefusal): AppError {
   return invalidArgument(`table ${table.name}: line ${refusal.line ?? '?'}: ${refusal.reason}`, [refusal]);
 }
 
-function bulkAnswer(answer: WriteAnswer, refusals: readonly RecordRefusal[]): BulkAnswer {
-  const inOrder = [...refusals].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
-  return { lsn: answer.lsn, count: answer.count, refusedCount: refusals.length, refusals: inOrder.slice(0, REFUSALS_LISTED_MAX) };
+function bulkAnswer(answer: WriteAnswer, refusals: RefusalList): BulkAnswer {
+  return { lsn: answer.lsn, count: answer.count, refusedCount: refusals.count, refusals: refusals.first };
 }

@@ -116,6 +116,11 @@ import { WritePath } from './write-path.js';
           idempotencyKeys,
         });
         writePath.onApplied = (table) => flushPath.considerFlush(table);
+        registry.beforeClose = (table) =>
+          writePath.exclusive(() => {
+            for (const generation of table.generations) applier.forgetBuffer(generation);
+            return Promise.resolve();
+          });
         flushPath.onCommitted = (table) => registry.announce(table);
         return flushPath;
       },
@@ -145,15 +150,22 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: Compaction,
-      inject: [Config, Engine, LEASE_STORE, LOGGER, Rewriter, WritePath],
-      useFactory: ({ maintenance }: Config, engine: Engine, leases: LeaseStore, logger: Logger, rewriter: Rewriter, writePath: WritePath) =>
-        new Compaction({ config: maintenance, engine, leases, logger, rewriter, writePath }),
+      inject: [Config, Engine, LEASE_STORE, LOGGER, Rewriter, WritePath, WriteAheadLog],
+      useFactory: (
+        { maintenance }: Config,
+        engine: Engine,
+        leases: LeaseStore,
+        logger: Logger,
+        rewriter: Rewriter,
+        writePath: WritePath,
+        wal: WriteAheadLog,
+      ) => new Compaction({ config: maintenance, engine, leases, logger, rewriter, writePath, wal }),
     },
     {
       provide: Widening,
-      inject: [Engine, LOGGER, FlushPath, WritePath, Rewriter],
-      useFactory: (engine: Engine, logger: Logger, flushPath: FlushPath, writePath: WritePath, rewriter: Rewriter) => {
-        const widening = new Widening({ engine, logger, flushPath, writePath, rewriter });
+      inject: [Engine, LOGGER, FlushPath, WritePath, Rewriter, WriteAheadLog],
+      useFactory: (engine: Engine, logger: Logger, flushPath: FlushPath, writePath: WritePath, rewriter: Rewriter, wal: WriteAheadLog) => {
+        const widening = new Widening({ engine, logger, flushPath, writePath, rewriter, wal });
         writePath.widen = (table, column) => widening.widen(table, column);
         return widening;
       },

@@ -133,7 +133,10 @@ export class FlushPath {
     if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
     const startedMs = this.parts.clock.nowMs();
     const frozen = await this.#freeze(table);
-    if (!frozen) return { version: table.snapshot.version, rows: 0, files: 0 };
+    if (!frozen) {
+      await this.trimWal();
+      return { version: table.snapshot.version, rows: 0, files: 0 };
+    }
     const { generations, lsn, schema } = frozen;
     faultPoint('flush.before-encode');
     const encoded: EncodedFile[] = [];
@@ -169,7 +172,12 @@ export class FlushPath {
       const lsn = this.parts.writePath.appliedLsn;
       const pending = await table.masks.changedSources(table.committedLsn(this.parts.wal.id), lsn);
       const generations = table.generations.filter((generation) => !generation.isEmpty);
-      if (generations.length === 0 && pending.length === 0) return undefined;
+      if (generations.length === 0 && pending.length === 0) {
+        // Files with hidden rows may have left the table since.
+        table.masksSinceMs = undefined;
+        table.firstMaskLsn = await table.masks.firstChangeAfter(lsn);
+        return undefined;
+      }
       if (!table.active.isEmpty) {
         this.parts.applier.forgetBuffer(table.active);
         table.startGeneration(lsn + 1);
@@ -250,12 +258,11 @@ export class FlushPath {
     actions.push({ txn: { appId: wal.id, version: lsn, lastUpdated: nowMs } });
     await idempotencyKeys.save();
     const rows = encoded.reduce((sum, file) => sum + file.statistics.rows, 0);
-    const committedBefore = table.committedLsn(wal.id);
     table.snapshotCommitted = await table.log.commit(
       table.snapshot,
       { name: 'WRITE', parameters: { rows: String(rows), lsn: String(lsn) } },
       async (current) => {
-        if ((current.transactions.get(wal.id) ?? 0) !== committedBefore) throw new CommittedUnknowingly(table);
+        if (current.version !== table.snapshot.version) throw new CommittedUnknowingly(table);
         const changes: Action[] =
           current.schema.columns.length === schema.columns.length ? [] : [{ metaData: withSchema(current.metaData, schema) }];
         const all = [...changes, ...actions];
@@ -360,7 +367,7 @@ function oldestUnflushed(table: Table, walId: string): number | undefined {
   return Number.isFinite(oldest) ? oldest : undefined;
 }
 
-/** An earlier flush whose commit was reported as failed had succeeded: its rows are in files that this process does not know to be theirs. */
+/** A commit that was reported as failed had succeeded: this process does not know what it holds, and must not write the same rows again. */
 class CommittedUnknowingly extends AppError {
   constructor(table: Table) {
     super(

@@ -73,7 +73,7 @@ export class WritePath {
   /** Told of every table that got rows or masks. */
   onApplied: (table: Table) => void = () => undefined;
 
-  /** Files that records of the log name; known after the replay. */
+  /** Bulk files that records of the log name. */
   readonly bulkFilesInLog = new Set<string>();
 
   readonly #queue: (Waiting | Exclusive)[] = [];
@@ -226,6 +226,10 @@ export class WritePath {
       }
     }
     if (prepared.length === 0) return;
+    if (this.#failure) {
+      for (const { waiting } of prepared) waiting.reject(this.#failure);
+      return;
+    }
     try {
       await this.parts.wal.append(prepared.map(({ write }) => toWalRecord(write)));
     } catch (error) {
@@ -234,6 +238,7 @@ export class WritePath {
       for (const { waiting } of prepared) waiting.reject(error);
       return;
     }
+    for (const { write } of prepared) if (write.kind === 'bulk') this.bulkFilesInLog.add(write.fileName);
     await this.#applying;
     if (this.#failure) {
       for (const { waiting } of prepared) waiting.reject(this.#failure);
@@ -412,7 +417,8 @@ export class WritePath {
    */
   async replay(): Promise<number> {
     const { registry, wal, applier } = this.parts;
-    for (const table of registry.all()) this.#lastLsn = Math.max(this.#lastLsn, table.committedLsn(wal.id));
+    // Of all logs there ever were: rows of a lost one must stay older than new ones.
+    for (const table of registry.all()) this.#lastLsn = Math.max(this.#lastLsn, ...table.snapshot.transactions.values());
     let group: Addressed[] = [];
     let groupBytes = 0;
     let replayed = 0;

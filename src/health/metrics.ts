@@ -108,7 +108,11 @@ export class Metrics {
     const buffer = gauge('miniodb_buffer_size_bytes', 'Bytes of buffered rows', ['node', 'table']);
     const objects = gauge('miniodb_storage_objects_total', 'Data files in the object store', ['bucket', 'table']);
     for (const table of this.parts.registry.all()) {
-      const stats = await this.parts.tableInfo.stats(table);
+      const stats = await this.parts.tableInfo.stats(table).catch((error: unknown) => {
+        if (table.isDropped) return undefined;
+        throw error;
+      });
+      if (!stats) continue;
       rows.set({ table: table.name }, stats.record_count);
       files.set({ table: table.name }, stats.file_count);
       bytes.set({ table: table.name }, stats.size_bytes);

@@ -30,6 +30,8 @@ import type { RunningQueries, RunningQuery } from './running-queries.js';
 
 const KEPT_SCHEMA = 'kept';
 const LOGGED_SQL_MAX = 500;
+/** Characters of a JSON page: it ends early, with a cursor, rather than take the memory of the server. */
+const PAGE_LENGTH_MAX = 32 * 1_024 * 1_024;
 
 export interface Column {
   readonly name: string;
@@ -63,6 +65,12 @@ export interface Page {
   readonly hasMore: boolean;
   readonly nextCursor: string;
   readonly stats: QueryStats;
+}
+
+/** Rows of a page; `isCut` when the page is full before its limit. */
+interface PageRows {
+  readonly rows: string[];
+  readonly isCut: boolean;
 }
 
 /** Part of a streamed result. */
@@ -128,13 +136,14 @@ export class ReadPath {
       () => this.pinTables(analysis, request.asOf),
       async (running) => {
         const prepared = await this.prepare(running, request.sql, toParameters(request.params));
-        const rows = await this.#jsonRows(running, prepared, limit + 1, 0);
-        if (rows.length <= limit) return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
+        const { rows, isCut } = await this.#jsonRows(running, prepared, limit + 1, 0);
+        if (rows.length <= limit && !isCut)
+          return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
         const { result, isScan } = await this.#keep(running, prepared, request, analysis);
-        const first = isScan ? rows.slice(0, limit) : await this.#rowsOf(running, result, limit, 0);
+        const first = isScan ? rows.slice(0, limit) : (await this.#rowsOf(running, result, limit, 0)).rows;
         const id = this.parts.cursors.keep(result);
         return {
-          page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.parts.cursors.token(id, limit) },
+          page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.parts.cursors.token(id, first.length) },
           keepViews: isScan,
         };
       },
@@ -168,17 +177,18 @@ export class ReadPath {
       { ...request, sql: request.sql || result.sql },
       () => Promise.resolve(result.views),
       async (running) => {
-        const rows = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
+        const { rows, isCut } = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
           throw this.parts.cursors.isOpen(id) ? error : this.parts.cursors.expired();
         });
-        const hasMore = rows.length > limit;
-        const nextCursor = hasMore ? this.parts.cursors.token(id, position + limit) : '';
-        return { page: { columns: result.columns, rows: rows.slice(0, limit), hasMore, nextCursor }, keepViews: true };
+        const page = rows.slice(0, limit);
+        const hasMore = isCut || rows.length > limit;
+        const nextCursor = hasMore ? this.parts.cursors.token(id, position + page.length) : '';
+        return { page: { columns: result.columns, rows: page, hasMore, nextCursor }, keepViews: true };
       },
     );
   }
 
-  async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<string[]> {
+  async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<PageRows> {
     const prepared = await this.prepare(running, result.sql, result.parameters);
     return this.#jsonRows(running, { ...prepared, names: result.columns.map((column) => column.name) }, limit, offset);
   }
@@ -274,9 +284,19 @@ export class ReadPath {
   }
 
   /** Rows as JSON text, made by the engine. */
-  async #jsonRows(running: Running, prepared: Prepared, limit: number, offset: number): Promise<string[]> {
-    const reader = await running.connection.runAndReadAll(jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`), prepared.parameters);
-    return reader.getColumns()[0]?.map(String) ?? [];
+  async #jsonRows(running: Running, prepared: Prepared, limit: number, offset: number): Promise<PageRows> {
+    const stream = await running.connection.stream(jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`), prepared.parameters);
+    const rows: string[] = [];
+    let length = 0;
+    for await (const chunk of stream) {
+      for (const value of chunk.getColumnValues(0)) {
+        const row = String(value);
+        if (rows.length > 0 && length + row.length > PAGE_LENGTH_MAX) return { rows, isCut: true };
+        rows.push(row);
+        length += row.length;
+      }
+    }
+    return { rows, isCut: false };
   }
 
   /** Keeps the rows themselves, in their order, for results that would come out differently a second time. */

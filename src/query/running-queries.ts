@@ -47,6 +47,7 @@ export class RunningQuery {
   /** What else a stop must do, such as closing the pipe that the engine writes into. */
   onStop(stop: () => void): void {
     this.#onStop = stop;
+    if (this.#stoppedWith) stop();
   }
 
   stopAfter(ms: number): void {

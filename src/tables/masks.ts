@@ -53,15 +53,21 @@ export class Masks {
 
   /** Takes positions that the table's log hides already. */
   async load(source: number, positions: readonly number[], soft: ReadonlySet<number>): Promise<void> {
-    for (let start = 0; start < positions.length; start += POSITIONS_IN_ONE_CALL) {
-      const part = positions.slice(start, start + POSITIONS_IN_ONE_CALL);
-      const list = (values: readonly number[]): string => quoteText(JSON.stringify(values));
-      await this.engine.run(
-        `INSERT INTO ${this.table} SELECT ${source}, pos, 0, list_contains(s, pos), 0
-         FROM (SELECT unnest(from_json(${list(part)}, '["BIGINT"]')) AS pos, from_json(${list(part.filter((pos) => soft.has(pos)))}, '["BIGINT"]') AS s)`,
-      );
-    }
+    const isSoft = (position: number): boolean => soft.has(position);
+    await this.#insert(source, positions.filter(isSoft), true);
+    await this.#insert(
+      source,
+      positions.filter((position) => !isSoft(position)),
+      false,
+    );
     if (positions.length > 0) this.count(source, positions.length, soft.size);
+  }
+
+  async #insert(source: number, positions: readonly number[], soft: boolean): Promise<void> {
+    for (let start = 0; start < positions.length; start += POSITIONS_IN_ONE_CALL) {
+      const list = quoteText(JSON.stringify(positions.slice(start, start + POSITIONS_IN_ONE_CALL)));
+      await this.engine.run(`INSERT INTO ${this.table} SELECT ${source}, unnest(from_json(${list}, '["BIGINT"]')), 0, ${soft}, 0`);
+    }
   }
 
   /** Notes that masks were added (negative: taken away) by a statement of the caller. */

@@ -163,11 +163,19 @@ export interface IdRule {
 
 export const DEFAULT_ID_CHARACTERS = 'A-Za-z0-9_-';
 const DEFAULT_ID_LENGTH_MAX = 255;
+/** A group with a repetition or an alternative in it that is repeated as a whole: what makes backtracking explode. */
+const NESTED_REPETITION = /\([^()]*[+*{|][^()]*\)\s*[+*{]/;
 
 /** The rule that the ids of a table follow. @throws AppError INVALID_ARGUMENT when its expressions cannot be compiled */
 export function idRuleOf(config: TableConfig): IdRule {
   const { max_length: lengthMax = DEFAULT_ID_LENGTH_MAX, pattern, allowed_chars: characters } = config.id_validation;
   const patterns: RegExp[] = [];
+  if (pattern !== undefined && NESTED_REPETITION.test(pattern)) {
+    throw invalidArgument(
+      'config.id_validation.pattern repeats a group that repeats itself, which can take for ever to match; write it without',
+      [{ field: 'pattern' }],
+    );
+  }
   try {
     if (pattern !== undefined && pattern !== '') patterns.push(new RegExp(`^(?:${pattern})$`, 'u'));
     const hasPattern = pattern !== undefined && pattern !== '';

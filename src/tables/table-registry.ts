@@ -34,6 +34,9 @@ export interface TableRegistryParts {
 }
 
 export class TableRegistry {
+  /** Waits until no write touches a dropped table any more; set by what writes. */
+  beforeClose: (table: Table) => Promise<void> = () => Promise.resolve();
+
   readonly #byKey = new Map<string, Table>();
   /** Creations and drops by name, so that two of the same name do not cross. */
   readonly #changing = new Map<string, Promise<unknown>>();
@@ -169,6 +172,7 @@ export class TableRegistry {
 
   async #removeLater(table: Table, catalogued: CatalogueTable): Promise<void> {
     try {
+      await this.beforeClose(table);
       await table.commits.idle();
       await table.close();
       await this.#purge(catalogued);

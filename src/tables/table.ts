@@ -25,6 +25,12 @@ import { type IdRule, idRuleOf, type TableConfig } from './table-config.js';
 const WAITING_COMMITS_MAX = 1_000;
 export const BUFFER_SCHEMA = 'buf';
 
+/** What a pinned view reads. */
+interface Held {
+  readonly files: readonly DataFile[];
+  readonly generations: readonly Generation[];
+}
+
 export interface TableParts {
   readonly catalogued: CatalogueTable;
   readonly config: TableConfig;
@@ -70,11 +76,11 @@ export class Table {
   readonly #label = randomUUID().replaceAll('-', '').slice(0, 12);
   #nextSource = 1;
   /** Files that each pinned view reads. */
-  readonly #pins = new Map<number, readonly DataFile[]>();
+  readonly #pins = new Map<number, Held>();
   /** Paths of files that are being written and that no commit names yet. */
   readonly uploading = new Set<string>();
   #nextPin = 1;
-  #retired: { readonly afterPin: number; readonly cleanUp: () => Promise<void> }[] = [];
+  #retired: { readonly isHeldBy: (held: Held) => boolean; readonly cleanUp: () => Promise<void> }[] = [];
 
   constructor(parts: TableParts) {
     this.name = parts.catalogued.name;
@@ -100,10 +106,10 @@ export class Table {
     for (const file of this.snapshot.files.values()) await this.#loadMasks(this.sourceOf(file), file);
   }
 
-  async #loadMasks(source: number, file: DataFile): Promise<void> {
+  async #loadMasks(source: number, file: DataFile, withSoft = true): Promise<void> {
     if (!file.vector) return;
     const positions = await this.#positionsOf(file.vector);
-    const soft = file.softVector ? await this.#positionsOf(file.softVector) : [];
+    const soft = withSoft && file.softVector ? await this.#positionsOf(file.softVector) : [];
     await this.masks.load(source, positions, new Set(soft));
   }
 
@@ -155,24 +161,25 @@ export class Table {
   /** Takes everything a query at `lsn` sees, in this very tick. The caller opens and later releases the view. */
   pin(lsn: number): ReadView {
     const files = [...this.snapshot.files.values()];
+    const generations = this.generations.filter((generation) => !generation.isEmpty);
     return new ReadView({
       table: this,
       schema: this.schema,
       version: this.snapshot.version,
       files: files.map((file) => ({ file, source: this.sourceOf(file) })),
-      generations: this.generations.filter((generation) => !generation.isEmpty),
+      generations,
       lsn,
       openObject: (key) => this.#store.openLocal(key),
-      unpin: this.#takePin(files),
+      unpin: this.#takePin({ files, generations }),
     });
   }
 
   /** The table at an older version: what was committed then, without buffers. */
   async pinVersion(snapshot: Snapshot): Promise<ReadView> {
-    const unpin = this.#takePin([...snapshot.files.values()]);
+    const unpin = this.#takePin({ files: [...snapshot.files.values()], generations: [] });
     const files = [...snapshot.files.values()].map((file) => ({ file, source: this.newSource() }));
     try {
-      for (const { file, source } of files) await this.#loadMasks(source, file);
+      for (const { file, source } of files) await this.#loadMasks(source, file, false);
     } catch (error) {
       unpin();
       throw error;
@@ -187,14 +194,17 @@ export class Table {
       openObject: (key) => this.#store.openLocal(key),
       unpin: () => {
         unpin();
-        this.retire(() => this.masks.forget(files.map(({ source }) => source)));
+        this.retire(
+          () => false,
+          () => this.masks.forget(files.map(({ source }) => source)),
+        );
       },
     });
   }
 
-  #takePin(files: readonly DataFile[]): () => void {
+  #takePin(held: Held): () => void {
     const pin = this.#nextPin++;
-    this.#pins.set(pin, files);
+    this.#pins.set(pin, held);
     return () => {
       this.#pins.delete(pin);
       this.#cleanUpRetired();
@@ -203,19 +213,19 @@ export class Table {
 
   /** Files that views in use read, besides those of the newest version. */
   pinnedFiles(): DataFile[] {
-    return [...this.#pins.values()].flat();
+    return [...this.#pins.values()].flatMap((held) => held.files);
   }
 
-  /** Runs `cleanUp` once every view pinned up to now is released. */
-  retire(cleanUp: () => Promise<void>): void {
-    this.#retired.push({ afterPin: this.#nextPin - 1, cleanUp });
+  /** Runs `cleanUp` once no pinned view holds what it frees. */
+  retire(isHeldBy: (held: Held) => boolean, cleanUp: () => Promise<void>): void {
+    this.#retired.push({ isHeldBy, cleanUp });
     this.#cleanUpRetired();
   }
 
   #cleanUpRetired(): void {
-    const oldestPin = Math.min(...this.#pins.keys(), Number.MAX_SAFE_INTEGER);
-    const due = this.#retired.filter((retired) => retired.afterPin < oldestPin);
-    this.#retired = this.#retired.filter((retired) => retired.afterPin >= oldestPin);
+    const held = [...this.#pins.values()];
+    const due = this.#retired.filter(({ isHeldBy }) => !held.some(isHeldBy));
+    this.#retired = this.#retired.filter((retired) => !due.includes(retired));
     for (const { cleanUp } of due) this.#cleaning = this.#cleaning.then(cleanUp).catch(this.onCleanUpError);
   }
 
@@ -225,28 +235,38 @@ export class Table {
 
   /** Takes a flushed generation out of the engine and its bulk files off the disk, once nobody reads them. */
   retireGeneration(generation: Generation): void {
-    this.retire(async () => {
-      await this.#engine.run(`DROP TABLE IF EXISTS ${generation.bufferTable}`);
-      await this.masks.forget([generation.source]);
-      for (const file of generation.bulkFiles) await rm(file.path, { force: true });
-    });
+    this.retire(
+      (held) => held.generations.includes(generation),
+      async () => {
+        await this.#engine.run(`DROP TABLE IF EXISTS ${generation.bufferTable}`);
+        await this.masks.forget([generation.source]);
+        for (const file of generation.bulkFiles) await rm(file.path, { force: true });
+      },
+    );
   }
 
   /** Takes files that left the table out of the masks, once nobody reads them. */
   retireFiles(files: readonly DataFile[]): void {
     const sources = files.map((file) => this.sourceOf(file));
     for (const file of files) this.#sources.delete(file.path);
-    this.retire(() => this.masks.forget(sources));
+    const paths = new Set(files.map((file) => file.path));
+    this.retire(
+      (held) => held.files.some((file) => paths.has(file.path)),
+      () => this.masks.forget(sources),
+    );
   }
 
   /** Frees everything the engine holds of a dropped table, once nobody reads it. */
   async close(): Promise<void> {
     for (const generation of this.generations) this.retireGeneration(generation);
     await new Promise<void>((resolve) => {
-      this.retire(async () => {
-        await this.masks.destroy();
-        resolve();
-      });
+      this.retire(
+        () => true,
+        async () => {
+          await this.masks.destroy();
+          resolve();
+        },
+      );
     });
   }
 

@@ -68,7 +68,13 @@ export class TablesController {
     const tables = this.registry.all().filter((table) => fits(table.name));
     tables.sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
     const infos: TableInfo[] = [];
-    for (const table of tables) infos.push(await this.reader.info(table));
+    for (const table of tables) {
+      const info = await this.reader.info(table).catch((error: unknown) => {
+        if (table.isDropped) return undefined;
+        throw error;
+      });
+      if (info) infos.push(info);
+    }
     return { tables: infos, total: infos.length };
   }
 

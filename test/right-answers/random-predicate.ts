@@ -240,6 +240,7 @@ export class RandomPredicates {
       `DATE '${text.slice(0, 10)}'`,
       // The time of day is lost in this cast.
       `'${plain}'::DATE`,
+      `'${plain}'::DATE`,
       `CAST('${plain}'::DATE AS TIMESTAMP)`,
       `'${text.slice(0, 10)}'`,
       `to_timestamp(${micros / 1_000_000n})`,

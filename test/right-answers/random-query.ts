@@ -77,7 +77,7 @@ export class RandomQueries {
       ['cte', 6, this.#commonTable],
       ['subquery', 8, this.#subquery],
       ['window', 8, this.#window],
-      ['one name, two things', 6, this.#ambiguousNames],
+      ['one name, two things', 8, this.#ambiguousNames],
       ['set operation', 6, this.#setOperation],
       ['case and cast', 6, this.#caseAndCast],
       ['grouping sets', 3, this.#groupingSets],
@@ -335,9 +335,9 @@ export class RandomQueries {
     const where = this.#predicates.comparisonWith(this.#events, name);
     return this.random.pick<() => Body>([
       () => ({ sql: `SELECT seq AS s, ${other} AS ${column} FROM events WHERE ${where}` }),
-      () => ({
+      ...Array.from({ length: 4 }, () => () => ({
         sql: `WITH events AS (SELECT seq AS s, ${other} AS ${column} FROM events) SELECT s FROM events WHERE ${where}`,
-      }),
+      })),
       () => ({ sql: `SELECT s FROM (SELECT seq AS s, ${other} AS ${column} FROM events) events WHERE ${where}` }),
       () => ({ sql: `SELECT seq, (SELECT count(*) FROM events) AS c FROM events WHERE ${where}` }),
       () => ({ sql: `SELECT count(*) AS c FROM events WHERE ${where} AND id IN (SELECT id FROM events WHERE flag)` }),

@@ -1,5 +1,5 @@
 /**
- * Starts the built server (`dist/main.js`) as its own process on free loopback ports, as a user would, and ends it by pid.
+ * Starts the built server (`dist/main.cjs`) as its own process on free loopback ports, as a user would, and ends it by pid.
  * Tests talk to it only through REST and gRPC; that is what makes kill -9 tests honest.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -9,7 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
-const MAIN = path.join(REPOSITORY, 'dist', 'main.js');
+const MAIN = path.join(REPOSITORY, 'dist', 'main.cjs');
 const READY = /^MinIODB ready: rest=(\S+) grpc=(\S+) data=(.+)$/m;
 const READY_MS_MAX = 60_000;
 

@@ -48,7 +48,7 @@ export class LimitsConfig {
 
 export class WalConfig {
   /** A segment is closed at this size; trimming works by whole segments. */
-  @IsInt() @Min(64 * KIB) @Max(4 * GIB) segment_bytes: number = 64 * MIB;
+  @IsInt() @Min(64 * KIB) @Max(GIB) segment_bytes: number = 64 * MIB;
   /** Acknowledged bytes that are not in the object store yet; past it writes get 429. */
   @IsInt() @Min(MIB) bytes_max: number = 4 * GIB;
   /** Requests that wait for the same fsync, together at most this many bytes. */

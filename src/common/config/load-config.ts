@@ -132,8 +132,10 @@ function relationFaults(config: Config): string[] {
         'use 127.0.0.1, or set server.allow_unauthenticated_remote: true to let anyone who reaches the port read and write',
     );
   }
-  if (wal.segment_bytes > wal.bytes_max)
-    faults.push(`wal.segment_bytes: ${wal.segment_bytes} must not exceed wal.bytes_max (${wal.bytes_max})`);
+  if (wal.segment_bytes * 2 > wal.bytes_max)
+    faults.push(
+      `wal.segment_bytes: ${wal.segment_bytes} must be at most half of wal.bytes_max (${wal.bytes_max}): the newest segment is never removed`,
+    );
   if (limits.body_bytes_max > wal.queue_bytes_max) {
     faults.push(
       `limits.body_bytes_max: ${limits.body_bytes_max} must not exceed wal.queue_bytes_max (${wal.queue_bytes_max}), or the largest body never gets a turn`,

@@ -9,6 +9,7 @@ import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import { type RowSources, selectRows } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import { SHARD } from '../flush/data-files.js';
+import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
 import { planCompaction } from './compaction-plan.js';
 import type { Rewriter, Segment } from './rewrite.js';
@@ -33,6 +34,7 @@ export interface CompactionParts {
   readonly logger: Logger;
   readonly rewriter: Rewriter;
   readonly writePath: WritePath;
+  readonly wal: WriteAheadLog;
 }
 
 export class Compaction {
@@ -67,7 +69,8 @@ export class Compaction {
   }
 
   async #merge(table: Table, group: readonly DataFile[]): Promise<void> {
-    const view = table.pin(this.parts.writePath.appliedLsn);
+    // What is committed and nothing later: a replay after a crash must find the rows that later deletes and restores speak of.
+    const view = table.pin(table.committedLsn(this.parts.wal.id));
     try {
       const live = group.filter((file) => table.snapshot.files.has(file.path));
       if (live.length === 0) return;

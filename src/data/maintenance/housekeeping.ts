@@ -10,7 +10,7 @@ import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
 import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
 import { textBoundsOf } from '../../metadata/delta/file-statistics.js';
-import { type DataFile, removeOf } from '../../metadata/delta/snapshot.js';
+import { type DataFile, removeOf, TAG_SOFT_VECTOR } from '../../metadata/delta/snapshot.js';
 import { vectorActions } from '../../metadata/delta/table-protocol.js';
 import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import type { Table } from '../../tables/table.js';
@@ -124,6 +124,8 @@ export class Housekeeping {
       if (removed.deletionTimestamp < this.#timeTravelStartMs()) continue;
       named.add(decodeURI(removed.path));
       nameVector(removed.deletionVector);
+      const soft = removed.tags?.[TAG_SOFT_VECTOR];
+      if (soft !== undefined) nameVector(JSON.parse(soft) as DeletionVectorDescriptor);
     }
     return named;
   }

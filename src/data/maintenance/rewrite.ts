@@ -133,7 +133,8 @@ export class Rewriter {
       await this.#commitFiles(rewrite, operation, committedLsn, change);
     } catch (error) {
       await table.masks.forget(files.map((file) => file.source));
-      await this.discard(rewrite);
+      // After any other failure the commit may have succeeded all the same: then its files are the table's. If not, vacuum finds them.
+      if (error instanceof AppError && error.code === 'CONFLICT') await this.discard(rewrite);
       throw error;
     }
     faultPoint('compaction.after-commit');

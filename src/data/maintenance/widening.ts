@@ -12,6 +12,7 @@ import type { Table } from '../../tables/table.js';
 import { withSchema } from '../../tables/table-registry.js';
 import { SHARD } from '../flush/data-files.js';
 import type { FlushPath } from '../flush-path.js';
+import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
 import type { Rewrite, Rewriter } from './rewrite.js';
 
@@ -25,6 +26,7 @@ export interface WideningParts {
   readonly flushPath: FlushPath;
   readonly writePath: WritePath;
   readonly rewriter: Rewriter;
+  readonly wal: WriteAheadLog;
 }
 
 export class Widening {
@@ -37,21 +39,25 @@ export class Widening {
       await this.parts.flushPath.flushWithin(table);
       const bytes = [...table.snapshot.files.values()].reduce((sum, file) => sum + file.sizeBytes, 0);
       if (bytes > TABLE_BYTES_MAX || !(await this.#isExact(table, columnName))) return false;
-      await this.#rewrite(table, columnName);
-      return true;
+      return this.#rewrite(table, columnName);
     });
+  }
+
+  async #isBufferExact({ active }: Table, columnName: string): Promise<boolean> {
+    if (!active.schema?.column(columnName)) return true;
+    const row = await this.parts.engine.row(`SELECT count(*) FILTER (WHERE ${inexact(columnName)}) AS n FROM ${active.bufferTable}`);
+    return asNumber(row['n']) === 0;
   }
 
   async #isExact(table: Table, columnName: string): Promise<boolean> {
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
-      const column = quoteName(columnName);
       const sources = await view.sources();
       const all = (['visible', 'soft'] as const).map((rows) =>
         selectRows(sources, { columns: view.schema.columns, withPlace: false, rows }),
       );
       const row = await this.parts.engine.row(
-        `SELECT count(*) FILTER (WHERE ${column} NOT BETWEEN ${-EXACT_MAX} AND ${EXACT_MAX}) AS n FROM (${all.join(' UNION ALL ')})`,
+        `SELECT count(*) FILTER (WHERE ${inexact(columnName)}) AS n FROM (${all.join(' UNION ALL ')})`,
       );
       return asNumber(row['n']) === 0;
     } finally {
@@ -59,18 +65,20 @@ export class Widening {
     }
   }
 
-  async #rewrite(table: Table, columnName: string): Promise<void> {
-    const { writePath, rewriter } = this.parts;
+  /** @returns false when a row that came meanwhile forbids it */
+  async #rewrite(table: Table, columnName: string): Promise<boolean> {
+    const { writePath, rewriter, wal } = this.parts;
     const target = table.snapshot.schema.retyped(columnName, 'DOUBLE');
-    const view = table.pin(writePath.appliedLsn);
+    const view = table.pin(table.committedLsn(wal.id));
     try {
       const inputs = [...table.snapshot.files.values()];
       const segment = { where: '', middle: SHARD, dayMs: table.snapshot.timestampMs };
       const rewrite = await rewriter.write(table, view, inputs, () => Promise.resolve(inputs.length > 0 ? [segment] : []), target);
-      const done = await writePath.exclusive(async () => {
+      const outcome = await writePath.exclusive(async () => {
         // Rows that came since the flush are still BIGINT in the buffer; bulk files would have to be written anew, so then it is all done again.
         const { active } = table;
-        if (active.bulkFiles.length > 0 || table.schema.columns.length !== target.columns.length) return false;
+        if (active.bulkFiles.length > 0 || table.schema.columns.length !== target.columns.length) return 'again';
+        if (!(await this.#isBufferExact(table, columnName))) return 'refused';
         await rewriter.commit(rewrite, { name: 'CHANGE COLUMN', parameters: { column: columnName, type: 'DOUBLE' } }, (current) => [
           { metaData: withSchema(current.metaData, target) },
         ]);
@@ -79,10 +87,11 @@ export class Widening {
         } catch (error) {
           throw writePath.fail(`table ${table.name}: a widened column could not be shown to readers`, error);
         }
-        return true;
+        return 'done';
       });
-      if (!done) await rewriter.discard(rewrite);
+      if (outcome !== 'done') await rewriter.discard(rewrite);
       else this.parts.logger.info({ column: columnName, files: inputs.length }, `${table.logLabel} column ${columnName} is DOUBLE now`);
+      return outcome !== 'refused';
     } finally {
       view.release();
     }
@@ -97,4 +106,9 @@ export class Widening {
     table.schema = target;
     await this.parts.rewriter.publish(rewrite);
   }
+}
+
+/** SQL that holds for integers that a double does not hold exactly. */
+function inexact(columnName: string): string {
+  return `${quoteName(columnName)} NOT BETWEEN ${-EXACT_MAX} AND ${EXACT_MAX}`;
 }

@@ -73,7 +73,7 @@ export class WriteAheadLog {
     for (const [index, segment] of [...this.#segments].entries()) {
       const isLast = index === count - 1;
       for (const record of await this.#readSegment(segment, isLast)) {
-        if (lastLsn > 0 && record.firstLsn !== lastLsn + 1) throw damaged(segment.file, 0, `LSN ${record.firstLsn} follows ${lastLsn}`);
+        if (record.firstLsn <= lastLsn) throw damaged(segment.file, 0, `LSN ${record.firstLsn} follows ${lastLsn}`);
         lastLsn = lastLsnOf(record);
         yield record;
       }

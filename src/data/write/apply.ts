@@ -5,9 +5,10 @@
  * each replaced or deleted id, the rows with a smaller LSN than its own. LSNs keep the order inside such a run, so nothing needs to be split.
  */
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
 import type { Clock } from '../../common/clock.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { asNumber, type Engine, isOutOfMemory } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
 import type { Generation } from '../../tables/generation.js';
@@ -33,8 +34,13 @@ interface IdOperation {
   readonly isDelete: boolean;
 }
 
+/** Together about a minute. */
+const MEMORY_ATTEMPTS_MAX = 40;
+const MEMORY_WAIT_MS = 100;
+const MEMORY_WAIT_MS_MAX = 2_000;
+
 interface PreparedInsert {
-  readonly columnCount: number;
+  readonly schema: TableSchema | undefined;
   readonly statement: DuckDBPreparedStatement;
 }
 
@@ -82,10 +88,22 @@ export class Applier {
     const bytes = Buffer.from(lines.join('\n'));
     const statement = await this.#preparedInsert(generation);
     statement.bindBlob(1, bytes);
-    await statement.run();
+    await this.#patiently(() => statement.run());
     generation.rows += lines.length;
     generation.bytes += bytes.length;
     generation.oldestMs ??= this.clock.nowMs();
+  }
+
+  /** Runs one statement of a logged write. Queries share the engine's memory: when they have all of it, the write waits for them instead of failing. */
+  async #patiently<T>(run: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await run();
+      } catch (error) {
+        if (!isOutOfMemory(error) || attempt === MEMORY_ATTEMPTS_MAX) throw error;
+        await setTimeout(Math.min(MEMORY_WAIT_MS * attempt, MEMORY_WAIT_MS_MAX));
+      }
+    }
   }
 
   /** Makes the buffer's table, or gives it the columns it lacks. */
@@ -106,7 +124,7 @@ export class Applier {
   async #preparedInsert(generation: Generation): Promise<DuckDBPreparedStatement> {
     const columns = generation.schema?.columns ?? [];
     const known = this.#inserts.get(generation.bufferTable);
-    if (known?.columnCount === columns.length) return known.statement;
+    if (known && known.schema === generation.schema) return known.statement;
     known?.statement.destroySync();
     this.#connection ??= await this.engine.connect();
     const fields = columns.map((column) => `${JSON.stringify(column.name)}:${JSON.stringify(column.type)}`);
@@ -117,7 +135,7 @@ export class Applier {
        SELECT ${names.map((name) => `j.${name}`).join(', ')}
        FROM (SELECT from_json(line, ${structure}) AS j FROM (SELECT unnest(string_split(decode($1::BLOB), chr(10))) AS line))`,
     );
-    this.#inserts.set(generation.bufferTable, { columnCount: columns.length, statement });
+    this.#inserts.set(generation.bufferTable, { schema: generation.schema, statement });
     return statement;
   }
 
@@ -142,11 +160,13 @@ export class Applier {
       const listed = `SELECT unnest(from_json(${quoteText(JSON.stringify(operations.map(({ id }) => id)))}, '["VARCHAR"]')) AS id,
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ lsn }) => lsn)))}, '["BIGINT"]')) AS lsn,
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ soft }) => soft)))}, '["BOOLEAN"]')) AS soft`;
-      const hidden = await table.masks.add(
-        `INSERT INTO ${table.masks.table}
+      const hidden = await this.#patiently(() =>
+        table.masks.add(
+          `INSERT INTO ${table.masks.table}
          SELECT m.${SOURCE_COLUMN}, m.${POSITION_COLUMN}, min(o.lsn), arg_min(o.soft, o.lsn), min(o.lsn)
          FROM (${matches}) m JOIN (${listed}) o ON o.id = m.id AND m.${LSN_COLUMN} < o.lsn
          GROUP BY m.${SOURCE_COLUMN}, m.${POSITION_COLUMN} RETURNING source, soft, since`,
+        ),
       );
       await this.#forgetSoftDeleted(table, operations);
       if (hidden.size > 0) this.#noteMasks(table, Math.min(...hidden.keys()));
@@ -165,23 +185,31 @@ export class Applier {
   async #forgetSoftDeleted(table: Table, operations: readonly IdOperation[]): Promise<void> {
     const hard = operations.filter((operation) => !operation.soft && operation.isDelete);
     if (hard.length === 0 || !table.masks.hasSoft) return;
-    for (const { id, lsn } of hard) await this.#harden(table, [id], lsn);
-  }
-
-  /** Makes soft-deleted rows of ids ordinary deleted ones. @returns how many */
-  async #harden(table: Table, ids: readonly string[], lsn: number, limitTo?: string): Promise<number> {
-    const view = table.pin(lsn - 1);
+    const listed = `SELECT unnest(from_json(${quoteText(JSON.stringify(hard.map(({ id }) => id)))}, '["VARCHAR"]')) AS id,
+      unnest(from_json(${quoteText(JSON.stringify(hard.map(({ lsn }) => lsn)))}, '["BIGINT"]')) AS lsn`;
+    const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
-      const rows = limitTo ?? (await this.#softRowsSql(table, view, ids));
-      const changed = await this.engine.rows(
-        `UPDATE ${table.masks.table} AS m SET soft = false, changed = ${lsn} FROM (${rows}) s WHERE m.source = s.${SOURCE_COLUMN} AND m.pos = s.${POSITION_COLUMN} AND m.soft RETURNING m.source`,
-      );
-      for (const row of changed) table.masks.count(asNumber(row['source']), 0, -1);
-      if (changed.length > 0) this.#noteMasks(table, lsn);
-      return changed.length;
+      const soft = await this.#softRowsSql(table, view, [...new Set(hard.map(({ id }) => id))]);
+      const rows = `SELECT s.${SOURCE_COLUMN}, s.${POSITION_COLUMN}, max(o.lsn) AS lsn FROM (${soft}) s JOIN (${listed}) o ON o.id = s.id GROUP BY ALL`;
+      await this.#harden(table, rows);
     } finally {
       view.release();
     }
+  }
+
+  /**
+   * Makes soft-deleted rows ordinary deleted ones.
+   * @param rows SQL of their places, with the LSN of what ends their chance to be restored
+   * @returns how many
+   */
+  async #harden(table: Table, rows: string): Promise<number> {
+    const changed = await this.engine.rows(
+      `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.lsn FROM (${rows}) s
+       WHERE m.source = s.${SOURCE_COLUMN} AND m.pos = s.${POSITION_COLUMN} AND m.soft AND m.since < s.lsn RETURNING m.source, m.changed`,
+    );
+    for (const row of changed) table.masks.count(asNumber(row['source']), 0, -1);
+    if (changed.length > 0) this.#noteMasks(table, Math.min(...changed.map((row) => asNumber(row['changed']))));
+    return changed.length;
   }
 
   async #softRowsSql(table: Table, view: ReturnType<Table['pin']>, ids: readonly string[]): Promise<string> {
@@ -238,7 +266,7 @@ export class Applier {
           `INSERT INTO ${generation.bufferTable} (${LSN_COLUMN}, ${names})
            SELECT ${write.firstLsn} + row_number() OVER (ORDER BY ${LSN_COLUMN}) - 1, ${names} FROM ${kept}`,
         );
-        const restored = await this.#harden(table, write.ids, write.firstLsn, `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN} FROM ${kept}`);
+        const restored = await this.#harden(table, `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN}, ${write.firstLsn} AS lsn FROM ${kept}`);
         generation.rows += restored;
         generation.bytes += restored * 200;
         generation.oldestMs ??= this.clock.nowMs();

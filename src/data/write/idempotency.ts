@@ -9,6 +9,10 @@ import { AppError, isSystemError } from '../../common/app-error.js';
 import { syncDirectory } from '../../infra/object-store/local-object-store.js';
 import type { WriteAnswer } from './write-command.js';
 
+/** Memory for answers; those of large batches hold all their ids. */
+const ANSWERS_BYTES_MAX = 64 * 1_024 * 1_024;
+const ANSWER_BYTES = 200;
+
 export interface RememberedAnswer {
   /** Hash of the request: the same key with another request is a mistake of the client. */
   readonly fingerprint: string;
@@ -30,7 +34,12 @@ export class IdempotencyKeys {
     keysMax: number,
     hours: number,
   ) {
-    this.#answers = new LRUCache({ max: keysMax, ttl: hours * 3_600_000 });
+    this.#answers = new LRUCache({
+      max: keysMax,
+      ttl: hours * 3_600_000,
+      maxSize: ANSWERS_BYTES_MAX,
+      sizeCalculation: ({ answer }, key) => key.length + answer.ids.reduce((sum, id) => sum + id.length + 8, ANSWER_BYTES),
+    });
   }
 
   async load(): Promise<void> {
@@ -56,11 +65,14 @@ export class IdempotencyKeys {
         throw new AppError('CONFLICT', `the idempotency key "${key}" was used for another request; use a new key`);
       return known.answer;
     }
-    const answer = write().finally(() => this.#running.delete(key));
+    const answer = write()
+      .then((given) => {
+        this.remember(key, { fingerprint, answer: given });
+        return given;
+      })
+      .finally(() => this.#running.delete(key));
     this.#running.set(key, { fingerprint, answer });
-    const given = await answer;
-    this.remember(key, { fingerprint, answer: given });
-    return given;
+    return answer;
   }
 
   remember(key: string, remembered: RememberedAnswer): void {

@@ -31,6 +31,7 @@ export interface RemoveAction {
   readonly extendedFileMetadata: true;
   readonly partitionValues: Readonly<Record<string, string>>;
   readonly size: number;
+  readonly tags?: Readonly<Record<string, string>>;
   readonly deletionVector?: DeletionVectorDescriptor;
 }
 

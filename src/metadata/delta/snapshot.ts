@@ -41,7 +41,7 @@ export interface Snapshot {
   readonly files: ReadonlyMap<string, DataFile>;
   /** The file that exists only so that some readers count rows rightly (see `row-count-guard.ts`). */
   readonly emptyFile: DataFile | undefined;
-  /** Files that left the table; they stay on disk for time travel. */
+  /** Files that left the table, by path and deletion vector; they stay on disk for time travel. */
   readonly tombstones: ReadonlyMap<string, RemoveAction>;
   /** Last LSN of each WAL that this version holds. */
   readonly transactions: ReadonlyMap<string, number>;
@@ -63,15 +63,15 @@ export function applyActions(before: Snapshot | undefined, version: number, acti
     } else if ('txn' in action) transactions.set(action.txn.appId, action.txn.version);
     else if ('add' in action) {
       const file = toDataFile(action.add);
-      tombstones.delete(file.path);
+      tombstones.delete(fileKey(file));
       if (file.add.tags?.[TAG_EMPTY]) emptyFile = file;
       else files.set(file.path, file);
     } else if ('remove' in action) {
-      const { path } = action.remove;
+      const { path, deletionVector } = action.remove;
       // Replacing a file's deletion vector removes and adds the same path in one commit; the add stands last in ours.
       files.delete(path);
       if (emptyFile?.path === path) emptyFile = undefined;
-      tombstones.set(path, action.remove);
+      tombstones.set(`${decodeURI(path)}#${vectorKey(deletionVector)}`, action.remove);
     }
   }
   if (!protocol || !metaData || !schema)
@@ -126,6 +126,7 @@ export function removeOf(file: DataFile, nowMs: number, dataChange: boolean): Ac
       partitionValues: {},
       size: file.sizeBytes,
       ...(file.vector ? { deletionVector: file.vector } : {}),
+      ...(file.add.tags ? { tags: file.add.tags } : {}),
     },
   };
 }

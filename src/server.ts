@@ -1,5 +1,4 @@
 /** Starts the server: options → configuration → log → application → ready line. SIGTERM and SIGINT stop it in order. */
-import './thread-pool.js';
 import 'reflect-metadata';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,0 +1,22 @@
+/** Counts the rows of a bulk body that were refused, and keeps the first of them by line. */
+import type { RecordRefusal } from '../write/record.js';
+
+const LISTED_MAX = 100;
+
+export class RefusalList {
+  #first: RecordRefusal[] = [];
+  #count = 0;
+
+  get count(): number {
+    return this.#count;
+  }
+
+  get first(): readonly RecordRefusal[] {
+    return this.#first;
+  }
+
+  add(...refusals: readonly RecordRefusal[]): void {
+    this.#count += refusals.length;
+    this.#first = [...this.#first, ...refusals].sort((a, b) => (a.line ?? 0) - (b.line ?? 0)).slice(0, LISTED_MAX);
+  }
+}

@@ -1,7 +1,0 @@
-/**
- * Must be imported first: Node makes its thread pool once. Each statement of the engine holds one thread for as long as it runs; with Node's
- * four, a few long queries would keep the write-ahead log from its disk. So: more than the queries, streams and maintenance that can run at once.
- */
-const POOL_THREADS = 96;
-
-process.env['UV_THREADPOOL_SIZE'] ??= String(POOL_THREADS);
