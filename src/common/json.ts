@@ -9,7 +9,7 @@ import { invalidArgument, messageOf } from './app-error.js';
 export { LosslessNumber };
 
 /** Finds text that may be a number whose digits or form `JSON.parse` would not keep. May also match inside a string: that only costs time. */
-const NEEDS_LOSSLESS = /[:,[\s]-?(?:[\d.]{16}|\d+\.0+(?!\d)|\d+(?:\.\d+)?[eE])/;
+const NEEDS_LOSSLESS = /(?:^|[:,[\s])-?(?:[\d.]{16}|\d+\.0+(?!\d)|\d+(?:\.\d+)?[eE])/;
 const PLAIN_INTEGER = /^-?\d{1,15}$/;
 
 /**
@@ -19,7 +19,9 @@ const PLAIN_INTEGER = /^-?\d{1,15}$/;
  */
 export function parseJson(text: string, what: string): unknown {
   try {
-    return NEEDS_LOSSLESS.test(text) ? parseLossless(text, undefined, { parseNumber }) : (JSON.parse(text) as unknown);
+    return NEEDS_LOSSLESS.test(text)
+      ? parseLossless(text, undefined, { parseNumber, onDuplicateKey: ({ newValue }) => newValue })
+      : (JSON.parse(text) as unknown);
   } catch (error) {
     throw invalidArgument(`${what} is not valid JSON: ${messageOf(error)}`);
   }

@@ -72,7 +72,7 @@ function encodeAll(inputs: readonly RecordInput[], draft: SchemaDraft, rules: En
     } catch (error) {
       if (error instanceof DraftRetyped) return undefined;
       if (!(error instanceof FieldRefused) && !(error instanceof AppError && error.code === 'INVALID_ARGUMENT')) throw error;
-      draft.schema = schemaBefore;
+      draft.undo(schemaBefore);
       const refusal = refusalOf(error, input, index);
       if (rules.onError === 'abort') throw invalidArgument(describeRefusal(refusal, rules.tableName, inputs.length), [refusal]);
       refusals.push(refusal);
@@ -119,6 +119,7 @@ function encodeRecord(input: RecordInput, draft: SchemaDraft, rules: EncodeRules
     seen.add(column.name);
     text += `,${JSON.stringify(column.name)}:${draft.encode(column, value)}`;
   }
+  draft.settle();
   return { id, text };
 }
 
@@ -165,6 +166,7 @@ class DraftRetyped extends Error {}
 /** The schema that the request would leave. */
 class SchemaDraft {
   schema: TableSchema;
+  readonly #wantsDouble: Column[] = [];
 
   constructor(
     private readonly stored: TableSchema,
@@ -190,15 +192,31 @@ class SchemaDraft {
     return this.columnFor(field, value);
   }
 
+  /** Carries out what a record asked for, now that all of it was taken: a column that must be DOUBLE. */
+  settle(): void {
+    const wanted = this.#wantsDouble.splice(0);
+    for (const column of wanted) if (this.stored.column(column.name)) throw new WideningNeeded(column);
+    if (wanted.length === 0) return;
+    for (const column of wanted) this.schema = this.schema.retypedUnused(column.name, 'DOUBLE');
+    throw new DraftRetyped();
+  }
+
+  /** Takes back what a refused record brought. */
+  undo(schema: TableSchema): void {
+    this.schema = schema;
+    this.#wantsDouble.length = 0;
+  }
+
   encode(column: Column, value: unknown): string {
     const encoded = encodeValue(value, column.type, this.rules.depthMax);
     if (typeof encoded === 'string') return encoded;
-    if (encoded.wantsDouble && column.type === 'BIGINT') {
-      if (!this.stored.column(column.name)) {
-        this.schema = this.schema.retypedUnused(column.name, 'DOUBLE');
-        throw new DraftRetyped();
+    const isNew = !this.stored.column(column.name);
+    if (encoded.wantsDouble && column.type === 'BIGINT' && (isNew || this.mayWiden)) {
+      const asDouble = encodeValue(value, 'DOUBLE', this.rules.depthMax);
+      if (typeof asDouble === 'string') {
+        this.#wantsDouble.push(column);
+        return asDouble;
       }
-      if (this.mayWiden) throw new WideningNeeded(column);
     }
     throw new FieldRefused(
       column.name,

@@ -73,7 +73,7 @@ describe('catalogue', () => {
     await catalogue.drop(table('t', 2));
     await catalogue.purge(table('t', 2));
     await catalogue.create(table('t', 3));
-    expect(await loaded()).toEqual({ live: ['id-t-3'], dropped: [] });
+    expect(await loaded()).toEqual({ live: ['id-t-3'], dropped: ['id-t-1'] });
   });
 
   it('does not lose the files of a dropped table when its name is taken again', async () => {

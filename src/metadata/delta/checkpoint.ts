@@ -61,15 +61,22 @@ export class CheckpointFiles {
   async read(key: string, version: number): Promise<Snapshot> {
     const object = await this.store.openLocal(key);
     try {
-      const kinds = Object.keys(COLUMNS).map((name) => `WHEN ${name} IS NOT NULL THEN to_json({${quoteText(name)}: ${name}})::VARCHAR`);
-      const rows = await this.engine.rows(`SELECT CASE ${kinds.join(' ')} END AS action FROM read_parquet(${quoteText(object.path)})`);
-      const actions = rows.map((row) => JSON.parse(String(row['action']), (_key, value: unknown) => value ?? undefined) as Action);
-      const timestamp = actions.find((action) => 'metaData' in action)?.metaData.configuration[CHECKPOINT_TIME];
-      const snapshot = applyActions(undefined, version, actions);
-      return { ...snapshot, timestampMs: Number(timestamp ?? 0), metaData: withoutCheckpointTime(snapshot.metaData) };
+      return await this.#read(object.path, version);
+    } catch (error) {
+      if (error instanceof AppError) throw error;
+      throw new AppError('DATA_CORRUPTION', `the checkpoint ${key} is damaged; restore it from a backup`, { cause: error });
     } finally {
       object.release();
     }
+  }
+
+  async #read(file: string, version: number): Promise<Snapshot> {
+    const kinds = Object.keys(COLUMNS).map((name) => `WHEN ${name} IS NOT NULL THEN to_json({${quoteText(name)}: ${name}})::VARCHAR`);
+    const rows = await this.engine.rows(`SELECT CASE ${kinds.join(' ')} END AS action FROM read_parquet(${quoteText(file)})`);
+    const actions = rows.map((row) => JSON.parse(String(row['action']), (_key, value: unknown) => value ?? undefined) as Action);
+    const timestamp = actions.find((action) => 'metaData' in action)?.metaData.configuration[CHECKPOINT_TIME];
+    const snapshot = applyActions(undefined, version, actions);
+    return { ...snapshot, timestampMs: Number(timestamp ?? 0), metaData: withoutCheckpointTime(snapshot.metaData) };
   }
 
   /** The version of the newest checkpoint that is really there. */
