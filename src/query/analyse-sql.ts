@@ -132,10 +132,10 @@ class Walk {
    */
   #definitions(node: Node, outer: readonly string[]): readonly string[] {
     const map = (node['cte_map'] as { map?: readonly { key: string; value: Node }[] } | undefined)?.map ?? [];
-    let defined = node['type'] === 'RECURSIVE_CTE_NODE' ? [...outer, String(node['cte_name']).toLowerCase()] : outer;
+    let defined = node['type'] === 'RECURSIVE_CTE_NODE' ? [...outer, asciiLowerCase(String(node['cte_name']))] : outer;
     for (const { key, value } of map) {
       this.visit(value, defined);
-      defined = [...defined, key.toLowerCase()];
+      defined = [...defined, asciiLowerCase(key)];
     }
     return defined;
   }
@@ -169,7 +169,7 @@ class Walk {
         `table ${[node['catalog_name'], node['schema_name'], name].filter(Boolean).join('.')}: write the name of a table without a schema`,
       );
     }
-    if (defined.includes(name.toLowerCase())) {
+    if (defined.includes(asciiLowerCase(name))) {
       this.hasSubquery = true;
       return;
     }
@@ -192,6 +192,14 @@ class Walk {
     const [name] = node['column_names'] as string[];
     if (name !== undefined && VARYING_COLUMNS.test(name.toLowerCase())) this.isVarying = true;
   }
+}
+
+/**
+ * As the engine compares names: only A to Z have another case. JavaScript also takes the Kelvin sign for a k, and so a system view for a name that the
+ * statement defined.
+ */
+function asciiLowerCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
 function checkTableFunction(node: Node): void {

@@ -6,7 +6,7 @@
  * All tables of a query are pinned in one tick, so it reads one state of the whole server. The engine executes and encodes; what comes here is
  * JSON text, row by row, or bytes in a pipe. Whatever ends a query (its end, a deadline, a client that leaves) gives back everything it held.
  */
-import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBType } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBType, DuckDBValue } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { QueryConfig } from '../common/config/config.js';
@@ -268,6 +268,7 @@ export class ReadPath {
       if (count !== statement.parameterCount) {
         throw invalidArgument(`the statement has ${statement.parameterCount} parameters and params has ${count}`, [{ field: 'params' }]);
       }
+      if (!Array.isArray(parameters)) assertNames(statement, parameters);
       const text = await withoutEnd(this.parts.engine, sql);
       const { names, types } = count === 0 ? shapeOf(statement) : await this.#shapeWithParameters(running, text, parameters);
       const columns = names.map((name, index) => ({ name, type: typeName(types[index]) }));
@@ -473,6 +474,17 @@ export class ReadPath {
       this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
+}
+
+/** @throws AppError INVALID_ARGUMENT for a value whose name the statement does not have */
+function assertNames(statement: DuckDBPreparedStatement, parameters: Record<string, DuckDBValue>): void {
+  const names = Array.from({ length: statement.parameterCount }, (_, index) => statement.parameterName(index + 1));
+  const unknown = Object.keys(parameters).find((name) => !names.includes(name));
+  if (unknown === undefined) return;
+  throw invalidArgument(
+    `params: the statement has no parameter $${unknown.slice(0, 100)}; it has ${names.map((name) => `$${name}`).join(', ')}`,
+    [{ field: 'params' }],
+  );
 }
 
 function shapeOf(statement: DuckDBPreparedStatement): Pick<Prepared, 'names' | 'types'> {
