@@ -75,11 +75,7 @@ describe('pages of one result', () => {
 
   it.each([
     ['rows', 'SELECT seq FROM readings', 'SELECT count(*) AS c, count(DISTINCT seq) AS d FROM readings'],
-    [
-      'groups',
-      'SELECT DISTINCT grp AS seq FROM readings',
-      'SELECT count(DISTINCT grp) AS c, count(DISTINCT grp) AS d FROM readings',
-    ],
+    ['groups', 'SELECT DISTINCT grp AS seq FROM readings', 'SELECT count(DISTINCT grp) AS c, count(DISTINCT grp) AS d FROM readings'],
     [
       'joined rows',
       'SELECT r.seq AS seq FROM readings r JOIN sites s ON r.grp = s.grp',
@@ -96,14 +92,12 @@ describe('pages of one result', () => {
   });
 
   it('keeps several results apart that are read in turns', async () => {
-    const readers = [
-      'SELECT seq FROM readings',
-      'SELECT seq FROM readings WHERE n > 10',
-      'SELECT -seq AS seq FROM readings',
-    ].map((sql) => ({
-      sql,
-      pages: [] as Page[],
-    }));
+    const readers = ['SELECT seq FROM readings', 'SELECT seq FROM readings WHERE n > 10', 'SELECT -seq AS seq FROM readings'].map(
+      (sql) => ({
+        sql,
+        pages: [] as Page[],
+      }),
+    );
     for (let round = 0; round < 100; round++) {
       for (const reader of random.shuffle(readers)) {
         const last = reader.pages.at(-1);
@@ -122,9 +116,7 @@ describe('pages of one result', () => {
   it('gives the same page to readers that ask for it at once', async () => {
     const sql = 'SELECT seq, random() AS r FROM readings';
     const first = await page(sql, { limit: 200 });
-    const second = await Promise.all(
-      Array.from({ length: 8 }, () => page(sql, { limit: 200, cursor: first.next_cursor })),
-    );
+    const second = await Promise.all(Array.from({ length: 8 }, () => page(sql, { limit: 200, cursor: first.next_cursor })));
     for (const one of second) expect(one.rows).toEqual(second[0]?.rows);
   });
 
@@ -178,11 +170,7 @@ describe('cursors that are refused', () => {
     for (let index = 0; index < cursor.length - 1; index += 3) {
       const other = cursor[index] === 'A' ? 'B' : 'A';
       const forged = cursor.slice(0, index) + other + cursor.slice(index + 1);
-      expectRefused(
-        await ask(sql, { limit: 100, params, cursor: forged }),
-        /cursor/i,
-        `character ${index} of ${cursor}`,
-      );
+      expectRefused(await ask(sql, { limit: 100, params, cursor: forged }), /cursor/i, `character ${index} of ${cursor}`);
     }
   });
 
@@ -240,8 +228,7 @@ describe('cursors that are refused', () => {
       await fillTables(forgetful);
       const first = await call(forgetful, 'POST', '/v1/query', { sql, params, limit: 100 });
       const cursor: string = first.json.next_cursor;
-      const again = (body: object): Promise<Answer> =>
-        call(forgetful, 'POST', '/v1/query', { sql, params, limit: 100, cursor, ...body });
+      const again = (body: object): Promise<Answer> => call(forgetful, 'POST', '/v1/query', { sql, params, limit: 100, cursor, ...body });
       const forged = expectRefused(
         await again({ cursor: `${cursor.slice(0, 10)}${cursor[10] === 'A' ? 'B' : 'A'}${cursor.slice(11)}` }),
         /cursor/i,
@@ -326,20 +313,12 @@ function expectWholePages(pages: readonly Page[], limit: number): void {
 }
 
 /** Every cursor once more, in another order, after all the changes. */
-async function expectSamePagesAgain(
-  sql: string,
-  limit: number,
-  cursors: readonly string[],
-  pages: readonly Page[],
-): Promise<void> {
+async function expectSamePagesAgain(sql: string, limit: number, cursors: readonly string[], pages: readonly Page[]): Promise<void> {
   for (const index of random.shuffle([...cursors.keys()])) {
     const again = await page(sql, { limit, cursor: cursors[index] });
     const before = pages[index + 1]?.rows.map((row) => JSON.stringify(row)) ?? [];
     const changed = again.rows.map((row) => JSON.stringify(row)).filter((text, at) => text !== before[at]);
-    expect(
-      changed.slice(0, 3),
-      `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`,
-    ).toEqual([]);
+    expect(changed.slice(0, 3), `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`).toEqual([]);
     expect(again.rows.length).toBe(before.length);
   }
 }

@@ -21,22 +21,9 @@ const REFUSALS: Readonly<Record<number, readonly string[]>> = {
   403: ['PERMISSION_DENIED'],
   404: ['NOT_FOUND'],
 };
-const STREAMS = [
-  'application/x-ndjson',
-  'text/csv',
-  'application/vnd.apache.arrow.stream',
-  'application/vnd.apache.parquet',
-];
+const STREAMS = ['application/x-ndjson', 'text/csv', 'application/vnd.apache.arrow.stream', 'application/vnd.apache.parquet'];
 /** Table functions that read nothing but their arguments. */
-const HARMLESS_TABLE_FUNCTIONS = [
-  'range',
-  'generate_series',
-  'unnest',
-  'json_each',
-  'json_tree',
-  'repeat',
-  'repeat_row',
-];
+const HARMLESS_TABLE_FUNCTIONS = ['range', 'generate_series', 'unnest', 'json_each', 'json_tree', 'repeat', 'repeat_row'];
 
 let server: RunningServer;
 let targetDirectory: string;
@@ -119,9 +106,7 @@ describe('what is refused', () => {
     const tables = await call(server, 'GET', '/v1/tables');
     expect(tables.json.total).toBe(2 + KEYWORD_TABLES.length);
     expect((await ask('SELECT count(*) AS c FROM t')).json.rows).toEqual([{ c: 4 }]);
-    expect((await ask(`SELECT "timestamp" FROM t WHERE id = 'a'`)).json.rows).toEqual([
-      { timestamp: '2024-01-01T10:00:00.000000Z' },
-    ]);
+    expect((await ask(`SELECT "timestamp" FROM t WHERE id = 'a'`)).json.rows).toEqual([{ timestamp: '2024-01-01T10:00:00.000000Z' }]);
     await write('t', 'e', { n: 9 });
     expect((await ask('SELECT count(*) AS c FROM t')).json.rows).toEqual([{ c: 5 }]);
     const removed = await call(server, 'DELETE', '/v1/data', { table: 't', id: 'e', soft_delete: false });
@@ -160,22 +145,13 @@ async function fillTables(): Promise<void> {
   await write('u', 'a', { v: 7 }, '2024-01-01T00:00:00Z');
   await write('u', 'b', { v: 8 }, '2024-01-01T00:00:00Z');
   for (const table of KEYWORD_TABLES) {
-    await write(
-      table,
-      'a',
-      Object.fromEntries(KEYWORD_COLUMNS.map((column, index) => [column, column === 'order' ? index : column])),
-    );
+    await write(table, 'a', Object.fromEntries(KEYWORD_COLUMNS.map((column, index) => [column, column === 'order' ? index : column])));
   }
 }
 
 async function write(table: string, id: string, payload: unknown, timestamp = '2024-01-01T00:00:00Z'): Promise<void> {
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
-  const answer = await call(
-    server,
-    'POST',
-    '/v1/data',
-    `{"table":"${table}","id":"${id}","timestamp":"${timestamp}","payload":${text}}`,
-  );
+  const answer = await call(server, 'POST', '/v1/data', `{"table":"${table}","id":"${id}","timestamp":"${timestamp}","payload":${text}}`);
   expect(answer.status, answer.text).toBe(200);
 }
 
@@ -226,9 +202,7 @@ async function tableFunctionCalls(): Promise<Statement[]> {
 }
 
 async function scalarFunctionCalls(): Promise<Statement[]> {
-  const functions = await engineFunctions(
-    `function_type IN ('scalar', 'macro') AND function_name SIMILAR TO '[a-z_]+[a-z_0-9]*'`,
-  );
+  const functions = await engineFunctions(`function_type IN ('scalar', 'macro') AND function_name SIMILAR TO '[a-z_]+[a-z_0-9]*'`);
   return functions.map(({ name, parameterTypes }) => {
     const parameters = parameterTypes.map((type) => (/^[A-Z0-9]+$/.test(type) ? `NULL::${type}` : 'NULL'));
     return { title: name, sql: `SELECT "${name}"(${parameters.join(', ')}) IS NULL AS nothing` };
@@ -286,8 +260,7 @@ function complaintAboutRefusal(answer: Answer, sql: string): string | undefined 
   const { status, json, text } = answer;
   const codes = REFUSALS[status];
   if (codes === undefined) return `answered ${status}: ${text.slice(0, 300)}`;
-  if (!codes.includes(json?.error) || json?.code !== status)
-    return `the body does not fit ${status}: ${text.slice(0, 300)}`;
+  if (!codes.includes(json?.error) || json?.code !== status) return `the body does not fit ${status}: ${text.slice(0, 300)}`;
   if (typeof json.message !== 'string' || json.message === '') return `no message: ${text.slice(0, 300)}`;
   if (typeof json.request_id !== 'string' || json.request_id === '') return `no request_id: ${text.slice(0, 300)}`;
   return complaintAboutLeak(text, sql);
@@ -295,8 +268,7 @@ function complaintAboutRefusal(answer: Answer, sql: string): string | undefined 
 
 function complaintAboutLeak(text: string, sql: string): string | undefined {
   if (text.includes(SECRET_TEXT)) return `shows the secret: ${text.slice(0, 300)}`;
-  if (text.includes(server.dataDir) && !sql.includes(server.dataDir))
-    return `shows the data directory: ${text.slice(0, 300)}`;
+  if (text.includes(server.dataDir) && !sql.includes(server.dataDir)) return `shows the data directory: ${text.slice(0, 300)}`;
   if (/node_modules|\bat \S+ \(|\.js:\d+/.test(text)) return `shows a stack trace: ${text.slice(0, 300)}`;
   return undefined;
 }
@@ -310,8 +282,7 @@ function complaintAboutAnswer(answer: Answer): string | undefined {
   const names: string[] = json.columns.map((column: { name: string }) => column.name);
   if (new Set(names).size !== names.length) return `column names are not told apart: ${names.join(', ')}`;
   const widths = new Set(json.rows.map((row: object) => Object.keys(row).length));
-  if (widths.size > 1 || (widths.size === 1 && !widths.has(names.length)))
-    return `rows do not have the columns ${names.join(', ')}`;
+  if (widths.size > 1 || (widths.size === 1 && !widths.has(names.length))) return `rows do not have the columns ${names.join(', ')}`;
   return undefined;
 }
 

@@ -14,8 +14,11 @@ type Operator = '=' | '<' | '<=' | '>' | '>=';
 export interface Condition {
   readonly column: string;
   readonly operator: Operator;
-  readonly value: string | number;
+  readonly value: Constant;
 }
+
+/** A constant of a statement: a time is a text that was cast to one, which compares otherwise than the text. */
+type Constant = { readonly kind: 'text' | 'time'; readonly text: string } | { readonly kind: 'integer'; readonly integer: number };
 
 const OPERATORS: Readonly<Record<string, Operator>> = {
   COMPARE_EQUAL: '=',
@@ -28,11 +31,14 @@ const MIRRORED: Readonly<Record<Operator, Operator>> = { '=': '=', '<': '>', '<=
 const INSTANT = /^\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|\+00(?::00)?)?)?$/;
 /** Statistics of times are rounded to milliseconds. */
 const TIME_TOLERANCE_MS = 1;
+const DATE_LENGTH = 10;
 
 /** The conditions of a SELECT over one plain table; none for any other query. */
 export function conditionsOf(select: Node): Condition[] {
   const from = select['from_table'] as Node | null;
-  const isPlain = select['type'] === 'SELECT_NODE' && from?.['type'] === 'BASE_TABLE' && !from['sample'];
+  // With a WITH clause, the name may be another thing than the table.
+  const definesNames = ((select['cte_map'] as { map?: readonly unknown[] } | undefined)?.map ?? []).length > 0;
+  const isPlain = select['type'] === 'SELECT_NODE' && from?.['type'] === 'BASE_TABLE' && !from['sample'] && !definesNames;
   if (!isPlain || (from['column_name_alias'] as unknown[] | undefined)?.length) return [];
   const names = [from['alias'], from['table_name']].filter(Boolean).map((name) => String(name).toLowerCase());
   return conjuncts(select['where_clause'] as Node | null).flatMap((node) => conditionsIn(node, names));
@@ -68,18 +74,21 @@ function columnName(node: Node, tableNames: readonly string[]): string | undefin
   return names.length === 2 && tableNames.includes((names[0] ?? '').toLowerCase()) ? names[1] : undefined;
 }
 
-/** A text, or an integer that `number` holds exactly; a text cast to a time stays a text. */
-function constant(node: Node): string | number | undefined {
-  if (node['class'] === 'CAST') {
-    const isTime = /^(TIMESTAMP( WITH TIME ZONE)?|DATE)$/.test(String((node['cast_type'] as Node)['id']));
-    const inner = isTime ? constant(node['child'] as Node) : undefined;
-    return typeof inner === 'string' ? inner : undefined;
-  }
+/** A text, an integer that `number` holds exactly, or a text cast once to a time in a form that the cast does not cut. */
+function constant(node: Node): Constant | undefined {
+  if (node['class'] === 'CAST') return timeConstant(String((node['cast_type'] as Node)['id']), node['child'] as Node);
   if (node['class'] !== 'CONSTANT') return undefined;
   const { type, value } = node['value'] as { type: { id: string }; value: unknown };
-  if (type.id === 'VARCHAR' && typeof value === 'string') return value;
+  if (type.id === 'VARCHAR' && typeof value === 'string') return { kind: 'text', text: value };
   const isInteger = ['TINYINT', 'SMALLINT', 'INTEGER', 'BIGINT'].includes(type.id) && Number.isSafeInteger(value);
-  return isInteger ? (value as number) : undefined;
+  return isInteger ? { kind: 'integer', integer: value as number } : undefined;
+}
+
+function timeConstant(castType: string, child: Node): Constant | undefined {
+  const inner = child['class'] === 'CONSTANT' ? constant(child) : undefined;
+  if (inner?.kind !== 'text') return undefined;
+  const isWhole = castType === 'DATE' ? inner.text.length === DATE_LENGTH : /^TIMESTAMP( WITH TIME ZONE)?$/.test(castType);
+  return isWhole ? { kind: 'time', text: inner.text } : undefined;
 }
 
 /** @returns a test that is false only for files in which no row surely fulfils all conditions */
@@ -91,7 +100,7 @@ export function mayHoldMatches(conditions: readonly Condition[], schema: TableSc
   return (file) => known.every(({ column, operator, value }) => mayFulfil(file, column, operator, value));
 }
 
-function mayFulfil(file: DataFile, column: Column, operator: Operator, value: string | number): boolean {
+function mayFulfil(file: DataFile, column: Column, operator: Operator, value: Constant): boolean {
   const range = rangeOf(file, column, value);
   if (!range) return true;
   const { belowMin, aboveMax, atMin, atMax } = range;
@@ -117,11 +126,12 @@ interface Standing {
   readonly atMax: boolean;
 }
 
-function rangeOf(file: DataFile, column: Column, value: string | number): Standing | undefined {
-  if (typeof value === 'number') return isNumeric(column) ? numericStanding(file, column, value) : undefined;
-  const bounds = column.type === 'VARCHAR' || column.type === 'TIMESTAMPTZ' ? textBoundsOf(file.stats, column.name) : undefined;
+function rangeOf(file: DataFile, column: Column, value: Constant): Standing | undefined {
+  if (value.kind === 'integer') return isNumeric(column) ? numericStanding(file, column, value.integer) : undefined;
+  const isComparable = column.type === 'TIMESTAMPTZ' || (column.type === 'VARCHAR' && value.kind === 'text');
+  const bounds = isComparable ? textBoundsOf(file.stats, column.name) : undefined;
   if (!bounds) return undefined;
-  return column.type === 'VARCHAR' ? textStanding(bounds.min, bounds.max, value) : timeStanding(bounds.min, bounds.max, value);
+  return column.type === 'VARCHAR' ? textStanding(bounds.min, bounds.max, value.text) : timeStanding(bounds.min, bounds.max, value.text);
 }
 
 function isNumeric({ type }: Column): boolean {
@@ -149,7 +159,7 @@ function textStanding(min: string, max: string, value: string): Standing {
 function timeStanding(min: string, max: string, value: string): Standing | undefined {
   if (!INSTANT.test(value)) return undefined;
   const ms = Date.parse(
-    value.length === 10 ? `${value}T00:00:00Z` : `${value.slice(0, 10)}T${value.slice(11).replace(/(Z|\+00(:00)?)?$/, 'Z')}`,
+    value.length === DATE_LENGTH ? `${value}T00:00:00Z` : `${value.slice(0, 10)}T${value.slice(11).replace(/(Z|\+00(:00)?)?$/, 'Z')}`,
   );
   if (Number.isNaN(ms)) return undefined;
   return {

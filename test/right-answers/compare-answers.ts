@@ -39,27 +39,17 @@ type ComparableRow = readonly ComparableCell[];
 
 /** JSON.parse that keeps every digit of long numbers (as marked strings). */
 export function parseKeepingDigits(text: string): unknown {
-  return JSON.parse(
-    text.replace(STRING_OR_LONG_NUMBER, (token) => (token.startsWith('"') ? token : `"\\u0001${token}"`)),
-  );
+  return JSON.parse(text.replace(STRING_OR_LONG_NUMBER, (token) => (token.startsWith('"') ? token : `"\\u0001${token}"`)));
 }
 
 /** What differs, for a person to read; undefined when the answers agree. */
-export function differenceBetween(
-  expected: DuckDBResultReader,
-  received: ReceivedAnswer,
-  rules: ComparisonRules,
-): string | undefined {
+export function differenceBetween(expected: DuckDBResultReader, received: ReceivedAnswer, rules: ComparisonRules): string | undefined {
   const types = expected.columnTypes();
   const columnDifference = differenceOfColumns(expected, received);
   if (columnDifference !== undefined) return columnDifference;
-  const expectedRows = expected
-    .getRows()
-    .map((row) => row.map((value, index) => comparableExpected(value, types[index])));
+  const expectedRows = expected.getRows().map((row) => row.map((value, index) => comparableExpected(value, types[index])));
   const names = received.columns.map((column) => column.name);
-  const receivedRows = received.rows.map((row) =>
-    names.map((name, index) => comparableReceived(row[name], types[index])),
-  );
+  const receivedRows = received.rows.map((row) => names.map((name, index) => comparableReceived(row[name], types[index])));
   if (expectedRows.length !== receivedRows.length) {
     return `expected ${expectedRows.length} rows, got ${receivedRows.length}${sample(expectedRows, receivedRows)}`;
   }
@@ -77,9 +67,7 @@ function differenceOfColumns(expected: DuckDBResultReader, received: ReceivedAns
     return `expected columns ${expectedNames.join(', ')}, got ${names.join(', ')}`;
   }
   const types = received.columns.map((column) => column.type);
-  return sameList(types, expectedTypes)
-    ? undefined
-    : `expected types ${expectedTypes.join(', ')}, got ${types.join(', ')}`;
+  return sameList(types, expectedTypes) ? undefined : `expected types ${expectedTypes.join(', ')}, got ${types.join(', ')}`;
 }
 
 function sameList(left: readonly string[], right: readonly string[]): boolean {
@@ -167,10 +155,7 @@ function comparableNested(value: DuckDBValue, type: DuckDBType | undefined): str
     return `[${value.items.map((item) => JSON.stringify(comparableExpected(item, itemType))).join()}]`;
   }
   if (value instanceof DuckDBStructValue && type?.typeId === DuckDBTypeId.STRUCT) {
-    const fields = type.entryNames.map((name, index) => [
-      name,
-      comparableExpected(value.entries[name] ?? null, type.entryTypes[index]),
-    ]);
+    const fields = type.entryNames.map((name, index) => [name, comparableExpected(value.entries[name] ?? null, type.entryTypes[index])]);
     return JSON.stringify(fields);
   }
   if (value instanceof DuckDBMapValue && type?.typeId === DuckDBTypeId.MAP) {
@@ -206,10 +191,7 @@ function comparableReceived(value: unknown, type: DuckDBType | undefined): Compa
     }
     case DuckDBTypeId.STRUCT: {
       if (!isRecord(value)) return unfit;
-      const fields = type.entryNames.map((name, index) => [
-        name,
-        comparableReceived(value[name] ?? null, type.entryTypes[index]),
-      ]);
+      const fields = type.entryNames.map((name, index) => [name, comparableReceived(value[name] ?? null, type.entryTypes[index])]);
       return JSON.stringify(fields);
     }
     case DuckDBTypeId.MAP: {

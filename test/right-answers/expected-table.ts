@@ -153,8 +153,7 @@ export function payloadText(
 function cellText(cell: Cell | undefined, kind: ColumnKind, integersAreBare: boolean): string {
   if (cell === undefined) return 'null';
   if (kind === 'JSON') return String(cell);
-  if (typeof cell === 'number')
-    return integersAreBare && isSmallMultipleOfThree(cell) ? String(cell) : doubleText(cell);
+  if (typeof cell === 'number') return integersAreBare && isSmallMultipleOfThree(cell) ? String(cell) : doubleText(cell);
   return typeof cell === 'bigint' ? cell.toString() : JSON.stringify(cell);
 }
 

@@ -32,17 +32,8 @@ export function aggregates(source: QuerySource, prefix: string, condition: strin
     const extremes = [`min(${column})`, `max(${column})`];
     if (kind === 'BOOLEAN') return [...counts, `bool_and(${column})`, `bool_or(${column})`];
     if (INTEGER_COLUMNS.includes(name))
-      return [
-        ...counts,
-        ...extremes,
-        `sum(${column})`,
-        `avg(${column})`,
-        `median(${column})`,
-        `quantile_disc(${column}, 0.25)`,
-      ];
-    return EXACT_DOUBLES.includes(name)
-      ? [...counts, ...extremes, `sum(${column})`, `avg(${column})`]
-      : [...counts, ...extremes];
+      return [...counts, ...extremes, `sum(${column})`, `avg(${column})`, `median(${column})`, `quantile_disc(${column}, 0.25)`];
+    return EXACT_DOUBLES.includes(name) ? [...counts, ...extremes, `sum(${column})`, `avg(${column})`] : [...counts, ...extremes];
   });
   return [
     ...general,
@@ -66,8 +57,7 @@ export function scalars(source: QuerySource, prefix: string): string[] {
     `upper(${prefix}id)`,
     `1`,
   ];
-  if (!source.isEvents)
-    return [...general, `${prefix}score * 2`, `${prefix}weight / 4`, `json_array_length(${prefix}tags)`];
+  if (!source.isEvents) return [...general, `${prefix}score * 2`, `${prefix}weight / 4`, `json_array_length(${prefix}tags)`];
   return [
     ...general,
     `${prefix}n + 1`,

@@ -63,8 +63,7 @@ export class RandomPredicates {
   #comparison(source: QuerySource, prefix: string, column: SourceColumn): string {
     const name = prefix + quoted(column.name);
     const literal = (): string => this.#literal(source, column);
-    if (column.kind === 'JSON')
-      return this.random.pick([`${name} IS NULL`, `${name} IS NOT NULL`, `json_type(${name}) = 'ARRAY'`]);
+    if (column.kind === 'JSON') return this.random.pick([`${name} IS NULL`, `${name} IS NOT NULL`, `json_type(${name}) = 'ARRAY'`]);
     if (column.kind === 'BOOLEAN') {
       return this.random.pick([
         name,
@@ -94,12 +93,7 @@ export class RandomPredicates {
     return this.random.pick(forms)();
   }
 
-  #comparisonsOfKind(
-    source: QuerySource,
-    prefix: string,
-    { name, kind }: SourceColumn,
-    literal: () => string,
-  ): (() => string)[] {
+  #comparisonsOfKind(source: QuerySource, prefix: string, { name, kind }: SourceColumn, literal: () => string): (() => string)[] {
     const column = prefix + quoted(name);
     if (kind === 'VARCHAR') return this.#textComparisons(column);
     if (kind === 'TIMESTAMP') {
@@ -123,31 +117,12 @@ export class RandomPredicates {
             () => `-${column} < ${literal()}`,
             () => `${column}::VARCHAR LIKE '1%'`,
           ];
-    return [
-      () => `${column} < ${prefix}${quoted(other.name)}`,
-      () => `${column} = ${prefix}${quoted(other.name)}`,
-      ...arithmetic,
-    ];
+    return [() => `${column} < ${prefix}${quoted(other.name)}`, () => `${column} = ${prefix}${quoted(other.name)}`, ...arithmetic];
   }
 
   #textComparisons(column: string): (() => string)[] {
     const pattern = (): string =>
-      this.random.pick([
-        'a%',
-        '%a',
-        '%a%',
-        'e-1%',
-        '_eta%',
-        '%',
-        '',
-        'p1_',
-        '100%',
-        'beta\\_%',
-        'A%',
-        '%statistic%',
-        'name-1__',
-        '日%',
-      ]);
+      this.random.pick(['a%', '%a', '%a%', 'e-1%', '_eta%', '%', '', 'p1_', '100%', 'beta\\_%', 'A%', '%statistic%', 'name-1__', '日%']);
     return [
       () => `${column} LIKE ${this.text(pattern())}`,
       () => `${column} NOT LIKE ${this.text(pattern())}`,
@@ -168,16 +143,10 @@ export class RandomPredicates {
   /** Mostly a value that some row has, or its neighbour: bounds of files are where pruning goes wrong. */
   #literal(source: QuerySource, { name, kind }: SourceColumn): string {
     const value = this.random.chance(0.7) ? this.#valueOfSomeRow(source, name) : undefined;
-    if (name === 'id')
-      return this.text(
-        typeof value === 'string' ? value : source.isEvents ? eventId(this.random) : placeId(this.random),
-      );
+    if (name === 'id') return this.text(typeof value === 'string' ? value : source.isEvents ? eventId(this.random) : placeId(this.random));
     switch (kind) {
       case 'BIGINT':
-        return this.#integerLiteral(
-          typeof value === 'bigint' ? value : BigInt(this.random.integer(-30, 70)),
-          name === 'big',
-        );
+        return this.#integerLiteral(typeof value === 'bigint' ? value : BigInt(this.random.integer(-30, 70)), name === 'big');
       case 'DOUBLE':
         return this.#doubleLiteral(typeof value === 'number' ? value : this.random.integer(-200, 2000) / 4);
       case 'BOOLEAN':
@@ -185,9 +154,7 @@ export class RandomPredicates {
       case 'TIMESTAMP':
         return this.#timestampLiteral(typeof value === 'bigint' ? value : timestampMicros(this.random));
       default:
-        return this.text(
-          typeof value === 'string' ? value : this.random.pick(['alpha', 'm', '', 'zz', ...allPlaceIds().slice(0, 20)]),
-        );
+        return this.text(typeof value === 'string' ? value : this.random.pick(['alpha', 'm', '', 'zz', ...allPlaceIds().slice(0, 20)]));
     }
   }
 
@@ -204,8 +171,7 @@ export class RandomPredicates {
 
   #integerLiteral(value: bigint, isBig: boolean): string {
     const near = value + BigInt(this.random.integer(-1, 2));
-    if (this.#mayUseParameters && this.random.chance(0.5) && BigInt.asIntN(64, near) === near)
-      return this.#parameter(near);
+    if (this.#mayUseParameters && this.random.chance(0.5) && BigInt.asIntN(64, near) === near) return this.#parameter(near);
     if (isBig) return this.random.pick([`${near}`, `${near}`, `${value}.0`, `${near}::HUGEINT`]);
     return this.random.pick([
       `${near}`,

@@ -101,15 +101,8 @@ export class RandomQueries {
   /** What lets a query leave files out: comparisons of a column with literals, all of which must hold. */
   #plainlyCompared(): Body {
     const columns = ['id', 'timestamp', 'timestamp', 'n', 'seq', 'price', 'name', 'big', 'extreme', 'late', 'place'];
-    const conditions = this.random
-      .pickSome(columns, 1, 2)
-      .map((name) => this.#predicates.comparisonWith(this.#events, name));
-    const select = this.random.pick([
-      'count(*) AS c, sum(n) AS s',
-      'seq',
-      'id, "timestamp", n',
-      'max("timestamp") AS m',
-    ]);
+    const conditions = this.random.pickSome(columns, 1, 2).map((name) => this.#predicates.comparisonWith(this.#events, name));
+    const select = this.random.pick(['count(*) AS c, sum(n) AS s', 'seq', 'id, "timestamp", n', 'max("timestamp") AS m']);
     return { sql: `SELECT ${select} FROM events WHERE ${conditions.join(' AND ')}` };
   }
 
@@ -205,10 +198,7 @@ export class RandomQueries {
       'ASOF JOIN',
       'ASOF LEFT JOIN',
     ]);
-    const extra =
-      this.random.chance(0.3) && !kind.startsWith('ASOF')
-        ? ` AND ${this.#predicates.predicate(this.#events, 'e.', 1)}`
-        : '';
+    const extra = this.random.chance(0.3) && !kind.startsWith('ASOF') ? ` AND ${this.#predicates.predicate(this.#events, 'e.', 1)}` : '';
     const time = kind.startsWith('ASOF') ? ' AND e."timestamp" >= o."timestamp"' : '';
     const from = `FROM events e ${kind} "order" o ON e.place = o.id${extra}${time}`;
     const seesRight = !['SEMI JOIN', 'ANTI JOIN'].includes(kind);
@@ -238,9 +228,7 @@ export class RandomQueries {
   }
 
   #joinAggregate(fromWhere: string, seesRight: boolean): Body {
-    const key = seesRight
-      ? this.random.pick(['o."group"', 'o.id', 'o.score', 'e.flag'])
-      : this.random.pick(['e.flag', 'e.place']);
+    const key = seesRight ? this.random.pick(['o."group"', 'o.id', 'o.score', 'e.flag']) : this.random.pick(['e.flag', 'e.place']);
     const aggregates = this.random.pickSome(
       [...this.#aggregates(this.#events, 'e.'), ...(seesRight ? this.#aggregates(this.#places, 'o.') : [])],
       1,
@@ -259,11 +247,8 @@ export class RandomQueries {
     ]);
     const using = this.random.chance(0.2);
     const from = using ? 'FROM events a JOIN events b USING (id, "timestamp")' : `FROM events a JOIN events b ON ${on}`;
-    const where = this.random.chance(0.5)
-      ? ` WHERE ${this.#predicates.predicate(this.#events, this.random.pick(['a.', 'b.']), 1)}`
-      : '';
-    if (this.random.chance(0.3))
-      return { sql: `SELECT count(*) AS c0, sum(a.n) AS c1, max(b.seq) AS c2 ${from}${where}` };
+    const where = this.random.chance(0.5) ? ` WHERE ${this.#predicates.predicate(this.#events, this.random.pick(['a.', 'b.']), 1)}` : '';
+    if (this.random.chance(0.3)) return { sql: `SELECT count(*) AS c0, sum(a.n) AS c1, max(b.seq) AS c2 ${from}${where}` };
     return {
       sql: `SELECT a.seq AS s1, b.seq AS s2, a.name AS n1, b.name AS n2 ${from}${where} ORDER BY 1, 2 LIMIT 300`,
       isOrdered: true,
@@ -330,8 +315,7 @@ export class RandomQueries {
   #ambiguousNames(): Body {
     const name = this.random.pick(['n', 'seq', 'price', 'late', 'timestamp', 'name']);
     const column = quoted(name);
-    const other =
-      name === 'name' ? `${column} || 'z'` : name === 'timestamp' ? `${column} + INTERVAL 3 DAY` : `-${column}`;
+    const other = name === 'name' ? `${column} || 'z'` : name === 'timestamp' ? `${column} + INTERVAL 3 DAY` : `-${column}`;
     const where = this.#predicates.comparisonWith(this.#events, name);
     return this.random.pick<() => Body>([
       () => ({ sql: `SELECT seq AS s, ${other} AS ${column} FROM events WHERE ${where}` }),
@@ -361,11 +345,7 @@ export class RandomQueries {
       'PARTITION BY date_trunc(\'day\', "timestamp") ',
     ]);
     const order = `ORDER BY ${this.random.pick(['', 'n, ', '"timestamp" DESC, ', 'name NULLS FIRST, '])}seq`;
-    const frame = this.random.pick([
-      '',
-      ' ROWS BETWEEN 3 PRECEDING AND CURRENT ROW',
-      ' ROWS BETWEEN UNBOUNDED PRECEDING AND 1 FOLLOWING',
-    ]);
+    const frame = this.random.pick(['', ' ROWS BETWEEN 3 PRECEDING AND CURRENT ROW', ' ROWS BETWEEN UNBOUNDED PRECEDING AND 1 FOLLOWING']);
     const functions = this.random.pickSome(
       [
         `row_number() OVER (${partition}${order})`,
@@ -386,9 +366,7 @@ export class RandomQueries {
       1,
       2,
     );
-    const qualify = this.random.chance(0.5)
-      ? ` QUALIFY row_number() OVER (${partition}${order}) <= ${this.random.integer(1, 6)}`
-      : '';
+    const qualify = this.random.chance(0.5) ? ` QUALIFY row_number() OVER (${partition}${order}) <= ${this.random.integer(1, 6)}` : '';
     const sql = `SELECT ${aliased(['seq', ...functions])} FROM events${this.#where(this.#events, '')}${qualify}`;
     return this.#maybeLimited(sql, 'seq');
   }
@@ -404,20 +382,12 @@ export class RandomQueries {
       'UNION BY NAME',
       'UNION ALL BY NAME',
     ]);
-    const columns = this.random.pick([
-      ['n', 'flag'],
-      ['place', 'n'],
-      ['name'],
-      ['"timestamp"::DATE AS d', 'flag'],
-      ['big', 'late'],
-    ]);
+    const columns = this.random.pick([['n', 'flag'], ['place', 'n'], ['name'], ['"timestamp"::DATE AS d', 'flag'], ['big', 'late']]);
     const second = operator.endsWith('BY NAME') ? [...columns].reverse() : columns;
     const third = this.random.chance(0.3) ? ` UNION ALL SELECT ${columns.join(', ')} FROM events WHERE seq < 20` : '';
     const sql = `SELECT ${columns.join(', ')} FROM events${this.#where(this.#events, '')} ${operator} SELECT ${second.join(', ')} FROM events${this.#where(this.#events, '')}${third}`;
     if (this.random.chance(0.4)) return { sql: `SELECT count(*) AS c0 FROM (${sql})` };
-    return this.random.chance(0.3)
-      ? { sql: `SELECT * FROM (${sql}) ORDER BY ALL${this.#limit()}`, isOrdered: true }
-      : { sql };
+    return this.random.chance(0.3) ? { sql: `SELECT * FROM (${sql}) ORDER BY ALL${this.#limit()}`, isOrdered: true } : { sql };
   }
 
   #caseAndCast(): Body {
@@ -458,10 +428,7 @@ export class RandomQueries {
       1,
       4,
     );
-    return this.#maybeLimited(
-      `SELECT ${aliased(['seq', ...expressions])} FROM events${this.#where(this.#events, '')}`,
-      'seq',
-    );
+    return this.#maybeLimited(`SELECT ${aliased(['seq', ...expressions])} FROM events${this.#where(this.#events, '')}`, 'seq');
   }
 
   #groupingSets(): Body {

@@ -211,8 +211,7 @@ function nameCell(random: SeededRandom, spot: number): string {
 }
 
 function documentText(random: SeededRandom): string {
-  if (random.chance(0.2))
-    return JSON.stringify(Array.from({ length: random.integer(0, 4) }, () => random.integer(0, 9)));
+  if (random.chance(0.2)) return JSON.stringify(Array.from({ length: random.integer(0, 4) }, () => random.integer(0, 9)));
   const parts = [`"a":${random.integer(0, 20)}`];
   if (random.chance(0.5)) parts.push(`"b":${JSON.stringify(random.pick(NAMES))}`);
   if (random.chance(0.3)) parts.push(`"c":{"d":${random.pick(['null', 'true', '[1,2]', '9007199254740993'])}}`);

@@ -20,11 +20,7 @@ export class TableDriver {
   async write(records: readonly RecordToWrite[]): Promise<void> {
     if (records.length === 0) return;
     const texts = records.map((record) => this.#recordText(record));
-    const answer = await this.#send(
-      'POST',
-      '/v1/data',
-      `{"table":"${this.table.name}","records":[${texts.join(',')}]}`,
-    );
+    const answer = await this.#send('POST', '/v1/data', `{"table":"${this.table.name}","records":[${texts.join(',')}]}`);
     expect(answer.json.count).toBe(records.length);
     for (const record of records) this.table.write(record);
   }
@@ -40,11 +36,7 @@ export class TableDriver {
   async mergeEach(changes: ReadonlyMap<string, ReadonlyMap<string, Cell>>): Promise<void> {
     await this.#inGroups([...changes], async ([id, payload]) => {
       const text = this.#payloadText(payload);
-      await this.#send(
-        'PUT',
-        '/v1/data',
-        `{"table":"${this.table.name}","id":"${id}","partial":true,"payload":${text}}`,
-      );
+      await this.#send('PUT', '/v1/data', `{"table":"${this.table.name}","id":"${id}","partial":true,"payload":${text}}`);
     });
     for (const [id, payload] of changes) this.table.merge(id, payload);
   }
