@@ -25,6 +25,7 @@ const PAGE_ROWS_MAX = 10_000;
 const SMALL_PAGE_ROWS = 700;
 const BOTH_REFUSE_SHARE_MAX = 0.05;
 const DIFFERENCES_SHOWN_MAX = 10;
+const FIXED_QUERY: GeneratedQuery = { shape: 'fixed', sql: '', parameters: [], isOrdered: false, isApproximate: false };
 const RUN_MS_MAX = 600_000;
 /** Its first 32 characters are what a statistic keeps; the bound above it ends in the greatest character there is. */
 const LONG_NAME = `${'m'.repeat(32)}\u{10ffff}\u{10ffff}z`;
@@ -165,11 +166,17 @@ describe('files that are left out', () => {
     'FROM days WHERE n = 100 SELECT id',
     'PIVOT (SELECT id, n FROM days WHERE n = 100) ON n IN (100, 300) USING count(*)',
   ])('answers as if all were opened: %s', expectSameAnswer);
+
+  // A defect of DuckDB 1.5.6 (see random-predicate.ts), there with plain tables too. When this test "fails", it is mended: lift the guard there.
+  it.fails('known defect of the engine: an OR with IS DISTINCT FROM leaves out rows with NULL', async () => {
+    const answer = await askServer({ ...FIXED_QUERY, sql: 'SELECT count(*) AS c FROM days WHERE late = 100 OR late IS DISTINCT FROM 1' });
+    expect(answer).toMatchObject({ rows: [{ c: 5 }] });
+  });
 });
 
 async function expectSameAnswer(sql: string): Promise<void> {
   const connection = await reference.connect();
-  const query = { shape: 'fixed', sql, parameters: [], isOrdered: false, isApproximate: false };
+  const query = { ...FIXED_QUERY, sql };
   try {
     await connection.run("SET TimeZone = 'UTC'");
     const [expected, received] = await Promise.all([askReference(connection, query), askServer(query)]);
@@ -347,7 +354,9 @@ async function compareOne(connection: DuckDBConnection, query: GeneratedQuery, l
     tally.differing++;
     const again = differenceOf(query, expected, await askServer(query)) === undefined ? 'agrees' : 'differs too';
     const parameters = query.parameters.map(String).join(', ');
-    tally.differences.push(`${label} (${query.shape}): ${difference}; asked again, it ${again}\n  ${query.sql}\n  parameters ${parameters}`);
+    tally.differences.push(
+      `${label} (${query.shape}): ${difference}; asked again, it ${again}\n  ${query.sql}\n  parameters ${parameters}`,
+    );
   } else if (expected instanceof Error) {
     tally.bothRefuse.push(expected.message.split(':')[0] ?? '');
   } else {

@@ -1,11 +1,20 @@
 /** Values of `$1`, `?` and `$name` in a statement, from JSON to the engine. They never become part of the SQL text. */
-import type { DuckDBValue } from '@duckdb/node-api';
+import { DOUBLE, type DuckDBType, type DuckDBValue } from '@duckdb/node-api';
 import { invalidArgument } from '../common/app-error.js';
 import { isJsonObject, LosslessNumber } from '../common/json.js';
 
 export type QueryParameters = DuckDBValue[] | Record<string, DuckDBValue>;
 
 const PARAMETERS_MAX = 1_000;
+
+/** Types to bind the values with, where the client library would guess wrong: whole numbers that only a double holds. */
+export function parameterTypes(parameters: QueryParameters): DuckDBType[] | Record<string, DuckDBType> {
+  const typeOf = (value: DuckDBValue): DuckDBType =>
+    typeof value === 'number' && Number.isInteger(value) && !Number.isSafeInteger(value) ? DOUBLE : (undefined as unknown as DuckDBType);
+  return Array.isArray(parameters)
+    ? parameters.map(typeOf)
+    : Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, typeOf(value)]));
+}
 
 /** @throws AppError INVALID_ARGUMENT for anything but scalars, in an array or an object */
 export function toParameters(params: unknown): QueryParameters {
@@ -23,7 +32,7 @@ export function toParameters(params: unknown): QueryParameters {
 function toValue(value: unknown, name: string): DuckDBValue {
   if (value === null || typeof value === 'boolean') return value;
   if (typeof value === 'string') return checkedText(value, name);
-  if (typeof value === 'number') return Number.isInteger(value) && Math.abs(value) > 2_147_483_647 ? BigInt(value) : value;
+  if (typeof value === 'number') return Number.isSafeInteger(value) && Math.abs(value) > 2_147_483_647 ? BigInt(value) : value;
   if (value instanceof LosslessNumber) return exactNumber(value.value, name);
   throw invalidArgument(`params: the value of ${name} must be a string, a number, a boolean or null`);
 }

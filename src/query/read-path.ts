@@ -24,7 +24,7 @@ import { type Cursors, type OpenResult, statementHash } from './cursors.js';
 import { mayHoldMatches } from './prune.js';
 import type { QueryConnection, QueryConnections } from './query-connections.js';
 import { asQueryError } from './query-error.js';
-import { type QueryParameters, toParameters } from './query-parameters.js';
+import { parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
 import type { QueryStatistics } from './query-statistics.js';
 import type { RunningQueries, RunningQuery } from './running-queries.js';
 
@@ -280,13 +280,17 @@ export class ReadPath {
 
   /** A column's type may depend on a parameter's: then only a run tells, one of no rows. */
   async #shapeWithParameters(running: Running, sql: string, parameters: QueryParameters): Promise<Pick<Prepared, 'names' | 'types'>> {
-    const result = await running.connection.run(`SELECT * FROM (\n${sql}\n) LIMIT 0`, parameters);
+    const result = await running.connection.run(`SELECT * FROM (\n${sql}\n) LIMIT 0`, parameters, parameterTypes(parameters));
     return { names: distinctNames(result.columnNames()), types: result.columnTypes() };
   }
 
   /** Rows as JSON text, made by the engine. */
   async #jsonRows(running: Running, prepared: Prepared, limit: number, offset: number): Promise<PageRows> {
-    const stream = await running.connection.stream(jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`), prepared.parameters);
+    const stream = await running.connection.stream(
+      jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`),
+      prepared.parameters,
+      parameterTypes(prepared.parameters),
+    );
     const rows: string[] = [];
     let length = 0;
     for await (const chunk of stream) {
@@ -313,6 +317,7 @@ export class ReadPath {
       await running.connection.run(
         `CREATE TABLE ${table} AS SELECT * FROM (SELECT * FROM (\n${prepared.sql}\n) LIMIT ${rowsMax + 1}) t(${aliases.join(', ')})`,
         prepared.parameters,
+        parameterTypes(prepared.parameters),
       );
       const rowCount = asNumber((await this.parts.engine.row(`SELECT count(*) AS n FROM ${table}`))['n']);
       if (rowCount > rowsMax) {
@@ -416,7 +421,11 @@ export class ReadPath {
       const prepared = await prepare(running);
       tables = [...running.views.keys()];
       running.query.onStop(() => channel.close());
-      const stream = await running.connection.stream(jsonRowsSql(prepared, `OFFSET ${position}`), prepared.parameters);
+      const stream = await running.connection.stream(
+        jsonRowsSql(prepared, `OFFSET ${position}`),
+        prepared.parameters,
+        parameterTypes(prepared.parameters),
+      );
       for await (const chunk of stream) {
         const rows = chunk.getColumnValues(0).map(String);
         if (rows.length > 0) await channel.put(rows);

@@ -5,7 +5,7 @@ import type { ScratchFiles } from '../infra/scratch-files.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
 import { namedColumns, type QueryRequest, type ReadPath } from './read-path.js';
 import { asQueryError } from './query-error.js';
-import { toParameters } from './query-parameters.js';
+import { parameterTypes, toParameters } from './query-parameters.js';
 import { openResultPipe } from './result-pipe.js';
 
 export interface StreamFormat {
@@ -63,6 +63,7 @@ export class ResultStreams {
           await running.connection.run(
             `COPY (${namedColumns(limited, format.asJson)}) TO ${quoteText(pipe.path)} (${format.copyOptions})`,
             prepared.parameters,
+            parameterTypes(prepared.parameters),
           );
           running.query.onStop(() => undefined);
           pipe.output.removeAllListeners('close');

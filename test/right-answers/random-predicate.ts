@@ -11,6 +11,7 @@ import type { SeededRandom } from './seeded-random.js';
 export type Parameter = bigint | number | string;
 
 const COMPARISONS = ['=', '<>', '!=', '<', '<=', '>', '>=', 'IS DISTINCT FROM', 'IS NOT DISTINCT FROM'] as const;
+const ENGINE_DEFECT = /IS (NOT )?(DISTINCT|TRUE|FALSE)/;
 const PARAMETER_OPEN = '\u0002';
 const PARAMETER_CLOSE = '\u0003';
 const PARAMETER = new RegExp(`${PARAMETER_OPEN}(\\d+)${PARAMETER_CLOSE}`, 'g');
@@ -38,12 +39,29 @@ export class RandomPredicates {
   }
 
   predicate(source: QuerySource, prefix: string, depth: number): string {
+    return this.#tree(source, prefix, depth, false);
+  }
+
+  #tree(source: QuerySource, prefix: string, depth: number, isUnderOr: boolean): string {
     if (depth > 0 && this.random.chance(0.45)) {
-      const parts = Array.from({ length: this.random.integer(2, 4) }, () => this.predicate(source, prefix, depth - 1));
-      return `(${parts.join(this.random.pick([' AND ', ' OR ']))})`;
+      const operator = this.random.pick(['AND', 'OR']);
+      const parts = Array.from({ length: this.random.integer(2, 4) }, () =>
+        this.#tree(source, prefix, depth - 1, isUnderOr || operator === 'OR'),
+      );
+      return `(${parts.join(` ${operator} `)})`;
     }
-    if (depth > 0 && this.random.chance(0.12)) return `NOT (${this.predicate(source, prefix, depth - 1)})`;
-    return this.#comparison(source, prefix, this.random.pick(source.columns));
+    // NOT turns an AND below it into an OR.
+    if (depth > 0 && this.random.chance(0.12)) return `NOT (${this.#tree(source, prefix, depth - 1, true)})`;
+    return this.#guarded(this.#comparison(source, prefix, this.random.pick(source.columns)), isUnderOr);
+  }
+
+  /**
+   * DuckDB 1.5.6 itself gives wrong answers to `x = 1 OR x IS DISTINCT FROM 2`, and to `IS TRUE` and `IS NOT FALSE` in such an OR: it skips
+   * rows where x is NULL when the least and greatest x are 2 (in tables as well as in files). The answer then depends on how the rows lie,
+   * so these operators stand in a function there, where the engine does not look at them.
+   */
+  #guarded(comparison: string, isUnderOr: boolean): string {
+    return isUnderOr && ENGINE_DEFECT.test(comparison) ? `coalesce(${comparison}, false)` : comparison;
   }
 
   /** A plain comparison of one column with literals. */
