@@ -7,6 +7,7 @@ export default defineConfig({
     include: ['src/**/*.spec.ts', 'test/**/*.test.ts'],
     testTimeout: 120_000,
     hookTimeout: 60_000,
-    maxWorkers: 2,
+    // One after the other: tests that measure time and memory must not disturb each other.
+    maxWorkers: 1,
   },
 });

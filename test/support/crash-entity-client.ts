@@ -124,7 +124,8 @@ export class CrashEntityClient {
     const rows = Array.from({ length: this.random.integer(2, 9) }, () => this.#newRow(this.random.pick(ids)));
     const after = new Map<string, EntityState>();
     for (const row of rows) after.set(row.id, written(after.get(row.id) ?? table.entity(row.id), row, table.mode));
-    const send = (): Promise<Answer> => (door === 'batch' ? client.writeBatch(table.name, rows) : client.bulk(table.name, rows.map(flatRecordJson)));
+    const send = (): Promise<Answer> =>
+      door === 'batch' ? client.writeBatch(table.name, rows) : client.bulk(table.name, rows.map(flatRecordJson));
     await this.#perform(table, `${door} ${rows.map(describeRow).join(' ')}`, after, send);
   }
 
@@ -165,7 +166,9 @@ export class CrashEntityClient {
     this.run.rowCounter += rowsOf(table, chosen, 'hidden');
     const after = new Map(chosen.map((id) => [id, restored(table.entity(id), table.mode, this.run.rowCounter)]));
     const restoredRows = table.mode === 'upsert' ? chosen.length : rowsOf(table, chosen, 'hidden');
-    await this.#perform(table, `restore ${chosen.join(' ')}`, after, () => client.restore(table.name, chosen), { restored_count: restoredRows });
+    await this.#perform(table, `restore ${chosen.join(' ')}`, after, () => client.restore(table.name, chosen), {
+      restored_count: restoredRows,
+    });
   }
 
   /** What was acknowledged is visible to the next query, also while flushes and compactions commit under it. */

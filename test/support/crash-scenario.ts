@@ -204,7 +204,8 @@ export class CrashScenario {
       this.lost += failures.length;
       reports.push(...failures);
     }
-    if (reports.length > 0) throw this.#failure(`after ${this.killCount} kills: lost ${this.lost}, doubled ${this.doubled}\n${reports.join('\n')}`);
+    if (reports.length > 0)
+      throw this.#failure(`after ${this.killCount} kills: lost ${this.lost}, doubled ${this.doubled}\n${reports.join('\n')}`);
   }
 
   async #loadUntilDeath(life: Life): Promise<void> {

@@ -152,5 +152,8 @@ async function readTableState(client: DataClient, table: string, rowsOfLoad: num
 
 function describeState(state: TableState): string {
   if (state === 'absent') return 'absent';
-  return `{${[...state].map(([label, rows]) => `${label}: ${rows}`).sort().join(', ')}}`;
+  return `{${[...state]
+    .map(([label, rows]) => `${label}: ${rows}`)
+    .sort()
+    .join(', ')}}`;
 }

@@ -2,17 +2,7 @@
  * Random payloads for one table of the model test: every column type with its hard values, fields that appear late, names in another case,
  * and integer columns that get a fraction one day. It sends only what the server must accept; refusals are made in model-refusals.ts.
  */
-import {
-  type ColumnType,
-  type Payload,
-  type PayloadValue,
-  bigint,
-  boolean,
-  double,
-  json,
-  nullValue,
-  varchar,
-} from './payload-value.js';
+import { type ColumnType, type Payload, type PayloadValue, bigint, boolean, double, json, nullValue, varchar } from './payload-value.js';
 import type { SeededRandom } from './seeded-random.js';
 
 /** A field this generator knows: what to put into it, and whether fractions may come into an integer column. */
@@ -32,12 +22,42 @@ const FIRST_FIELDS: readonly Field[] = [
   { name: 'extra', type: 'JSON', numbers: 'small' },
 ];
 /** Names that break careless SQL or careless lower-casing. */
-const LATE_NAMES = ['select', 'Order', 'file_row_number', '_pos', '_source', 'file_index', 'filename', 'größe', "o'clock", 'a.b', 'x-y', '1st', 'n_', '$1', '列'];
+const LATE_NAMES = [
+  'select',
+  'Order',
+  'file_row_number',
+  '_pos',
+  '_source',
+  'file_index',
+  'filename',
+  'größe',
+  "o'clock",
+  'a.b',
+  'x-y',
+  '1st',
+  'n_',
+  '$1',
+  '列',
+];
 const LATE_FIELDS_MAX = 20;
 const COLUMN_TYPES = ['BIGINT', 'DOUBLE', 'BOOLEAN', 'VARCHAR', 'JSON'] as const;
 const INTEGERS = [0n, 1n, -1n, 2n ** 53n, 2n ** 53n + 1n, -(2n ** 53n) - 1n, 2n ** 63n - 1n, -(2n ** 63n)];
 const DOUBLES = [0, 0.1, -1.5, 1e21, 1e300, -1e-300, 5e-324, 1 / 3, 9_007_199_254_740_992];
-const TEXTS = ['', ' ', 'plain', 'quote " and \\ back', "it's", 'line\nbreak\ttab', 'größe 列 🦆', 'null', '10', 'true', '2024-01-01T00:00:00Z', '{"a":1}', 'NaN'];
+const TEXTS = [
+  '',
+  ' ',
+  'plain',
+  'quote " and \\ back',
+  "it's",
+  'line\nbreak\ttab',
+  'größe 列 🦆',
+  'null',
+  '10',
+  'true',
+  '2024-01-01T00:00:00Z',
+  '{"a":1}',
+  'NaN',
+];
 const OBJECTS = [{}, [], { a: 1 }, [1, 2, 3], { deep: { list: [{ x: null }, 'text', true] } }, ['a "quoted" one'], { ä: 'ö', n: -2.5 }];
 
 export class ModelPayloads {

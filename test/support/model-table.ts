@@ -101,7 +101,10 @@ export class ModelTable {
       case 3:
         return { sql: 'big = 9007199254740993', holds: (row) => this.#integerOf(row, 'big', (big) => big === 9_007_199_254_740_993n) };
       default:
-        return { sql: "note IS NULL OR note = 'plain'", holds: (row) => [undefined, '"plain"'].includes(row.payload.get('note')?.jsonText) };
+        return {
+          sql: "note IS NULL OR note = 'plain'",
+          holds: (row) => [undefined, '"plain"'].includes(row.payload.get('note')?.jsonText),
+        };
     }
   }
 
@@ -155,7 +158,10 @@ function allRows(snapshot: ReferenceSnapshot): string[] {
 
 function newestInstants(snapshot: ReferenceSnapshot): string[] {
   return [...snapshot.entities].flatMap(([id, { live }]) => {
-    const newest = live.reduce<bigint | undefined>((max, row) => (max === undefined || row.timestampMicros > max ? row.timestampMicros : max), undefined);
+    const newest = live.reduce<bigint | undefined>(
+      (max, row) => (max === undefined || row.timestampMicros > max ? row.timestampMicros : max),
+      undefined,
+    );
     return newest === undefined ? [] : [canonicalText(id, timestampText(newest), [])];
   });
 }

@@ -10,7 +10,8 @@ export function seedOfThisRun(): number {
   const given = process.env['SEED'];
   if (given === undefined || given === '') return randomInt(SEED_MAX);
   const seed = Number(given);
-  if (!Number.isInteger(seed) || seed < 0 || seed >= SEED_MAX) throw new Error(`SEED is "${given}", must be an integer from 0 to ${SEED_MAX - 1}`);
+  if (!Number.isInteger(seed) || seed < 0 || seed >= SEED_MAX)
+    throw new Error(`SEED is "${given}", must be an integer from 0 to ${SEED_MAX - 1}`);
   return seed;
 }
 

@@ -23,7 +23,7 @@ export function walSegments(dataDir: string): string[] {
 export function recordsOf(segment: string): RecordPlace[] {
   const bytes = readFileSync(segment);
   const places: RecordPlace[] = [];
-  for (let start = headBytes(bytes); start < bytes.length; ) {
+  for (let start = headBytes(bytes); start < bytes.length;) {
     const decoded = decodeRecord(bytes, start);
     if (!decoded.ok) throw new Error(`${segment} holds no intact record at ${start}`);
     places.push({ start, end: decoded.end });
