@@ -128,6 +128,8 @@ function toRequest(body: QueryDto, reply: FastifyReply): QueryRequest {
 /** Aborts when the client closes the connection before it has its answer. */
 function goneSignal(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
+  // It may have gone while its body was read: then there is no event any more.
+  if (reply.raw.destroyed || reply.raw.socket?.destroyed === true) gone.abort();
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) gone.abort();
   });

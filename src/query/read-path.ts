@@ -214,6 +214,7 @@ export class ReadPath {
   ): Promise<Page> {
     const query = this.parts.running.start(request.sql);
     const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
+    if (request.signal?.aborted === true) abort();
     request.signal?.addEventListener('abort', abort);
     query.stopAfter(this.#timeoutMs(request.timeoutMs));
     let leave: (() => void) | undefined;
