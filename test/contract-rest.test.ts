@@ -1143,7 +1143,7 @@ describe('POST /v1/query', () => {
     const statements = [
       'SELECT id, n FROM paged',
       'SELECT n % 50 AS g, count(*) AS c FROM paged GROUP BY g',
-      'SELECT id, n FROM paged ORDER BY n DESC',
+      'SELECT id, n FROM paged ORDER BY n DESC, id',
     ];
     await writeBatch(
       server,
