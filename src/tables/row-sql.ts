@@ -17,6 +17,8 @@ export interface OpenFile {
   /** Its number in the masks. */
   readonly source: number;
   readonly lsnBase: number | undefined;
+  /** It was written with every column that is read, under the same names. */
+  readonly hasEveryColumn: boolean;
 }
 
 export interface RowSources {
@@ -53,34 +55,38 @@ export function selectRows(sources: RowSources, selection: RowSelection): string
 }
 
 function fileBranches(sources: RowSources, selection: RowSelection): string[] {
-  const { files, masks } = sources;
-  if (selection.rows === 'soft')
-    return filesBranch(
-      sources,
-      selection,
-      files.filter((file) => masks.isMasked(file.source)),
-      true,
-    );
-  const clean = files.filter((file) => !masks.isMasked(file.source));
-  const masked = files.filter((file) => masks.isMasked(file.source));
-  return [...filesBranch(sources, selection, clean, false), ...filesBranch(sources, selection, masked, true)];
+  const { masks } = sources;
+  const masked = sources.files.filter((file) => masks.isMasked(file.source));
+  if (selection.rows === 'soft') return filesBranches(sources, selection, masked, true);
+  const clean = sources.files.filter((file) => !masks.isMasked(file.source));
+  return [...filesBranches(sources, selection, clean, false), ...filesBranches(sources, selection, masked, true)];
 }
 
-function filesBranch(sources: RowSources, selection: RowSelection, files: readonly OpenFile[], isMasked: boolean): string[] {
-  if (files.length === 0) return [];
+/** Files that can be read in the same way share a branch. */
+function filesBranches(sources: RowSources, selection: RowSelection, files: readonly OpenFile[], isMasked: boolean): string[] {
+  const byName = isReadableByName(sources.schema) ? files.filter((file) => file.hasEveryColumn) : [];
+  const groups = [
+    ...(selection.withPlace ? [byName.filter(hasLsnColumn), byName.filter((file) => !hasLsnColumn(file))] : [byName]),
+    files.filter((file) => !byName.includes(file)),
+  ];
+  return groups.filter((group) => group.length > 0).map((group) => filesBranch(sources, selection, group, isMasked));
+}
+
+function hasLsnColumn(file: OpenFile): boolean {
+  return file.lsnBase === undefined;
+}
+
+function filesBranch(sources: RowSources, selection: RowSelection, files: readonly OpenFile[], isMasked: boolean): string {
+  const reader = byNameOrFieldId(sources.schema, files);
   const select = [
-    ...selection.columns.map((column) => `r.${fileColumn(column.fieldId)} AS ${quoteName(column.name)}`),
+    ...selection.columns.map((column) => `${reader.column(column)} AS ${quoteName(column.name)}`),
     ...(selection.withPlace
-      ? [
-          `f.source AS ${SOURCE_COLUMN}`,
-          `r.file_row_number AS ${POSITION_COLUMN}`,
-          `coalesce(f.lsn_base + r.file_row_number, r.${fileColumn(LSN_FIELD_ID)}) AS ${LSN_COLUMN}`,
-        ]
+      ? [`f.source AS ${SOURCE_COLUMN}`, `r.file_row_number AS ${POSITION_COLUMN}`, `${reader.lsn} AS ${LSN_COLUMN}`]
       : []),
   ];
   const list = files.map((file, index) => `(${index}, ${file.source}, ${file.lsnBase ?? 'NULL'}::BIGINT)`).join(', ');
   const fileList = `(VALUES ${list}) f(file_index, source, lsn_base)`;
-  const from = [`FROM ${readFiles(files, sources.schema)} r`];
+  const from = [`FROM ${reader.files} r`];
   if (selection.withPlace) from.push(`JOIN ${fileList} ON f.file_index = r.file_index`);
   if (isMasked) {
     const soft = selection.rows === 'soft' ? ` AND ${softAsOf(sources.lsn)}` : '';
@@ -90,18 +96,44 @@ function filesBranch(sources: RowSources, selection: RowSelection, files: readon
     );
   }
   const rows = `SELECT ${select.join(', ')} ${from.join(' ')}`;
-  return [selection.where ? `SELECT * FROM (${rows}) WHERE ${selection.where}` : rows];
+  return selection.where ? `SELECT * FROM (${rows}) WHERE ${selection.where}` : rows;
+}
+
+/** How a group of files is read: the reader's call, and in its words a column and the LSN. */
+interface FileReader {
+  readonly files: string;
+  readonly column: (column: Column) => string;
+  readonly lsn: string;
+}
+
+/** The reader's own columns; a payload field of such a name would be taken for it. */
+const READER_COLUMNS = ['file_row_number', 'file_index', 'filename', 'file_name'];
+
+function isReadableByName(schema: TableSchema): boolean {
+  return READER_COLUMNS.every((name) => schema.column(name) === undefined);
 }
 
 /**
- * `read_parquet` by field id: a file from before a column was added gives NULL there, whatever the order of columns in it. Columns are named by
- * their id, so that none of them can be taken for the reader's own `file_row_number` and `file_index`.
+ * Files that hold every column are read by name: the engine keeps their dictionaries and pushes more into the scan, which makes grouping and sorting
+ * about twice as fast as by field id. The others are read by field id: one from before a column was added gives NULL there.
  */
-function readFiles(files: readonly OpenFile[], schema: TableSchema): string {
+function byNameOrFieldId(schema: TableSchema, files: readonly OpenFile[]): FileReader {
+  const paths = files.map((file) => file.path);
+  if (isReadableByName(schema) && files.every((file) => file.hasEveryColumn)) {
+    return {
+      files: `read_parquet(${quoteTextList(paths)}, hive_partitioning = false)`,
+      column: (column) => `r.${quoteName(column.name)}::${column.type}`,
+      lsn: files.every(hasLsnColumn) ? `r.${LSN_COLUMN}` : 'f.lsn_base + r.file_row_number',
+    };
+  }
   const fields = [...schema.columns, { fieldId: LSN_FIELD_ID, type: 'BIGINT' }].map(
     ({ fieldId, type }) => `${fieldId}: {name: '${fileColumn(fieldId)}', type: ${quoteText(type)}, default_value: NULL}`,
   );
-  return `read_parquet(${quoteTextList(files.map((file) => file.path))}, schema = MAP {${fields.join(', ')}})`;
+  return {
+    files: `read_parquet(${quoteTextList(paths)}, schema = MAP {${fields.join(', ')}})`,
+    column: (column) => `r.${fileColumn(column.fieldId)}`,
+    lsn: `coalesce(f.lsn_base + r.file_row_number, r.${fileColumn(LSN_FIELD_ID)})`,
+  };
 }
 
 /** The rows of data files with nothing but their LSN; `file_index` and `file_row_number` say where each stands. */

@@ -85,6 +85,13 @@ function textBound(value: string, side: 'lower' | 'upper'): string | undefined {
   return JSON.stringify(side === 'lower' ? cut : cut + HIGHEST_CODE_POINT);
 }
 
+/** Number of columns that a file holds as far as its statistics say; a column of theirs is in the file for sure. */
+export function storedColumns(stats: string | undefined): number {
+  if (stats === undefined) return 0;
+  const { nullCount = {} } = JSON.parse(stats) as { nullCount?: Record<string, unknown> };
+  return Object.keys(nullCount).length;
+}
+
 export interface TextBounds {
   readonly min: string;
   readonly max: string;
