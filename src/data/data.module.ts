@@ -16,6 +16,7 @@ import { TablesModule } from '../tables/tables.module.js';
 import { VisibleLsn } from '../tables/visible-lsn.js';
 import { BulkPath } from './bulk-path.js';
 import { DataController } from './data.controller.js';
+import { FollowPath } from './follow-path.js';
 import { FlushPath } from './flush-path.js';
 import { MaintenanceController } from './maintenance.controller.js';
 import { Compaction } from './maintenance/compaction.js';
@@ -24,6 +25,7 @@ import { Rewriter } from './maintenance/rewrite.js';
 import { Scheduler } from './maintenance/scheduler.js';
 import { Widening } from './maintenance/widening.js';
 import { OperationCounts } from './operation-counts.js';
+import { claimRange } from './wal/lsn-range.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
 import { Applier } from './write/apply.js';
 import { IdempotencyKeys } from './write/idempotency.js';
@@ -36,13 +38,19 @@ import { WritePath } from './write-path.js';
     OperationCounts,
     {
       provide: WriteAheadLog,
-      inject: [Config, DATA_PATHS],
-      useFactory: ({ wal }: Config, paths: DataPaths) => WriteAheadLog.open({ directory: paths.wal, segmentBytes: wal.segment_bytes }),
+      inject: [Config, CLOCK, DATA_PATHS, OBJECT_STORE],
+      useFactory: ({ wal, storage, node_id }: Config, clock: Clock, paths: DataPaths, store: ObjectStore) =>
+        WriteAheadLog.open({
+          directory: paths.wal,
+          segmentBytes: wal.segment_bytes,
+          claimRange: (id) => (storage.kind === 'local' ? Promise.resolve(0) : claimRange(store, id, node_id, clock.nowMs())),
+        }),
     },
     {
       provide: Applier,
-      inject: [Engine, CLOCK, DATA_PATHS],
-      useFactory: (engine: Engine, clock: Clock, paths: DataPaths) => new Applier(engine, clock, paths.bulk),
+      inject: [Engine, CLOCK, DATA_PATHS, WriteAheadLog],
+      useFactory: (engine: Engine, clock: Clock, paths: DataPaths, wal: WriteAheadLog) =>
+        new Applier(engine, clock, paths.bulk, wal.lsnEnd),
     },
     {
       provide: IdempotencyKeys,
@@ -68,10 +76,39 @@ import { WritePath } from './write-path.js';
         visible: VisibleLsn,
       ) => {
         const makeSnowflake = snowflakeIds(clock, config.node_id);
-        const writePath = new WritePath({ config, clock, logger, engine, registry, wal, applier, idempotencyKeys, makeSnowflake, visible });
+        const fetchesFiles = config.storage.kind !== 'local';
+        const writePath = new WritePath({
+          config,
+          clock,
+          logger,
+          engine,
+          registry,
+          wal,
+          applier,
+          idempotencyKeys,
+          makeSnowflake,
+          visible,
+          fetchesFiles,
+        });
         const replayed = await writePath.replay();
         if (replayed > 0) logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');
         return writePath;
+      },
+    },
+    {
+      provide: FollowPath,
+      inject: [LOGGER, Engine, OBJECT_STORE, TableRegistry, WriteAheadLog, WritePath],
+      useFactory: (
+        logger: Logger,
+        engine: Engine,
+        store: ObjectStore,
+        registry: TableRegistry,
+        wal: WriteAheadLog,
+        writePath: WritePath,
+      ) => {
+        const followPath = new FollowPath({ logger, engine, store, registry, wal, writePath });
+        registry.show = (table, snapshot) => followPath.follow(table, snapshot);
+        return followPath;
       },
     },
     {
@@ -88,6 +125,7 @@ import { WritePath } from './write-path.js';
         Applier,
         WritePath,
         IdempotencyKeys,
+        FollowPath,
       ],
       useFactory: (
         config: Config,
@@ -101,6 +139,7 @@ import { WritePath } from './write-path.js';
         applier: Applier,
         writePath: WritePath,
         idempotencyKeys: IdempotencyKeys,
+        followPath: FollowPath,
       ) => {
         const flushPath = new FlushPath({
           config,
@@ -114,12 +153,13 @@ import { WritePath } from './write-path.js';
           applier,
           writePath,
           idempotencyKeys,
+          followPath,
         });
         writePath.onApplied = (table) => flushPath.considerFlush(table);
         registry.beforeClose = (table) =>
           writePath.exclusive(() => {
             for (const generation of table.generations) applier.forgetBuffer(generation);
-            return Promise.resolve();
+            return flushPath.forget(table);
           });
         flushPath.onCommitted = (table) => registry.announce(table);
         return flushPath;
@@ -144,9 +184,16 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: Rewriter,
-      inject: [CLOCK, Engine, OBJECT_STORE, ScratchFiles, WriteAheadLog, WritePath],
-      useFactory: (clock: Clock, engine: Engine, store: ObjectStore, scratch: ScratchFiles, wal: WriteAheadLog, writePath: WritePath) =>
-        new Rewriter({ clock, engine, store, scratch, wal, writePath }),
+      inject: [CLOCK, Engine, OBJECT_STORE, ScratchFiles, WriteAheadLog, WritePath, FollowPath],
+      useFactory: (
+        clock: Clock,
+        engine: Engine,
+        store: ObjectStore,
+        scratch: ScratchFiles,
+        wal: WriteAheadLog,
+        writePath: WritePath,
+        followPath: FollowPath,
+      ) => new Rewriter({ clock, engine, store, scratch, wal, writePath, followPath }),
     },
     {
       provide: Compaction,
@@ -172,9 +219,9 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: Housekeeping,
-      inject: [Config, CLOCK, LOGGER, OBJECT_STORE, WritePath],
-      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, writePath: WritePath) =>
-        new Housekeeping({ config: maintenance, clock, logger, store, writePath }),
+      inject: [Config, CLOCK, LOGGER, OBJECT_STORE, FollowPath],
+      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, followPath: FollowPath) =>
+        new Housekeeping({ config: maintenance, clock, logger, store, followPath }),
     },
     {
       provide: Scheduler,

@@ -16,9 +16,10 @@ import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
-import type { Action } from '../metadata/delta/action.js';
+import type { Action, DeletionVectorDescriptor } from '../metadata/delta/action.js';
 import { type FileStatistics, textBoundsOf } from '../metadata/delta/file-statistics.js';
-import { type DataFile, removeOf } from '../metadata/delta/snapshot.js';
+import { vectorKey } from '../metadata/delta/deletion-vector.js';
+import { type DataFile, removeOf, type Snapshot } from '../metadata/delta/snapshot.js';
 import { vectorActions } from '../metadata/delta/table-protocol.js';
 import { ID_COLUMN, LSN_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import type { BulkFile, Generation } from '../tables/generation.js';
@@ -27,6 +28,7 @@ import type { Table } from '../tables/table.js';
 import { type TableRegistry, withSchema } from '../tables/table-registry.js';
 import { addAction, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
 import { type StoredVectors, storeVectors } from './flush/vectors.js';
+import type { Fetched, FollowPath } from './follow-path.js';
 import type { IdempotencyKeys } from './write/idempotency.js';
 import type { Applier } from './write/apply.js';
 import type { WriteAheadLog } from './wal/write-ahead-log.js';
@@ -50,6 +52,20 @@ interface EncodedFile {
   readonly generation: Generation;
 }
 
+/**
+ * A flush from its freeze on. One that fails is kept and goes on from the stage where it stopped, so that a store that is away for hours neither gets
+ * the same rows under many names nor, when only an answer was lost, twice.
+ */
+interface Flush {
+  readonly generations: readonly Generation[];
+  readonly lsn: number;
+  readonly schema: TableSchema;
+  encoded: readonly EncodedFile[] | undefined;
+  isUploaded: boolean;
+  /** Vectors that its commit gives to files of the table, by path. */
+  readonly vectors: Map<string, string>;
+}
+
 interface Retry {
   failures: number;
   notBeforeMs: number;
@@ -67,6 +83,7 @@ export interface FlushPathParts {
   readonly applier: Applier;
   readonly writePath: WritePath;
   readonly idempotencyKeys: IdempotencyKeys;
+  readonly followPath: FollowPath;
 }
 
 export interface FlushResult {
@@ -78,6 +95,7 @@ export interface FlushResult {
 export class FlushPath {
   readonly #retries = new Map<Table, Retry>();
   readonly #requested = new Set<Table>();
+  readonly #unfinished = new Map<Table, Flush>();
   /** Called after a commit with the table's new version. */
   onCommitted: (table: Table) => void = () => undefined;
 
@@ -120,7 +138,6 @@ export class FlushPath {
         this.#retries.delete(table);
         return result;
       } catch (error) {
-        if (error instanceof CommittedUnknowingly) this.parts.writePath.fail(error.message, error);
         const failures = (this.#retries.get(table)?.failures ?? 0) + 1;
         const waitMs = Math.min(RETRY_MS_MIN * 2 ** failures, RETRY_MS_MAX);
         this.#retries.set(table, { failures, notBeforeMs: this.parts.clock.nowMs() + waitMs });
@@ -130,35 +147,47 @@ export class FlushPath {
   }
 
   async #flushNow(table: Table): Promise<FlushResult> {
+    const left = this.#unfinished.get(table);
+    // What an earlier attempt left comes first, as it was; then what came since.
+    const earlier = left ? await this.#finish(table, left) : undefined;
     if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
-    const startedMs = this.parts.clock.nowMs();
     const frozen = await this.#freeze(table);
     if (!frozen) {
       await this.trimWal();
-      return { version: table.snapshot.version, rows: 0, files: 0 };
+      return earlier ?? { version: table.snapshot.version, rows: 0, files: 0 };
     }
-    const { generations, lsn, schema } = frozen;
-    faultPoint('flush.before-encode');
-    const encoded: EncodedFile[] = [];
+    this.#unfinished.set(table, frozen);
+    const result = await this.#finish(table, frozen);
+    return { version: result.version, rows: result.rows + (earlier?.rows ?? 0), files: result.files + (earlier?.files ?? 0) };
+  }
+
+  /** The stages after the freeze. Each that is done stays done when a later one fails. */
+  async #finish(table: Table, flush: Flush): Promise<FlushResult> {
+    const { generations, lsn } = flush;
+    const startedMs = this.parts.clock.nowMs();
     try {
-      for (const generation of generations) encoded.push(...(await this.#encode(table, schema, generation, lsn)));
+      if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
+      faultPoint('flush.before-encode');
+      flush.encoded ??= await this.#encodeAll(table, flush);
       faultPoint('flush.after-encode');
-      await this.#upload(table, encoded, generations);
+      if (!flush.isUploaded) await this.#upload(table, flush.encoded, generations);
+      flush.isUploaded = true;
       faultPoint('flush.after-upload');
-      await this.#commit(table, schema, encoded, generations, lsn);
+      const snapshot = await this.#commit(table, flush, flush.encoded);
       faultPoint('flush.after-commit');
-      await this.#publishOrFail(table, encoded, generations, lsn);
+      await this.#publishOrFail(table, flush, flush.encoded, snapshot);
     } catch (error) {
       table.masksSinceMs ??= startedMs;
       throw error;
     } finally {
-      await this.parts.scratch.remove(...encoded.map((file) => file.local));
+      if (table.isDropped) await this.forget(table);
     }
+    await this.forget(table);
     faultPoint('flush.after-publish');
     await this.trimWal();
     this.onCommitted(table);
     const rows = generations.reduce((sum, generation) => sum + generation.totalRows, 0);
-    const files = encoded.length + generations.reduce((sum, generation) => sum + generation.bulkFiles.length, 0);
+    const files = flush.encoded.length + generations.reduce((sum, generation) => sum + generation.bulkFiles.length, 0);
     this.parts.logger.info(
       { version: table.snapshot.version, rows, files, lsn, duration_ms: this.parts.clock.nowMs() - startedMs },
       `${table.logLabel} flushed`,
@@ -166,8 +195,15 @@ export class FlushPath {
     return { version: table.snapshot.version, rows, files };
   }
 
-  /** Stage 1. Everything applied so far, as generations that get no more rows. A flush that failed left its own; they are taken along. */
-  async #freeze(table: Table): Promise<{ generations: Generation[]; lsn: number; schema: TableSchema } | undefined> {
+  /** Lets go of an unfinished flush: it is done, or its table was dropped. */
+  async forget(table: Table): Promise<void> {
+    const flush = this.#unfinished.get(table);
+    this.#unfinished.delete(table);
+    await this.parts.scratch.remove(...(flush?.encoded ?? []).map((file) => file.local));
+  }
+
+  /** Stage 1. Everything applied so far, as generations that get no more rows. */
+  async #freeze(table: Table): Promise<Flush | undefined> {
     return this.parts.writePath.exclusive(async () => {
       const lsn = this.parts.writePath.appliedLsn;
       const pending = await table.masks.changedSources(table.committedLsn(this.parts.wal.id), lsn);
@@ -184,16 +220,26 @@ export class FlushPath {
       }
       for (const generation of generations) generation.frozenLsn = lsn;
       table.masksSinceMs = undefined;
-      return { generations, lsn, schema: table.schema };
+      return { generations, lsn, schema: table.schema, encoded: undefined, isUploaded: false, vectors: new Map() };
     });
   }
 
+  async #encodeAll(table: Table, { generations, schema, lsn }: Flush): Promise<EncodedFile[]> {
+    const encoded: EncodedFile[] = [];
+    try {
+      for (const generation of generations) await this.#encode(table, schema, generation, lsn, encoded);
+      return encoded;
+    } catch (error) {
+      await this.parts.scratch.remove(...encoded.map((file) => file.local));
+      throw error;
+    }
+  }
+
   /** Stage 2. The rows of a buffer as Parquet: visible ones, and apart from them those that can be restored. */
-  async #encode(table: Table, schema: TableSchema, generation: Generation, lsn: number): Promise<EncodedFile[]> {
-    if (generation.rows === 0) return [];
+  async #encode(table: Table, schema: TableSchema, generation: Generation, lsn: number, files: EncodedFile[]): Promise<void> {
+    if (generation.rows === 0) return;
     const { config } = table;
     const sources = { schema, masks: table.masks, files: [], generations: [generation], lsn: String(lsn) };
-    const files: EncodedFile[] = [];
     for (const rows of ['visible', 'soft'] as const) {
       const sql = selectRows(sources, { columns: schema.columns, withPlace: true, rows });
       for (const { middle, where } of await this.#parts(table, sql)) {
@@ -211,7 +257,6 @@ export class FlushPath {
         files.push({ local, path, statistics, isSoft: rows === 'soft', source: table.newSource(), generation });
       }
     }
-    return files;
   }
 
   /** How a flush is cut into files: not at all, or by id where the table's layout asks for it and the ids are few. */
@@ -233,16 +278,29 @@ export class FlushPath {
     }
   }
 
-  /** Stage 4. COMMIT POINT of the flush. */
-  async #commit(
-    table: Table,
-    schema: TableSchema,
-    encoded: readonly EncodedFile[],
-    generations: readonly Generation[],
-    lsn: number,
-  ): Promise<void> {
-    const { wal, clock, store, idempotencyKeys } = this.parts;
-    const nowMs = clock.nowMs();
+  /** Stage 4. COMMIT POINT of the flush. @returns the table with it, and with whatever else was committed since */
+  async #commit(table: Table, flush: Flush, encoded: readonly EncodedFile[]): Promise<Snapshot> {
+    const { wal, clock, followPath, idempotencyKeys } = this.parts;
+    const { lsn, schema } = flush;
+    await idempotencyKeys.save();
+    const rows = encoded.reduce((sum, file) => sum + file.statistics.rows, 0);
+    return table.log.commit(table.snapshot, { name: 'WRITE', parameters: { rows: String(rows), lsn: String(lsn) } }, async (current) => {
+      // An earlier attempt whose answer was lost had succeeded.
+      if ((current.transactions.get(wal.id) ?? 0) >= lsn) return [];
+      if (current.version !== table.snapshot.version) await followPath.follow(table, current);
+      const nowMs = clock.nowMs();
+      const actions = await this.#actions(table, flush, encoded, nowMs);
+      const changes: Action[] =
+        current.schema.columns.length === schema.columns.length ? [] : [{ metaData: withSchema(current.metaData, schema) }];
+      const all = [...changes, ...actions];
+      const protocol = await vectorActions(current, all, table.emptyFile, nowMs);
+      return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? all.filter((action) => !('metaData' in action)) : all)];
+    });
+  }
+
+  async #actions(table: Table, flush: Flush, encoded: readonly EncodedFile[], nowMs: number): Promise<Action[]> {
+    const { wal, store } = this.parts;
+    const { generations, lsn } = flush;
     const actions: Action[] = [];
     for (const file of encoded) {
       const vectors = file.isSoft ? await storeVectors(store, table, allPositions(file.statistics.rows)) : undefined;
@@ -254,42 +312,31 @@ export class FlushPath {
         add: addAction(bulkPath(file), file.statistics, nowMs, { dataChange: true, lsnBase: file.lsnBase, ...definedVectors(vectors) }),
       });
     }
-    actions.push(...(await this.#vectorChanges(table, lsn)));
+    actions.push(...(await this.#vectorChanges(table, flush, nowMs)));
     actions.push({ txn: { appId: wal.id, version: lsn, lastUpdated: nowMs } });
-    await idempotencyKeys.save();
-    const rows = encoded.reduce((sum, file) => sum + file.statistics.rows, 0);
-    table.snapshotCommitted = await table.log.commit(
-      table.snapshot,
-      { name: 'WRITE', parameters: { rows: String(rows), lsn: String(lsn) } },
-      async (current) => {
-        if (current.version !== table.snapshot.version) throw new CommittedUnknowingly(table);
-        const changes: Action[] =
-          current.schema.columns.length === schema.columns.length ? [] : [{ metaData: withSchema(current.metaData, schema) }];
-        const all = [...changes, ...actions];
-        const protocol = await vectorActions(current, all, table.emptyFile, nowMs);
-        return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? all.filter((action) => !('metaData' in action)) : all)];
-      },
-    );
+    return actions;
   }
 
   /** Files of the table whose hidden rows changed since the last commit, each as one remove and one add. */
-  async #vectorChanges(table: Table, lsn: number): Promise<Action[]> {
+  async #vectorChanges(table: Table, { lsn, vectors: given }: Flush, nowMs: number): Promise<Action[]> {
     const changed = new Set(await table.masks.changedSources(table.committedLsn(this.parts.wal.id), lsn));
-    const nowMs = this.parts.clock.nowMs();
     const actions: Action[] = [];
     for (const file of table.snapshot.files.values()) {
       const source = table.sourceOf(file);
       if (!changed.has(source)) continue;
       const vectors = await storeVectors(this.parts.store, table, await table.masks.positions(source, lsn));
-      actions.push(...replaceVectors(file, vectors, nowMs));
+      const [kept, replacement] = replaceVectors(file, vectors, nowMs);
+      given.set(file.path, `${vectorKey(kept)}|${vectorKey(vectors.softVector)}`);
+      actions.push(...replacement);
     }
     return actions;
   }
 
   /** Stage 5. A commit that cannot be shown would be written again by the next flush: then only a restart, which reads the log, is safe. */
-  async #publishOrFail(table: Table, encoded: readonly EncodedFile[], generations: readonly Generation[], lsn: number): Promise<void> {
+  async #publishOrFail(table: Table, flush: Flush, encoded: readonly EncodedFile[], snapshot: Snapshot): Promise<void> {
+    const fetched = await this.parts.followPath.fetch(table, snapshot, flush);
     try {
-      await this.parts.writePath.exclusive(() => this.#publish(table, encoded, generations, lsn));
+      await this.parts.writePath.exclusive(() => this.#publish(table, flush, encoded, snapshot, fetched)).finally(fetched.release);
     } catch (error) {
       this.parts.writePath.fail(`table ${table.name}: a commit could not be shown to readers`, error);
       throw error;
@@ -297,12 +344,13 @@ export class FlushPath {
   }
 
   /** Alone in the writer loop: from one tick to the next, readers get the files instead of the buffers. */
-  async #publish(table: Table, encoded: readonly EncodedFile[], generations: readonly Generation[], lsn: number): Promise<void> {
+  async #publish(table: Table, flush: Flush, encoded: readonly EncodedFile[], snapshot: Snapshot, fetched: Fetched): Promise<void> {
+    const { generations, lsn } = flush;
     for (const file of encoded) await (file.isSoft ? this.#takeSoftMasks(table, file) : this.#moveMasks(table, file, lsn));
     for (const file of encoded) table.adoptSource(file.path, file.source);
     for (const file of generations.flatMap((generation) => generation.bulkFiles)) table.adoptSource(bulkPath(file), file.source);
     table.firstMaskLsn = await table.masks.firstChangeAfter(lsn);
-    table.publish();
+    await this.parts.followPath.show(table, snapshot, flush, fetched);
     table.generations = table.generations.filter((generation) => !generations.includes(generation));
     for (const generation of generations) table.retireGeneration(generation);
   }
@@ -313,7 +361,7 @@ export class FlushPath {
     if (!table.masks.isMasked(source)) return;
     await table.masks.add(
       `INSERT INTO ${table.masks.table} SELECT ${file.source}, r.file_row_number, m.since, m.soft, m.changed
-       FROM ${this.#fileRows(table, file)} r JOIN ${table.masks.table} m ON m.source = ${source} AND m.pos = r.${LSN_COLUMN} AND m.since > ${lsn}
+       FROM ${readLsns([file.local])} r JOIN ${table.masks.table} m ON m.source = ${source} AND m.pos = r.${LSN_COLUMN} AND m.since > ${lsn}
        RETURNING source, soft, since`,
     );
   }
@@ -322,13 +370,9 @@ export class FlushPath {
   async #takeSoftMasks(table: Table, file: EncodedFile): Promise<void> {
     await table.masks.add(
       `INSERT INTO ${table.masks.table} SELECT ${file.source}, r.file_row_number, 0, m.soft, CASE WHEN m.soft THEN 0 ELSE m.changed END
-       FROM ${this.#fileRows(table, file)} r JOIN ${table.masks.table} m ON m.source = ${file.generation.source} AND m.pos = r.${LSN_COLUMN}
+       FROM ${readLsns([file.local])} r JOIN ${table.masks.table} m ON m.source = ${file.generation.source} AND m.pos = r.${LSN_COLUMN}
        RETURNING source, soft, since`,
     );
-  }
-
-  #fileRows(table: Table, file: EncodedFile): string {
-    return readLsns([this.parts.store.locationOf(table.keyOf(file))]);
   }
 
   /** Gives back WAL segments whose writes are in the files of their tables. */
@@ -367,25 +411,20 @@ function oldestUnflushed(table: Table, walId: string): number | undefined {
   return Number.isFinite(oldest) ? oldest : undefined;
 }
 
-/** A commit that was reported as failed had succeeded: this process does not know what it holds, and must not write the same rows again. */
-class CommittedUnknowingly extends AppError {
-  constructor(table: Table) {
-    super(
-      'UNAVAILABLE',
-      `table ${table.name}: an earlier commit of unknown outcome had succeeded; restart the server to read the log again`,
-    );
-  }
-}
-
 /**
  * The actions that give a file other hidden rows. When only those that can be restored differ, the file is the same for other readers: then a remove
  * and an add would name the same file and vector twice in one commit, which the protocol forbids.
+ * @returns the vector that the file has then, and the actions
  */
-function replaceVectors(file: DataFile, { vector, softVector }: StoredVectors, nowMs: number): Action[] {
+function replaceVectors(
+  file: DataFile,
+  { vector, softVector }: StoredVectors,
+  nowMs: number,
+): [DeletionVectorDescriptor | undefined, Action[]] {
   const hidesTheSame = vector?.cardinality === file.vector?.cardinality;
   const kept = hidesTheSame ? file.vector : vector;
   const add: Action = { add: withVectors(file.add, kept, softVector, !hidesTheSame) };
-  return hidesTheSame ? [add] : [removeOf(file, nowMs, true), add];
+  return [kept, hidesTheSame ? [add] : [removeOf(file, nowMs, true), add]];
 }
 
 /** The day of the rows of a file; of the flush when they are of several. */

@@ -23,8 +23,12 @@ export class MaintenanceController {
   @HttpCode(200)
   @ApiOperation({ summary: 'Put everything acknowledged into the data files now' })
   async flush(@Param('name') name: string): Promise<Record<string, unknown>> {
-    const { version, rows, files } = await this.flushPath.flush(this.registry.get(name));
-    return { success: true, message: rows > 0 ? `${rows} rows flushed` : 'nothing had to be flushed', version, rows, files };
+    const table = this.registry.get(name);
+    const versionBefore = table.snapshot.version;
+    const { version, rows, files } = await this.flushPath.flush(table);
+    const what = rows > 0 ? `${rows} rows` : 'deletes';
+    const message = version === versionBefore ? 'nothing had to be flushed' : `${what} flushed`;
+    return { success: true, message, version, rows, files };
   }
 
   @Post('compact')

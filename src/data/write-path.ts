@@ -14,6 +14,7 @@ import { faultPoint } from '../common/fault-points.js';
 import { type MakeId, makeUuid } from '../common/ids.js';
 import type { Logger } from '../common/logger.js';
 import type { Engine } from '../infra/duckdb/engine.js';
+import type { DataFile } from '../metadata/delta/snapshot.js';
 import { TableSchema } from '../metadata/table-schema.js';
 import type { Table } from '../tables/table.js';
 import { idRuleOf, type TableConfig } from '../tables/table-config.js';
@@ -21,6 +22,7 @@ import type { TableRegistry } from '../tables/table-registry.js';
 import type { VisibleLsn } from '../tables/visible-lsn.js';
 import { type Applicable, fromWalRecord, idsOf, lastLsn, toWalRecord } from './write/applicable.js';
 import type { Addressed, Applier } from './write/apply.js';
+import { mayHoldIds } from './write/find-rows.js';
 import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
 import type { Idempotency, IdempotencyKeys } from './write/idempotency.js';
 import { newestRows } from './write/newest-rows.js';
@@ -35,11 +37,19 @@ const WIDENING_ATTEMPTS_MAX = 100;
 const REPLAY_GROUP_RECORDS_MAX = 1_000;
 const REPLAY_GROUP_BYTES_MAX = 16 * 1_024 * 1_024;
 
+/** Files on the local disk, kept there for a command. */
+interface HeldFiles {
+  readonly paths: ReadonlySet<string>;
+  readonly mayHold: (file: DataFile) => boolean;
+  readonly release: () => void;
+}
+
 interface Waiting {
   readonly command: WriteCommand;
   readonly bytes: number;
   readonly idempotency: Idempotency | undefined;
   readonly mayWiden: boolean;
+  readonly held: HeldFiles | undefined;
   readonly resolve: (answer: WriteAnswer) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -65,6 +75,8 @@ export interface WritePathParts {
   readonly idempotencyKeys: IdempotencyKeys;
   readonly makeSnowflake: MakeId;
   readonly visible: VisibleLsn;
+  /** Data files have to be fetched before the engine can read them. */
+  readonly fetchesFiles: boolean;
 }
 
 export class WritePath {
@@ -128,22 +140,57 @@ export class WritePath {
   async #submitWidening(command: WriteCommand, idempotency: Idempotency | undefined): Promise<WriteAnswer> {
     let mayWiden = true;
     for (let attempt = 0; attempt < WIDENING_ATTEMPTS_MAX; attempt += 1) {
+      const held = await this.#hold(command);
       try {
-        return await this.#enqueue(command, idempotency, mayWiden);
+        return await this.#enqueue(command, idempotency, mayWiden, held);
       } catch (error) {
+        if (error instanceof FilesMissing) continue;
         if (!(error instanceof WideningNeeded)) throw error;
         mayWiden = await this.widen(command.table, error.column.name);
+      } finally {
+        held?.release();
       }
     }
     throw new AppError('UNAVAILABLE', `table ${command.table.name}: its columns keep changing under this write; try again`);
   }
 
-  #enqueue(command: WriteCommand, idempotency: Idempotency | undefined, mayWiden: boolean): Promise<WriteAnswer> {
+  /**
+   * Brings the files that a command looks for rows in to the local disk and keeps them there. Before the command is logged: once it is, it must be
+   * applied, also when the object store has gone meanwhile.
+   */
+  async #hold(command: WriteCommand): Promise<HeldFiles | undefined> {
+    const ids = this.parts.fetchesFiles ? idsSought(command) : [];
+    if (ids.length === 0) return undefined;
+    const view = command.table.pin(this.appliedLsn);
+    const mayHold = mayHoldIds(ids);
+    try {
+      await view.open(mayHold);
+    } catch (error) {
+      view.release();
+      throw error;
+    }
+    const paths = new Set(view.files.filter(({ file }) => mayHold(file)).map(({ file }) => file.path));
+    return { mayHold, paths, release: () => view.release() };
+  }
+
+  /** @throws FilesMissing when a commit brought files since the command's own were fetched */
+  #assertHeld({ command, held }: Waiting): void {
+    if (!held) return;
+    for (const file of command.table.snapshot.files.values())
+      if (!held.paths.has(file.path) && held.mayHold(file)) throw new FilesMissing();
+  }
+
+  #enqueue(
+    command: WriteCommand,
+    idempotency: Idempotency | undefined,
+    mayWiden: boolean,
+    held: HeldFiles | undefined,
+  ): Promise<WriteAnswer> {
     const bytes = roughBytes(command);
     this.#admit(bytes);
     return new Promise((resolve, reject) => {
       this.#queuedBytes += bytes;
-      this.#queue.push({ command, bytes, idempotency, mayWiden, resolve, reject });
+      this.#queue.push({ command, bytes, idempotency, mayWiden, held, resolve, reject });
       this.#kick();
     });
   }
@@ -272,6 +319,7 @@ export class WritePath {
     const { command } = waiting;
     const { table } = command;
     if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
+    this.#assertHeld(waiting);
     switch (command.kind) {
       case 'rows':
         return this.#prepareRows(waiting, command);
@@ -407,6 +455,11 @@ export class WritePath {
 
   #lsns(count: number): { firstLsn: number; lsnCount: number } {
     const firstLsn = this.#lastLsn + 1;
+    if (firstLsn + count > this.parts.wal.lsnEnd)
+      throw new AppError(
+        'UNAVAILABLE',
+        'this write-ahead log has used up its numbers; stop the server and move its wal directory away to begin a new one',
+      );
     this.#lastLsn += count;
     return { firstLsn, lsnCount: count };
   }
@@ -417,8 +470,9 @@ export class WritePath {
    */
   async replay(): Promise<number> {
     const { registry, wal, applier } = this.parts;
-    // Of all logs there ever were: rows of a lost one must stay older than new ones.
-    for (const table of registry.all()) this.#lastLsn = Math.max(this.#lastLsn, ...table.snapshot.transactions.values());
+    // Of all logs there ever were in this range: rows of a lost one must stay older than new ones.
+    const known = registry.all().flatMap((table) => [...table.snapshot.transactions.values()]);
+    this.#lastLsn = Math.max(wal.lsnStart - 1, ...known.filter((lsn) => lsn >= wal.lsnStart && lsn < wal.lsnEnd));
     let group: Addressed[] = [];
     let groupBytes = 0;
     let replayed = 0;
@@ -464,6 +518,27 @@ export class WritePath {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.exclusive(() => Promise.resolve());
+  }
+}
+
+/** A command's files have to be fetched again, because the table got others. */
+class FilesMissing extends Error {}
+
+/** Ids whose rows a command looks for. */
+function idsSought(command: WriteCommand): readonly string[] {
+  switch (command.kind) {
+    case 'rows':
+      if (!command.replaces && command.table.config.write_mode === 'append') return [];
+      return command.records.flatMap(({ id }) =>
+        typeof id === 'string' || typeof id === 'number' || typeof id === 'bigint' ? [String(id)] : [],
+      );
+    case 'merge':
+      return [command.id];
+    case 'delete':
+    case 'restore':
+      return command.ids;
+    case 'bulk':
+      return [];
   }
 }
 

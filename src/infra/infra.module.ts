@@ -5,9 +5,10 @@ import { type Clock, systemClock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { LocalCommitNotifier } from './coordination/commit-notifier.js';
+import type { LeaseStore } from './coordination/lease.js';
 import { LocalLeaseStore } from './coordination/local-lease-store.js';
 import { Engine } from './duckdb/engine.js';
-import { LocalObjectStore } from './object-store/local-object-store.js';
+import { StoragePool } from './object-store/storage-pool.js';
 import { ScratchFiles } from './scratch-files.js';
 
 /** Tokens of the ports, which are interfaces. */
@@ -25,18 +26,22 @@ export interface DataPaths {
   readonly bulk: string;
   readonly scratch: string;
   readonly spill: string;
+  readonly cache: string;
 }
 
 export function dataPaths(dataDirectory: string): DataPaths {
   const root = path.resolve(dataDirectory);
   const at = (name: string): string => path.join(root, name);
-  return { objects: at('objects'), wal: at('wal'), bulk: at('wal/bulk'), scratch: at('tmp'), spill: at('spill') };
+  return { objects: at('objects'), wal: at('wal'), bulk: at('wal/bulk'), scratch: at('tmp'), spill: at('spill'), cache: at('cache') };
 }
 
 @Global()
 @Module({})
 export class InfraModule implements OnApplicationShutdown {
-  constructor(private readonly engine: Engine) {}
+  constructor(
+    private readonly engine: Engine,
+    private readonly pool: StoragePool,
+  ) {}
 
   static forRoot(config: Config, logger: Logger, clock: Clock = systemClock): DynamicModule {
     const paths = dataPaths(config.data_dir);
@@ -52,17 +57,28 @@ export class InfraModule implements OnApplicationShutdown {
         {
           provide: Engine,
           useFactory: () =>
-            Engine.open({ directories: [paths.objects, paths.bulk, paths.scratch], spillDirectory: paths.spill, memoryBytesMax, threads }),
+            Engine.open({
+              directories: [paths.objects, paths.cache, paths.bulk, paths.scratch],
+              spillDirectory: paths.spill,
+              memoryBytesMax,
+              threads,
+            }),
         },
-        { provide: OBJECT_STORE, useFactory: () => new LocalObjectStore(paths.objects) },
+        {
+          provide: StoragePool,
+          inject: [LEASE_STORE],
+          useFactory: (leases: LeaseStore) => StoragePool.open(config, paths, leases, logger),
+        },
+        { provide: OBJECT_STORE, inject: [StoragePool], useFactory: (pool: StoragePool) => pool.store },
         { provide: LEASE_STORE, useFactory: () => new LocalLeaseStore(clock) },
         { provide: COMMIT_NOTIFIER, useFactory: () => new LocalCommitNotifier() },
       ],
-      exports: [Config, LOGGER, CLOCK, DATA_PATHS, ScratchFiles, Engine, OBJECT_STORE, LEASE_STORE, COMMIT_NOTIFIER],
+      exports: [Config, LOGGER, CLOCK, DATA_PATHS, ScratchFiles, Engine, StoragePool, OBJECT_STORE, LEASE_STORE, COMMIT_NOTIFIER],
     };
   }
 
   onApplicationShutdown(): void {
     this.engine.close();
+    this.pool.close();
   }
 }

@@ -93,6 +93,19 @@ export class TableSchema {
     );
   }
 
+  /** True when it has the same columns in the same order. */
+  equals(other: TableSchema): boolean {
+    return (
+      this === other ||
+      (this.nextFieldId === other.nextFieldId &&
+        this.columns.length === other.columns.length &&
+        this.columns.every((column, index) => {
+          const { name, type, fieldId } = other.columns[index] ?? {};
+          return column.name === name && column.type === type && column.fieldId === fieldId;
+        }))
+    );
+  }
+
   /** The payload's columns: all but id and timestamp. */
   get payloadColumns(): readonly Column[] {
     return this.columns.slice(2);

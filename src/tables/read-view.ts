@@ -2,7 +2,9 @@
  * What one query sees of one table: a snapshot, the buffers and an LSN, taken together and held until released. The same view gives the same rows
  * however often it is read and whatever happens meanwhile; that is what pages of a result and two mentions of a table in one query rely on.
  */
+import pMap from 'p-map';
 import type { LocalObject } from '../infra/object-store/object-store.js';
+import { storedColumns } from '../metadata/delta/file-statistics.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
 import type { TableSchema } from '../metadata/table-schema.js';
 import type { Generation } from './generation.js';
@@ -11,6 +13,9 @@ import type { Table } from './table.js';
 
 /** The engine variable that carries a query's LSN, so that the text of a view stays the same while rows come in. */
 export const LSN_VARIABLE = 'miniodb_lsn';
+
+/** Files that are fetched at once when they are not on the local disk. */
+const OPENING_MAX = 8;
 
 /** See `hasStableOrder`. */
 const STABLE_ROWS_MIN = 100_000;
@@ -23,7 +28,7 @@ export interface ReadViewParts {
   readonly files: readonly { readonly file: DataFile; readonly source: number }[];
   readonly generations: readonly Generation[];
   readonly lsn: number;
-  readonly openObject: (key: string) => Promise<LocalObject>;
+  readonly openObject: (file: DataFile) => Promise<LocalObject>;
   readonly unpin: () => void;
 }
 
@@ -51,9 +56,9 @@ export class ReadView {
     this.files = parts.files;
     this.generations = parts.generations;
     // A bulk file counts once the whole of it is acknowledged; taken now, because the list grows.
-    this.#bulkFiles = parts.generations.flatMap((generation) =>
-      generation.bulkFiles.filter((file) => file.lsnBase + file.statistics.rows - 1 <= parts.lsn),
-    );
+    this.#bulkFiles = parts.generations
+      .flatMap((generation) => generation.bulkFiles.filter((file) => file.lsnBase + file.statistics.rows - 1 <= parts.lsn))
+      .map((file) => ({ ...file, hasEveryColumn: holdsAll(file.statistics, file.statistics.text, parts.schema) }));
   }
 
   /** Leaves files out that the reader needs no row of. Before the first `open`. */
@@ -69,15 +74,17 @@ export class ReadView {
   /** Makes the data files readable for the engine: those that `keep` names at the first call, all when it is absent. */
   async open(keep = this.#keep): Promise<readonly OpenFile[]> {
     if (this.#openFiles) return this.#openFiles;
-    const opened: OpenFile[] = [];
-    for (const { file, source } of this.#parts.files) {
-      if (!keep(file)) continue;
-      const object = await this.#parts.openObject(this.table.keyOf(file));
-      this.#opened.push(object);
-      opened.push({ path: object.path, source, lsnBase: file.lsnBase });
-    }
-    this.#openFiles = opened;
+    const chosen = this.#parts.files.filter(({ file }) => keep(file));
+    this.#openFiles = await pMap(chosen, ({ file, source }) => this.#openFile(file, source), { concurrency: OPENING_MAX });
     return this.#openFiles;
+  }
+
+  async #openFile(file: DataFile, source: number): Promise<OpenFile> {
+    const object = await this.#parts.openObject(file);
+    // The query may have been stopped while the file was fetched.
+    if (this.#isReleased) object.release();
+    else this.#opened.push(object);
+    return { path: object.path, source, lsnBase: file.lsnBase, hasEveryColumn: holdsAll(file, file.stats, this.schema) };
   }
 
   /** What `selectRows` needs, with the LSN as SQL. */
@@ -125,4 +132,13 @@ export class ReadView {
     for (const object of this.#opened) object.release();
     this.#parts.unpin();
   }
+}
+
+const columnCounts = new WeakMap<object, number>();
+
+/** Columns are only ever added, so a file with as many as the schema has all of them. The count of a file is taken once. */
+function holdsAll(file: object, stats: string | undefined, schema: TableSchema): boolean {
+  let count = columnCounts.get(file);
+  if (count === undefined) columnCounts.set(file, (count = storedColumns(stats)));
+  return count === schema.columns.length;
 }

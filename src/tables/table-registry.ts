@@ -17,8 +17,7 @@ import { NEXT_FIELD_ID, type Snapshot } from '../metadata/delta/snapshot.js';
 import { EmptyFile, INITIAL_CONFIGURATION, INITIAL_PROTOCOL } from '../metadata/delta/table-protocol.js';
 import { TableSchema, toDeltaSchema } from '../metadata/table-schema.js';
 import { BUFFER_SCHEMA, Table } from './table.js';
-import type { TableConfig } from './table-config.js';
-import { mergeTableConfig } from './table-config.js';
+import { idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
 
 const CONFIG_KEY = 'miniodb.config';
 
@@ -36,6 +35,9 @@ export interface TableRegistryParts {
 export class TableRegistry {
   /** Waits until no write touches a dropped table any more; set by what writes. */
   beforeClose: (table: Table) => Promise<void> = () => Promise.resolve();
+
+  /** Shows readers a committed version (`data/follow-path.ts`); set when the module is wired. */
+  show: (table: Table, snapshot: Snapshot) => Promise<void> = () => Promise.resolve();
 
   readonly #byKey = new Map<string, Table>();
   /** Creations and drops by name, so that two of the same name do not cross. */
@@ -138,12 +140,19 @@ export class TableRegistry {
   async configure(table: Table, config: TableConfig): Promise<void> {
     const text = JSON.stringify(config);
     await table.commits.run(async () => {
-      table.snapshot = await table.log.commit(table.snapshot, { name: 'SET TBLPROPERTIES', parameters: { config: text } }, (current) => {
+      const snapshot = await table.log.commit(table.snapshot, { name: 'SET TBLPROPERTIES', parameters: { config: text } }, (current) => {
         const { metaData } = current;
         return [{ metaData: { ...metaData, configuration: { ...metaData.configuration, [CONFIG_KEY]: text } } }];
       });
+      await this.show(table, snapshot);
     });
     this.announce(table);
+  }
+
+  /** Takes the configuration that a version of the table has. */
+  adoptConfig(table: Table, metaData: MetaDataAction): void {
+    table.config = readConfig(metaData, this.parts.defaults);
+    table.idRule = idRuleOf(table.config);
   }
 
   /**

@@ -25,9 +25,18 @@ import { type IdRule, idRuleOf, type TableConfig } from './table-config.js';
 const WAITING_COMMITS_MAX = 1_000;
 export const BUFFER_SCHEMA = 'buf';
 
+/** Positions in a file, sorted. */
+export interface HiddenRows {
+  readonly all: readonly number[];
+  /** Those of them that can be restored. */
+  readonly soft: readonly number[];
+}
+
 /** What a pinned view reads. */
 interface Held {
   readonly files: readonly DataFile[];
+  /** Numbers of the files in the masks. */
+  readonly sources: ReadonlySet<number>;
   readonly generations: readonly Generation[];
 }
 
@@ -54,9 +63,8 @@ export class Table {
   /** What changes the log: one after the other. */
   readonly commits: SerialQueue;
 
+  /** What readers see. A commit is shown by `data/follow-path.ts`, together with the buffers it replaces. */
   snapshot: Snapshot;
-  /** A version that is committed and that readers do not see yet: `publish` shows it together with the buffers it replaces. */
-  snapshotCommitted: Snapshot | undefined;
   /** May be ahead of the snapshot's: columns of rows that are not flushed yet. */
   schema: TableSchema;
   config: TableConfig;
@@ -103,14 +111,19 @@ export class Table {
   /** Creates what the engine holds of this table, and loads the hidden positions of its files. */
   async open(): Promise<void> {
     await this.masks.create();
-    for (const file of this.snapshot.files.values()) await this.#loadMasks(this.sourceOf(file), file);
+    for (const file of this.snapshot.files.values()) await this.#load(this.sourceOf(file), await this.readVectors(file));
   }
 
-  async #loadMasks(source: number, file: DataFile, withSoft = true): Promise<void> {
-    if (!file.vector) return;
-    const positions = await this.#positionsOf(file.vector);
-    const soft = withSoft && file.softVector ? await this.#positionsOf(file.softVector) : [];
-    await this.masks.load(source, positions, new Set(soft));
+  /** The hidden rows of a file as the log has them. */
+  async readVectors(file: DataFile): Promise<HiddenRows> {
+    return {
+      all: file.vector ? await this.#positionsOf(file.vector) : [],
+      soft: file.softVector ? await this.#positionsOf(file.softVector) : [],
+    };
+  }
+
+  #load(source: number, { all, soft }: HiddenRows): Promise<void> {
+    return this.masks.load(source, all, new Set(soft));
   }
 
   async #positionsOf(descriptor: NonNullable<DataFile['vector']>): Promise<number[]> {
@@ -130,13 +143,6 @@ export class Table {
     this.generations.push(new Generation(source, firstLsn, `${BUFFER_SCHEMA}.rows_${this.#label}_${source}`));
   }
 
-  /** Shows readers the committed version. */
-  publish(): void {
-    if (!this.snapshotCommitted) return;
-    this.snapshot = this.snapshotCommitted;
-    this.snapshotCommitted = undefined;
-  }
-
   /** A number for something that masks can refer to. */
   newSource(): number {
     return this.#nextSource++;
@@ -154,32 +160,44 @@ export class Table {
     this.#sources.set(path, source);
   }
 
+  knowsSource(path: string): boolean {
+    return this.#sources.has(path);
+  }
+
+  /** Takes the hidden rows of a file from the log, for a file that another node committed or whose vector it replaced. */
+  async loadSource(file: DataFile, hidden: HiddenRows): Promise<number> {
+    const source = this.newSource();
+    await this.#load(source, hidden);
+    this.#sources.set(file.path, source);
+    return source;
+  }
+
   keyOf(file: Pick<DataFile, 'path'>): string {
     return `${this.directory}/${file.path}`;
   }
 
   /** Takes everything a query at `lsn` sees, in this very tick. The caller opens and later releases the view. */
   pin(lsn: number): ReadView {
-    const files = [...this.snapshot.files.values()];
+    const files = [...this.snapshot.files.values()].map((file) => ({ file, source: this.sourceOf(file) }));
     const generations = this.generations.filter((generation) => !generation.isEmpty);
     return new ReadView({
       table: this,
       schema: this.schema,
       version: this.snapshot.version,
-      files: files.map((file) => ({ file, source: this.sourceOf(file) })),
+      files,
       generations,
       lsn,
-      openObject: (key) => this.#store.openLocal(key),
-      unpin: this.#takePin({ files, generations }),
+      openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
+      unpin: this.#takePin(files, generations),
     });
   }
 
   /** The table at an older version: what was committed then, without buffers. */
   async pinVersion(snapshot: Snapshot): Promise<ReadView> {
-    const unpin = this.#takePin({ files: [...snapshot.files.values()], generations: [] });
     const files = [...snapshot.files.values()].map((file) => ({ file, source: this.newSource() }));
+    const unpin = this.#takePin(files, []);
     try {
-      for (const { file, source } of files) await this.#loadMasks(source, file, false);
+      for (const { file, source } of files) await this.#load(source, { ...(await this.readVectors(file)), soft: [] });
     } catch (error) {
       unpin();
       throw error;
@@ -191,7 +209,7 @@ export class Table {
       files,
       generations: [],
       lsn: Number.MAX_SAFE_INTEGER,
-      openObject: (key) => this.#store.openLocal(key),
+      openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
       unpin: () => {
         unpin();
         this.retire(
@@ -202,9 +220,10 @@ export class Table {
     });
   }
 
-  #takePin(held: Held): () => void {
+  #takePin(files: readonly { readonly file: DataFile; readonly source: number }[], generations: readonly Generation[]): () => void {
     const pin = this.#nextPin++;
-    this.#pins.set(pin, held);
+    const sources = new Set(files.map(({ source }) => source));
+    this.#pins.set(pin, { files: files.map(({ file }) => file), sources, generations });
     return () => {
       this.#pins.delete(pin);
       this.#cleanUpRetired();
@@ -249,9 +268,13 @@ export class Table {
   retireFiles(files: readonly DataFile[]): void {
     const sources = files.map((file) => this.sourceOf(file));
     for (const file of files) this.#sources.delete(file.path);
-    const paths = new Set(files.map((file) => file.path));
+    this.retireSources(sources);
+  }
+
+  /** Forgets the masks that files had under these numbers, once nobody reads the files as they were. */
+  retireSources(sources: readonly number[]): void {
     this.retire(
-      (held) => held.files.some((file) => paths.has(file.path)),
+      (held) => sources.some((source) => held.sources.has(source)),
       () => this.masks.forget(sources),
     );
   }

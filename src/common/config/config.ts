@@ -111,16 +111,59 @@ export class MaintenanceConfig {
 }
 
 export class StorageConfig {
-  @IsIn(['local']) kind = 'local' as const;
+  /** `local`: files below `data_dir`. `minio`: a bucket of any S3-compatible store, see the section `minio`. */
+  @IsIn(['local', 'minio']) kind: 'local' | 'minio' = 'local';
+}
+
+/** A bucket of an S3-compatible store. */
+export class BucketConfig {
+  /** Host and port, without a scheme. */
+  @IsString() @Matches(/^[A-Za-z0-9.-]+(:\d{1,5})?$/, { message: 'must be HOST or HOST:PORT, without a scheme' }) endpoint: string =
+    '127.0.0.1:9000';
+  @IsString() @Matches(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, { message: 'must be the name of a bucket' }) bucket: string = 'olap-data';
+  @IsString() access_key: string = '';
+  @IsString() secret_key: string = '';
+  @IsBoolean() use_ssl: boolean = false;
+  @IsString() region: string = 'us-east-1';
+  /** Connections to the store, each for one request at a time. */
+  @IsInt() @Min(1) @Max(1_024) connections_max: number = 64;
+  /** A request on whose connection nothing moves for so long is cut and tried again. */
+  @IsInt() @Min(100) @Max(600_000) idle_timeout_ms: number = 5_000;
+  /** No further attempt of an operation begins later than this after its first. */
+  @IsInt() @Min(100) @Max(600_000) deadline_ms: number = 15_000;
+  /** How long a start waits for a store that does not answer. */
+  @IsInt() @Min(0) @Max(86_400) start_wait_seconds: number = 30;
+}
+
+export class MinioConfig extends BucketConfig {
+  /**
+   * How an object is made only once. `auto`: by the store (If-None-Match), and where a test at the start shows that it cannot, by looking first,
+   * under a lock: safe while all writers share Redis, or while there is one writer. `check`: always by looking first.
+   */
+  @IsIn(['auto', 'check']) put_if_absent: 'auto' | 'check' = 'auto';
+}
+
+export class MinioBackupConfig extends BucketConfig {
+  override bucket: string = 'olap-backup';
+  /** Copies every committed object to a second bucket, and reads data files from there while the first is away. */
+  @IsBoolean() enabled: boolean = false;
+}
+
+export class CacheConfig {
+  /** Data files of the object store kept on the local disk; queries read them there. Only with storage `minio`. */
+  @IsInt() @Min(MIB) bytes_max: number = 10 * GIB;
 }
 
 export class Config {
   @ValidateNested() @Type(() => ServerConfig) server: ServerConfig = new ServerConfig();
-  /** WAL, local objects, temporary files. */
+  /** WAL, local objects, cache, temporary files. */
   @IsString() @Matches(/\S/) data_dir: string = './data';
   /** Names this node in answers and logs. */
   @IsString() @Matches(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/) node_id: string = 'node-1';
   @ValidateNested() @Type(() => StorageConfig) storage: StorageConfig = new StorageConfig();
+  @ValidateNested() @Type(() => MinioConfig) minio: MinioConfig = new MinioConfig();
+  @ValidateNested() @Type(() => MinioBackupConfig) minio_backup: MinioBackupConfig = new MinioBackupConfig();
+  @ValidateNested() @Type(() => CacheConfig) cache: CacheConfig = new CacheConfig();
   @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();
   @ValidateNested() @Type(() => LimitsConfig) limits: LimitsConfig = new LimitsConfig();
   @ValidateNested() @Type(() => WalConfig) wal: WalConfig = new WalConfig();

@@ -141,6 +141,7 @@ describe('setting from the environment', () => {
     ['REST_PORT', '0', (config: Config) => config.server.rest_port, 0],
     ['GRPC_PORT', '7', (config: Config) => config.server.grpc_port, 7],
     ['STORAGE', 'local', (config: Config) => config.storage.kind, 'local'],
+    ['MINIO_SECRET_KEY', '0123', (config: Config) => config.minio.secret_key, '0123'],
     ['MINIODB_LOG__LEVEL', 'debug', (config: Config) => config.log.level, 'debug'],
     ['MINIODB_TABLES__AUTO_CREATE', 'false', (config: Config) => config.tables.auto_create, false],
     ['MINIODB_MAINTENANCE__DELETED_SHARE_MAX', '0.25', (config: Config) => config.maintenance.deleted_share_max, 0.25],
@@ -164,7 +165,8 @@ describe('setting from the environment', () => {
     ['MINIODB_NONSENSE', '1', 'nonsense', 'unknown key'],
     ['MINIODB_SERVER', '1', 'server'],
     ['MINIODB_LOG__LEVEL', '{a', 'MINIODB_LOG__LEVEL'],
-    ['STORAGE', 'minio', 'storage.kind', 'minio'],
+    ['STORAGE', 'minio', 'minio.access_key', 'MINIO_ACCESS_KEY'],
+    ['STORAGE', 'tape', 'storage.kind', 'tape'],
   ])('%s=%s is refused by name', (name, value, ...parts) => {
     expect(() => load('', { [name]: value })).toThrow(refusal(...parts));
   });

@@ -21,12 +21,24 @@ const COMMON_VARIABLES: Readonly<Record<string, string>> = {
   REST_PORT: 'server.rest_port',
   GRPC_PORT: 'server.grpc_port',
   STORAGE: 'storage.kind',
+  MINIO_ENDPOINT: 'minio.endpoint',
+  MINIO_ACCESS_KEY: 'minio.access_key',
+  MINIO_SECRET_KEY: 'minio.secret_key',
+  MINIO_BUCKET: 'minio.bucket',
+  MINIO_USE_SSL: 'minio.use_ssl',
+  MINIO_REGION: 'minio.region',
+  MINIO_BACKUP_ENDPOINT: 'minio_backup.endpoint',
+  MINIO_BACKUP_ACCESS_KEY: 'minio_backup.access_key',
+  MINIO_BACKUP_SECRET_KEY: 'minio_backup.secret_key',
+  MINIO_BACKUP_BUCKET: 'minio_backup.bucket',
+  MINIO_BACKUP_USE_SSL: 'minio_backup.use_ssl',
+  MINIO_BACKUP_REGION: 'minio_backup.region',
 };
 const PREFIX = 'MINIODB_';
 /** Read elsewhere: see `fault-points.ts`. */
 const NOT_SETTINGS = new Set(['MINIODB_FAULT_POINT']);
 /** Taken as they are: a name may look like a number. */
-const TEXT_KEYS = new Set(['node_id', 'data_dir', 'host']);
+const TEXT_KEYS = new Set(['node_id', 'data_dir', 'host', 'endpoint', 'bucket', 'access_key', 'secret_key', 'region']);
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
 
 /**
@@ -122,6 +134,25 @@ function describe(error: ValidationError, parent: string): string[] {
   return [...own, ...(error.children ?? []).flatMap((child) => describe(child, `${key}.`))];
 }
 
+/** A bucket that is used needs its keys, and a backup must not be the thing it backs up. */
+function bucketFaults({ storage, minio, minio_backup: backup }: Config): string[] {
+  if (storage.kind === 'local')
+    return backup.enabled
+      ? ['minio_backup.enabled: a backup bucket goes with storage.kind: minio; set it, or turn the backup bucket off']
+      : [];
+  const faults: string[] = [];
+  const needKeys = (section: string, variable: string, bucket: { access_key: string; secret_key: string }): void => {
+    if (bucket.access_key === '') faults.push(`${section}.access_key: must be set (${variable}_ACCESS_KEY) to use the bucket`);
+    if (bucket.secret_key === '') faults.push(`${section}.secret_key: must be set (${variable}_SECRET_KEY) to use the bucket`);
+  };
+  needKeys('minio', 'MINIO', minio);
+  if (!backup.enabled) return faults;
+  needKeys('minio_backup', 'MINIO_BACKUP', backup);
+  if (backup.endpoint === minio.endpoint && backup.bucket === minio.bucket)
+    faults.push(`minio_backup.bucket: must be another bucket than minio.bucket ("${minio.bucket}" at ${minio.endpoint})`);
+  return faults;
+}
+
 /** Limits that only make sense together. */
 function relationFaults(config: Config): string[] {
   const faults: string[] = [];
@@ -141,6 +172,7 @@ function relationFaults(config: Config): string[] {
       `limits.body_bytes_max: ${limits.body_bytes_max} must not exceed wal.queue_bytes_max (${wal.queue_bytes_max}), or the largest body never gets a turn`,
     );
   }
+  faults.push(...bucketFaults(config));
   if (query.timeout_ms > query.timeout_ms_max)
     faults.push(`query.timeout_ms: ${query.timeout_ms} must not exceed query.timeout_ms_max (${query.timeout_ms_max})`);
   if (query.page_rows > query.page_rows_max)

@@ -1,5 +1,6 @@
 /** Names and writes data files: Parquet, sorted, with field ids, and the statistics that go into the log. */
 import { randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
 import { DuckDBMapValue } from '@duckdb/node-api';
 import type { Engine } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
@@ -56,7 +57,10 @@ export async function copyToParquet(
   const [row] = await engine.rows(
     `COPY (${select}) TO ${quoteText(file)} (FORMAT parquet, COMPRESSION ${compression}, ROW_GROUP_SIZE ${ROW_GROUP_ROWS}, FIELD_IDS ${fieldIds(schema.columns, withLsn)}, RETURN_STATS)`,
   );
-  if (row === undefined || Number(row['count']) === 0) return undefined;
+  if (row === undefined || Number(row['count']) === 0) {
+    await rm(file, { force: true });
+    return undefined;
+  }
   return fileStatistics({ ...row, column_statistics: row['column_statistics'] ?? new DuckDBMapValue([]) }, schema);
 }
 

@@ -1,13 +1,15 @@
 /** Merges and purges data files: plan → write → commit → publish. Reading and writing go on meanwhile; see `rewrite.ts` for how deletes follow. */
+import { AppError } from '../../common/app-error.js';
 import type { MaintenanceConfig } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
-import type { LeaseStore } from '../../infra/coordination/lease.js';
+import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
 import type { DataFile } from '../../metadata/delta/snapshot.js';
 import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import { type RowSources, selectRows } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
+import { NOTHING_FETCHED } from '../follow-path.js';
 import { SHARD } from '../flush/data-files.js';
 import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
@@ -55,7 +57,7 @@ export class Compaction {
         isForced,
       };
       const groups = planCompaction(table.snapshot.files.values(), rules).slice(0, GROUPS_IN_ONE_RUN_MAX);
-      for (const group of groups) if (!table.isDropped && lease.isHeld()) await this.#merge(table, group);
+      for (const group of groups) if (!table.isDropped && lease.isHeld()) await this.#merge(table, group, lease);
       const result = {
         files_before: before,
         files_after: table.snapshot.files.size,
@@ -68,22 +70,29 @@ export class Compaction {
     }
   }
 
-  async #merge(table: Table, group: readonly DataFile[]): Promise<void> {
+  async #merge(table: Table, group: readonly DataFile[], lease: Lease): Promise<void> {
     // What is committed and nothing later: a replay after a crash must find the rows that later deletes and restores speak of.
     const view = table.pin(table.committedLsn(this.parts.wal.id));
     try {
       const live = group.filter((file) => table.snapshot.files.has(file.path));
       if (live.length === 0) return;
-      const rewrite = await this.parts.rewriter.write(table, view, live, (sources) => this.#segments(table, sources), view.schema);
-      await table.commits.run(async () => {
-        await this.parts.rewriter.commit(rewrite, { name: 'OPTIMIZE', parameters: { files: String(live.length) } });
-        await this.parts.writePath
-          .exclusive(() => this.parts.rewriter.publish(rewrite))
-          .catch((error: unknown) => {
-            this.parts.writePath.fail(`table ${table.name}: a compaction could not be shown to readers`, error);
-            throw error;
-          });
-      });
+      const { rewriter, writePath } = this.parts;
+      const rewrite = await rewriter.write(table, view, live, (sources) => this.#segments(table, sources), view.schema);
+      try {
+        await table.commits.run(async () => {
+          if (!lease.isHeld()) throw new AppError('CONFLICT', `table ${table.name}: the lease for its compaction was lost`);
+          const snapshot = await rewriter.commit(rewrite, { name: 'OPTIMIZE', parameters: { files: String(live.length) } });
+          // Nothing is fetched for a commit of our own: its files are known, and what others committed was shown before it.
+          await writePath
+            .exclusive(() => rewriter.publish(rewrite, snapshot, NOTHING_FETCHED))
+            .catch((error: unknown) => {
+              writePath.fail(`table ${table.name}: a compaction could not be shown to readers`, error);
+              throw error;
+            });
+        });
+      } finally {
+        await rewriter.close(rewrite);
+      }
     } finally {
       view.release();
     }

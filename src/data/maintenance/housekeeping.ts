@@ -14,7 +14,7 @@ import { type DataFile, removeOf, TAG_SOFT_VECTOR } from '../../metadata/delta/s
 import { vectorActions } from '../../metadata/delta/table-protocol.js';
 import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import type { Table } from '../../tables/table.js';
-import type { WritePath } from '../write-path.js';
+import type { FollowPath } from '../follow-path.js';
 
 export interface VacuumResult {
   readonly objects_removed: number;
@@ -26,7 +26,7 @@ export interface HousekeepingParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly store: ObjectStore;
-  readonly writePath: WritePath;
+  readonly followPath: FollowPath;
 }
 
 export class Housekeeping {
@@ -66,21 +66,19 @@ export class Housekeeping {
     return table.commits.run(async () => {
       const expired = [...table.snapshot.files.values()].filter(isExpired);
       const nowMs = this.parts.clock.nowMs();
-      table.snapshotCommitted = await table.log.commit(
+      const { followPath } = this.parts;
+      const snapshot = await table.log.commit(
         table.snapshot,
         { name: 'DELETE', parameters: { reason: 'retention', files: String(expired.length) } },
         async (current) => {
+          if (current.version !== table.snapshot.version) await followPath.follow(table, current);
           const removes = expired
             .filter((file) => current.files.has(file.path))
             .map((file) => removeOf(current.files.get(file.path) ?? file, nowMs, true));
           return [...(await vectorActions(current, removes, table.emptyFile, nowMs)), ...removes];
         },
       );
-      await this.parts.writePath.exclusive(() => {
-        table.publish();
-        table.retireFiles(expired);
-        return Promise.resolve();
-      });
+      await followPath.follow(table, snapshot);
       this.parts.logger.info({ files: expired.length, retention_days: days }, `${table.logLabel} expired rows removed`);
       return expired.length;
     });

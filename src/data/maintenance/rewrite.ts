@@ -11,17 +11,18 @@ import type { Engine } from '../../infra/duckdb/engine.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Action } from '../../metadata/delta/action.js';
-import { vectorKey } from '../../metadata/delta/deletion-vector.js';
 import type { Operation } from '../../metadata/delta/delta-log.js';
 import type { FileStatistics } from '../../metadata/delta/file-statistics.js';
 import { type DataFile, removeOf, type Snapshot } from '../../metadata/delta/snapshot.js';
 import { vectorActions } from '../../metadata/delta/table-protocol.js';
-import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
+import type { TableSchema } from '../../metadata/table-schema.js';
 import type { ReadView } from '../../tables/read-view.js';
-import { type OpenFile, readLsns, type RowSources, selectRows } from '../../tables/row-sql.js';
+import { type OpenFile, type RowSources, selectRows } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
+import { type Fetched, type FollowPath, NOTHING_FETCHED, type OwnChanges } from '../follow-path.js';
 import { addAction, newDataPath, sortOrder, writeDataFile } from '../flush/data-files.js';
 import { storeVectors } from '../flush/vectors.js';
+import { insertMasks, movedMasks } from '../moved-masks.js';
 import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
 
@@ -55,13 +56,14 @@ export interface RewriterParts {
   readonly scratch: ScratchFiles;
   readonly wal: WriteAheadLog;
   readonly writePath: WritePath;
+  readonly followPath: FollowPath;
 }
 
 export class Rewriter {
   constructor(private readonly parts: RewriterParts) {}
 
   /**
-   * Writes and uploads the new files. Nothing is visible yet; the caller goes on with `commit` or `discard`.
+   * Writes and uploads the new files. Nothing is visible yet; the caller goes on with `commit` or `discard`, and in any case ends with `close`.
    * @param view pinned and not yet opened
    * @param target schema of the new files; columns whose type differs are cast
    */
@@ -94,8 +96,6 @@ export class Rewriter {
     } catch (error) {
       await this.discard(rewrite);
       throw error;
-    } finally {
-      await this.parts.scratch.remove(...files.map((file) => file.local));
     }
   }
 
@@ -124,32 +124,39 @@ export class Rewriter {
   /**
    * Commits the exchange; the caller goes on with `publish`. Runs in the table's commit queue.
    * @param change further actions of the same commit (a new schema)
+   * @param isAlone the caller is alone in the writer loop
+   * @returns the table after it
    */
-  async commit(rewrite: Rewrite, operation: Operation, change: (current: Snapshot) => Action[] = () => []): Promise<void> {
-    const { table, files } = rewrite;
+  async commit(
+    rewrite: Rewrite,
+    operation: Operation,
+    change: (current: Snapshot) => Action[] = () => [],
+    isAlone = false,
+  ): Promise<Snapshot> {
+    const { table, files, view } = rewrite;
     const committedLsn = table.committedLsn(this.parts.wal.id);
     try {
-      await this.#moveMasks(rewrite, rewrite.view.lsn, committedLsn);
-      await this.#commitFiles(rewrite, operation, committedLsn, change);
+      await this.#moveMasks(rewrite, view.lsn, committedLsn);
+      const snapshot = await this.#commitFiles(rewrite, operation, committedLsn, change, isAlone);
+      faultPoint('compaction.after-commit');
+      return snapshot;
     } catch (error) {
       await table.masks.forget(files.map((file) => file.source));
       // After any other failure the commit may have succeeded all the same: then its files are the table's. If not, vacuum finds them.
       if (error instanceof AppError && error.code === 'CONFLICT') await this.discard(rewrite);
       throw error;
     }
-    faultPoint('compaction.after-commit');
   }
 
   /** Shows the committed files; alone in the writer loop. */
-  async publish(rewrite: Rewrite): Promise<void> {
-    const { table, files, inputs } = rewrite;
+  async publish(rewrite: Rewrite, snapshot: Snapshot, fetched: Fetched): Promise<void> {
+    const { table, files } = rewrite;
     await this.#moveMasks(rewrite, Math.max(rewrite.view.lsn, table.committedLsn(this.parts.wal.id)), Number.MAX_SAFE_INTEGER);
     for (const file of files) {
       table.adoptSource(file.path, file.source);
       table.uploading.delete(file.path);
     }
-    table.publish();
-    table.retireFiles(inputs);
+    await this.parts.followPath.show(table, snapshot, ownChanges(rewrite), fetched);
   }
 
   /**
@@ -165,15 +172,15 @@ export class Rewriter {
     if (old.length === 0) return;
     if (visible.length > 0 && afterLsn < lsn) {
       const masks = `m.since > ${afterLsn} AND m.since <= ${lsn}`;
-      await table.masks.add(insertMasks(table, this.#movedMasks(table, old, visible, masks, 'm.since, m.soft, m.changed')));
+      await table.masks.add(insertMasks(table, movedMasks(table, old, visible.map(asRead), masks, 'm.since, m.soft, m.changed')));
     }
     if (soft.length === 0) return;
     if (isFirst) {
       const values = '0, m.soft, CASE WHEN m.soft THEN 0 ELSE m.changed END';
-      await table.masks.add(insertMasks(table, this.#movedMasks(table, old, soft, `m.since <= ${rewrite.view.lsn}`, values)));
+      await table.masks.add(insertMasks(table, movedMasks(table, old, soft.map(asRead), `m.since <= ${rewrite.view.lsn}`, values)));
     } else {
       // What was restored or deleted for good since the first call.
-      const moved = this.#movedMasks(table, old, soft, `m.since <= ${rewrite.view.lsn} AND NOT m.soft`, 'm.changed');
+      const moved = movedMasks(table, old, soft.map(asRead), `m.since <= ${rewrite.view.lsn} AND NOT m.soft`, 'm.changed');
       const changed = await this.parts.engine.rows(
         `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.changed FROM (${moved}) s(source, pos, changed) WHERE m.source = s.source AND m.pos = s.pos AND m.soft RETURNING m.source`,
       );
@@ -181,24 +188,16 @@ export class Rewriter {
     }
   }
 
-  /** The masks of old files as masks of new ones, by way of the rows' LSNs. */
-  #movedMasks(table: Table, old: readonly OpenFile[], files: readonly NewFile[], condition: string, values: string): string {
-    const { store } = this.parts;
-    const list = (entries: readonly (readonly [number, number | undefined])[]): string =>
-      entries.map(([source, base], index) => `(${index}, ${source}, ${base ?? 'NULL'}::BIGINT)`).join(', ');
-    const oldRows = `SELECT f.source, r.file_row_number AS pos, coalesce(f.base + r.file_row_number, r.${LSN_COLUMN}) AS lsn
-      FROM ${readLsns(old.map((file) => file.path))} r
-      JOIN (VALUES ${list(old.map((file) => [file.source, file.lsnBase]))}) f(i, source, base) ON f.i = r.file_index
-      SEMI JOIN ${table.masks.table} k ON k.source = f.source AND k.pos = r.file_row_number`;
-    const newRows = `SELECT f.source, r.file_row_number AS pos, r.${LSN_COLUMN} AS lsn
-      FROM ${readLsns(files.map((file) => store.locationOf(table.keyOf(file))))} r
-      JOIN (VALUES ${list(files.map((file) => [file.source, undefined]))}) f(i, source, base) ON f.i = r.file_index`;
-    return `SELECT n.source, n.pos, ${values} FROM (${newRows}) n JOIN (${oldRows}) o ON o.lsn = n.lsn JOIN ${table.masks.table} m ON m.source = o.source AND m.pos = o.pos WHERE ${condition}`;
-  }
-
   /** COMMIT POINT of a compaction or widening. */
-  async #commitFiles(rewrite: Rewrite, operation: Operation, committedLsn: number, change: (current: Snapshot) => Action[]): Promise<void> {
+  async #commitFiles(
+    rewrite: Rewrite,
+    operation: Operation,
+    committedLsn: number,
+    change: (current: Snapshot) => Action[],
+    isAlone: boolean,
+  ): Promise<Snapshot> {
     const { table, inputs, files } = rewrite;
+    const { followPath } = this.parts;
     const nowMs = this.parts.clock.nowMs();
     const adds: Action[] = [];
     for (const file of files) {
@@ -211,8 +210,11 @@ export class Rewriter {
         }),
       });
     }
-    table.snapshotCommitted = await table.log.commit(table.snapshot, operation, async (current) => {
-      const removes = inputs.map((input) => removeOf(liveFile(current, table.snapshot, input), nowMs, false));
+    return table.log.commit(table.snapshot, operation, async (current) => {
+      assertOurs(table, current, this.parts.wal.id);
+      if (current.version !== table.snapshot.version)
+        await (isAlone ? followPath.show(table, current, {}, NOTHING_FETCHED) : followPath.follow(table, current));
+      const removes = inputs.map((input) => removeOf(liveFile(rewrite, input), nowMs, false));
       const actions = [...change(current), ...removes, ...adds];
       const protocol = await vectorActions(current, actions, table.emptyFile, nowMs);
       return [
@@ -220,6 +222,11 @@ export class Rewriter {
         ...(protocol.some((action) => 'metaData' in action) ? actions.filter((action) => !('metaData' in action)) : actions),
       ];
     });
+  }
+
+  /** Removes the local copies, when the rewrite has ended in whatever way. */
+  async close(rewrite: Rewrite): Promise<void> {
+    await this.parts.scratch.remove(...rewrite.files.map((file) => file.local));
   }
 
   /** Takes back files that no commit names. */
@@ -231,14 +238,25 @@ export class Rewriter {
   }
 }
 
-function insertMasks(table: Table, masks: string): string {
-  return `INSERT INTO ${table.masks.table} ${masks} RETURNING source, soft, since`;
+export function ownChanges({ inputs }: Rewrite): OwnChanges {
+  return { removed: new Set(inputs.map((file) => file.path)) };
 }
 
-/** The file as the newest version has it. @throws AppError CONFLICT when another writer replaced it */
-function liveFile(current: Snapshot, planned: Snapshot, input: DataFile): DataFile {
-  const file = current.files.get(input.path);
-  const known = planned.files.get(input.path);
-  if (file && known && vectorKey(file.vector) === vectorKey(known.vector)) return file;
+/** The new file as the engine reads it: from where it was written. */
+function asRead({ local, source }: NewFile): Pick<OpenFile, 'path' | 'source' | 'lsnBase'> {
+  return { path: local, source, lsnBase: undefined };
+}
+
+/** The file as the newest version has it. @throws AppError CONFLICT when another writer replaced it or its hidden rows */
+function liveFile({ table, view }: Rewrite, input: DataFile): DataFile {
+  const file = table.snapshot.files.get(input.path);
+  const known = view.files.find((candidate) => candidate.file.path === input.path);
+  if (file && known?.source === table.sourceOf(file)) return file;
   throw new AppError('CONFLICT', `${input.path} was replaced by another writer; the next round looks again`);
+}
+
+/** @throws AppError CONFLICT when a flush of ours is in the log that we did not hear of: it has to be shown first */
+function assertOurs(table: Table, current: Snapshot, walId: string): void {
+  if ((current.transactions.get(walId) ?? 0) > table.committedLsn(walId))
+    throw new AppError('CONFLICT', `table ${table.name}: a flush is not shown yet; the next round looks again`);
 }

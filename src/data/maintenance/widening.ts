@@ -3,14 +3,18 @@
  * written anew and exchanged together with the schema in one commit, so that no reader ever meets two types; that needs no feature of any reader.
  * Done only when every value is exact as a double and the table is small enough to rewrite while a client waits.
  */
+import { AppError } from '../../common/app-error.js';
 import type { Logger } from '../../common/logger.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteName } from '../../infra/duckdb/sql-text.js';
+import type { Action } from '../../metadata/delta/action.js';
+import type { Snapshot } from '../../metadata/delta/snapshot.js';
 import type { TableSchema } from '../../metadata/table-schema.js';
 import { selectRows } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import { withSchema } from '../../tables/table-registry.js';
 import { SHARD } from '../flush/data-files.js';
+import { NOTHING_FETCHED } from '../follow-path.js';
 import type { FlushPath } from '../flush-path.js';
 import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
@@ -74,21 +78,12 @@ export class Widening {
       const inputs = [...table.snapshot.files.values()];
       const segment = { where: '', middle: SHARD, dayMs: table.snapshot.timestampMs };
       const rewrite = await rewriter.write(table, view, inputs, () => Promise.resolve(inputs.length > 0 ? [segment] : []), target);
-      const outcome = await writePath.exclusive(async () => {
-        // Rows that came since the flush are still BIGINT in the buffer; bulk files would have to be written anew, so then it is all done again.
-        const { active } = table;
-        if (active.bulkFiles.length > 0 || table.schema.columns.length !== target.columns.length) return 'again';
-        if (!(await this.#isBufferExact(table, columnName))) return 'refused';
-        await rewriter.commit(rewrite, { name: 'CHANGE COLUMN', parameters: { column: columnName, type: 'DOUBLE' } }, (current) => [
-          { metaData: withSchema(current.metaData, target) },
-        ]);
-        try {
-          await this.#showWidened(table, rewrite, columnName, target);
-        } catch (error) {
-          throw writePath.fail(`table ${table.name}: a widened column could not be shown to readers`, error);
-        }
-        return 'done';
-      });
+      let outcome: 'done' | 'again' | 'refused';
+      try {
+        outcome = await writePath.exclusive(async () => this.#exchange(table, rewrite, columnName, target));
+      } finally {
+        await rewriter.close(rewrite);
+      }
       if (outcome !== 'done') await rewriter.discard(rewrite);
       else this.parts.logger.info({ column: columnName, files: inputs.length }, `${table.logLabel} column ${columnName} is DOUBLE now`);
       return outcome !== 'refused';
@@ -97,14 +92,35 @@ export class Widening {
     }
   }
 
-  async #showWidened(table: Table, rewrite: Rewrite, columnName: string, target: TableSchema): Promise<void> {
+  /** Alone in the writer loop. */
+  async #exchange(table: Table, rewrite: Rewrite, columnName: string, target: TableSchema): Promise<'done' | 'again' | 'refused'> {
+    // Rows that came since the flush are still BIGINT in the buffer; bulk files would have to be written anew, so then it is all done again.
+    const { active } = table;
+    if (active.bulkFiles.length > 0 || table.schema.columns.length !== target.columns.length) return 'again';
+    if (!(await this.#isBufferExact(table, columnName))) return 'refused';
+    const operation = { name: 'CHANGE COLUMN', parameters: { column: columnName, type: 'DOUBLE' } };
+    const change = (current: Snapshot): Action[] => {
+      if (current.schema.nextFieldId !== target.nextFieldId - 1)
+        throw new AppError('CONFLICT', `table ${table.name}: another node changed its columns; try again`);
+      return [{ metaData: withSchema(current.metaData, target) }];
+    };
+    const snapshot = await this.parts.rewriter.commit(rewrite, operation, change, true);
+    try {
+      await this.#showWidened(table, rewrite, columnName, target, snapshot);
+    } catch (error) {
+      throw this.parts.writePath.fail(`table ${table.name}: a widened column could not be shown to readers`, error);
+    }
+    return 'done';
+  }
+
+  async #showWidened(table: Table, rewrite: Rewrite, columnName: string, target: TableSchema, snapshot: Snapshot): Promise<void> {
     const { active } = table;
     if (active.schema) {
       await this.parts.engine.run(`ALTER TABLE ${active.bufferTable} ALTER COLUMN ${quoteName(columnName)} TYPE DOUBLE`);
       active.schema = target;
     }
     table.schema = target;
-    await this.parts.rewriter.publish(rewrite);
+    await this.parts.rewriter.publish(rewrite, snapshot, NOTHING_FETCHED);
   }
 }
 

@@ -11,6 +11,7 @@ import path from 'node:path';
 import { AppError, isSystemError, messageOf } from '../../common/app-error.js';
 import { faultPoint } from '../../common/fault-points.js';
 import { syncDirectory } from '../../infra/object-store/local-object-store.js';
+import { LSNS_PER_WAL } from './lsn-range.js';
 import { decodeRecord, encodeRecord, lastLsnOf, RECORD_MAGIC, type WalRecord } from './wal-record.js';
 
 const SEGMENT_NAME = /^(\d{20})\.wal$/;
@@ -27,11 +28,22 @@ interface Segment {
 export interface WalOptions {
   readonly directory: string;
   readonly segmentBytes: number;
+  /** Gives a log that begins its range of LSNs (`lsn-range.ts`). */
+  readonly claimRange: (id: string) => Promise<number>;
+}
+
+interface Identity {
+  readonly id: string;
+  readonly range: number;
 }
 
 export class WriteAheadLog {
   /** Oldest first. The last one is written to, when `#handle` is open. */
   readonly #segments: Segment[] = [];
+  /** LSNs of this log are from here on, */
+  readonly lsnStart: number;
+  /** and below this. */
+  readonly lsnEnd: number;
   #handle: FileHandle | undefined;
   #closedBecause: string | undefined;
 
@@ -39,12 +51,17 @@ export class WriteAheadLog {
     private readonly options: WalOptions,
     /** Names this log in the tables' commits; lives as long as its directory. */
     readonly id: string,
-  ) {}
+    range: number,
+  ) {
+    this.lsnStart = range * LSNS_PER_WAL + 1;
+    this.lsnEnd = (range + 1) * LSNS_PER_WAL;
+  }
 
   /** Opens the log in a directory, or starts one. Follow with `replay` before the first `append`. */
   static async open(options: WalOptions): Promise<WriteAheadLog> {
     await mkdir(options.directory, { recursive: true });
-    const log = new WriteAheadLog(options, await readOrMakeId(options.directory));
+    const { id, range } = await readOrMakeIdentity(options);
+    const log = new WriteAheadLog(options, id, range);
     for (const name of (await readdir(options.directory)).sort()) {
       const firstLsn = SEGMENT_NAME.exec(name)?.[1];
       if (firstLsn === undefined) continue;
@@ -219,11 +236,11 @@ export class WriteAheadLog {
   }
 }
 
-async function readOrMakeId(directory: string): Promise<string> {
+async function readOrMakeIdentity({ directory, claimRange }: WalOptions): Promise<Identity> {
   const file = path.join(directory, 'id');
   try {
-    const id = (await readFile(file, 'latin1')).trim();
-    if (id.length === WAL_ID_BYTES) return id;
+    const [id = '', range = '0'] = (await readFile(file, 'latin1')).trim().split('\n');
+    if (id.length === WAL_ID_BYTES && /^\d+$/.test(range)) return { id, range: Number(range) };
   } catch (error) {
     if (!isSystemError(error, 'ENOENT')) throw error;
   }
@@ -231,9 +248,10 @@ async function readOrMakeId(directory: string): Promise<string> {
     throw damaged(file, 0, 'the id of the log is missing though it has segments');
   }
   const id = randomUUID();
-  await writeFile(file, id, { flush: true });
+  const range = await claimRange(id);
+  await writeFile(file, `${id}\n${range}\n`, { flush: true });
   await syncDirectory(directory);
-  return id;
+  return { id, range };
 }
 
 /** True when a later group of records is intact: then what stands at `offset` had been synced before. */

@@ -52,6 +52,8 @@ export class Applier {
     private readonly engine: Engine,
     private readonly clock: Clock,
     private readonly bulkDirectory: string,
+    /** LSNs from here on belong to logs of other nodes; their rows are older than any write of ours that sees them. */
+    private readonly lsnEnd: number,
   ) {}
 
   /**
@@ -164,7 +166,7 @@ export class Applier {
         table.masks.add(
           `INSERT INTO ${table.masks.table}
          SELECT m.${SOURCE_COLUMN}, m.${POSITION_COLUMN}, min(o.lsn), arg_min(o.soft, o.lsn), min(o.lsn)
-         FROM (${matches}) m JOIN (${listed}) o ON o.id = m.id AND m.${LSN_COLUMN} < o.lsn
+         FROM (${matches}) m JOIN (${listed}) o ON o.id = m.id AND (m.${LSN_COLUMN} < o.lsn OR m.${LSN_COLUMN} >= ${this.lsnEnd})
          GROUP BY m.${SOURCE_COLUMN}, m.${POSITION_COLUMN} RETURNING source, soft, since`,
         ),
       );

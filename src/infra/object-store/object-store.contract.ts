@@ -185,7 +185,7 @@ export function objectStoreContract(label: string, open: () => Promise<ObjectSto
 
     it('opens an object as a file that stays readable until it is released', async () => {
       await store.putIfAbsent('t/part.parquet', Buffer.from('rows'));
-      const object = await store.openLocal('t/part.parquet');
+      const object = await store.openLocal('t/part.parquet', 4);
       expect(await readFile(object.path, 'utf8')).toBe('rows');
       object.release();
     });

@@ -36,8 +36,11 @@ export interface ObjectStore {
   /** Removes a key; it is no error when it does not exist. */
   delete(key: string): Promise<void>;
 
-  /** A path on this machine at which the engine can read the object; it stays readable until `release` is called. */
-  openLocal(key: string): Promise<LocalObject>;
+  /**
+   * A path on this machine at which the engine can read the object; it stays readable until `release` is called.
+   * @param sizeBytes what the log says; an object of another size is DATA_CORRUPTION
+   */
+  openLocal(key: string, sizeBytes: number): Promise<LocalObject>;
 
   /** Where a person or another engine finds a key (absolute path or URL). */
   locationOf(key: string): string;

@@ -59,7 +59,7 @@ export class CheckpointFiles {
   }
 
   async read(key: string, version: number): Promise<Snapshot> {
-    const object = await this.store.openLocal(key);
+    const object = await this.store.openLocal(key, await this.#sizeOf(key));
     try {
       return await this.#read(object.path, version);
     } catch (error) {
@@ -68,6 +68,11 @@ export class CheckpointFiles {
     } finally {
       object.release();
     }
+  }
+
+  async #sizeOf(key: string): Promise<number> {
+    for await (const object of this.store.list(key)) if (object.key === key) return object.sizeBytes;
+    throw new AppError('DATA_CORRUPTION', `the checkpoint ${key} is missing; restore it from a backup`);
   }
 
   async #read(file: string, version: number): Promise<Snapshot> {

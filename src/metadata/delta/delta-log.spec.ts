@@ -132,7 +132,7 @@ class FailingStore implements ObjectStore {
   get = (key: string): Promise<Buffer | undefined> => this.inner.get(key);
   list = (prefix: string, startAfter?: string): ReturnType<ObjectStore['list']> => this.inner.list(prefix, startAfter);
   delete = (key: string): Promise<void> => this.inner.delete(key);
-  openLocal = (key: string): ReturnType<ObjectStore['openLocal']> => this.inner.openLocal(key);
+  openLocal = (key: string, sizeBytes: number): ReturnType<ObjectStore['openLocal']> => this.inner.openLocal(key, sizeBytes);
   locationOf = (key: string): string => this.inner.locationOf(key);
 }
 

@@ -1,0 +1,32 @@
+/**
+ * LSNs that no two logs share. A row is known by its LSN wherever its file goes, also when a compaction merges files of several nodes; so every log
+ * on a shared store takes a range of its own, once, by making the next numbered object under `_wals/`. A later log gets a later range: rows of a
+ * node that starts anew are younger than those of its lost log. A store that only this process uses needs no ranges: its log has the first.
+ */
+import { AppError } from '../../common/app-error.js';
+import type { ObjectStore } from '../../infra/object-store/object-store.js';
+
+/** LSNs of one log: 2^20 logs of 2^33 rows fit into the integers that `number` holds exactly. */
+export const LSNS_PER_WAL = 2 ** 33;
+const RANGES_MAX = 2 ** 20;
+const PREFIX = '_wals/';
+const DIGITS = 7;
+const CLAIM_ATTEMPTS_MAX = 100;
+
+/**
+ * Claims the next free range.
+ * @returns its number; LSNs go from this times LSNS_PER_WAL (exclusive) to the next
+ */
+export async function claimRange(store: ObjectStore, walId: string, nodeId: string, nowMs: number): Promise<number> {
+  for (let attempt = 0; attempt < CLAIM_ATTEMPTS_MAX; attempt += 1) {
+    let last = 0;
+    for await (const { key } of store.list(PREFIX)) last = Math.max(last, Number(key.slice(PREFIX.length, PREFIX.length + DIGITS)) || 0);
+    const range = last + 1;
+    if (range >= RANGES_MAX)
+      throw new AppError('RESOURCE_EXHAUSTED', `${RANGES_MAX} write-ahead logs were started on this store; no more fit`);
+    const key = `${PREFIX}${String(range).padStart(DIGITS, '0')}.json`;
+    const claim = { wal_id: walId, node_id: nodeId, claimed_at: new Date(nowMs).toISOString() };
+    if (await store.putIfAbsent(key, Buffer.from(JSON.stringify(claim)))) return range;
+  }
+  throw new AppError('UNAVAILABLE', `no range of LSNs could be claimed under ${PREFIX}: ${CLAIM_ATTEMPTS_MAX} others were faster`);
+}
