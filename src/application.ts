@@ -6,6 +6,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import { AppModule } from './app.module.js';
+import { NodeDirectory } from './cluster/node-directory.js';
 import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './common/config/config.js';
 import type { Logger } from './common/logger.js';
@@ -38,8 +39,10 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   await app.startAllMicroservices();
   await app.listen(restPort, host);
   setGrpcServing(true);
+  const restUrl = (await app.getUrl()).replace('[::1]', 'localhost');
+  app.get(NodeDirectory).start(restUrl);
   return {
-    restUrl: (await app.getUrl()).replace('[::1]', 'localhost'),
+    restUrl,
     grpcAddress: options.options.url ?? '',
     close: async () => {
       isDraining = true;

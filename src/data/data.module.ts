@@ -156,11 +156,14 @@ import { WritePath } from './write-path.js';
           followPath,
         });
         writePath.onApplied = (table) => flushPath.considerFlush(table);
-        registry.beforeClose = (table) =>
-          writePath.exclusive(() => {
+        registry.beforeClose = async (table) => {
+          await writePath.exclusive(() => {
             for (const generation of table.generations) applier.forgetBuffer(generation);
-            return flushPath.forget(table);
+            return Promise.resolve();
           });
+          // After the flush that may be under way.
+          await table.commits.run(() => flushPath.forget(table));
+        };
         flushPath.onCommitted = (table) => registry.announce(table);
         return flushPath;
       },
@@ -238,7 +241,7 @@ import { WritePath } from './write-path.js';
       ) => new Scheduler({ config: maintenance, clock, logger, registry, notifier, flushPath, compaction, housekeeping }),
     },
   ],
-  exports: [TablesModule, WritePath, FlushPath, WriteAheadLog, Scheduler, OperationCounts],
+  exports: [TablesModule, WritePath, FollowPath, FlushPath, Widening, WriteAheadLog, Scheduler, OperationCounts],
 })
 export class DataModule implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(

@@ -59,7 +59,7 @@ interface EncodedFile {
 interface Flush {
   readonly generations: readonly Generation[];
   readonly lsn: number;
-  readonly schema: TableSchema;
+  schema: TableSchema;
   encoded: readonly EncodedFile[] | undefined;
   isUploaded: boolean;
   /** Vectors that its commit gives to files of the table, by path. */
@@ -173,7 +173,10 @@ export class FlushPath {
       if (!flush.isUploaded) await this.#upload(table, flush.encoded, generations);
       flush.isUploaded = true;
       faultPoint('flush.after-upload');
-      const snapshot = await this.#commit(table, flush, flush.encoded);
+      const snapshot = await this.#commit(table, flush, flush.encoded).catch(async (error: unknown) => {
+        if (error instanceof Outdated) await this.#startOver(table, flush);
+        throw error;
+      });
       faultPoint('flush.after-commit');
       await this.#publishOrFail(table, flush, flush.encoded, snapshot);
     } catch (error) {
@@ -193,6 +196,19 @@ export class FlushPath {
       `${table.logLabel} flushed`,
     );
     return { version: table.snapshot.version, rows, files };
+  }
+
+  /** Another node gave a column another type: the files are written again, with the types of the table as it is now. */
+  async #startOver(table: Table, flush: Flush): Promise<void> {
+    if (flush.generations.some((generation) => generation.bulkFiles.length > 0))
+      throw new AppError(
+        'CONFLICT',
+        `table ${table.name}: a column became DOUBLE on another node while a bulk body with it waited here; it stays in the write-ahead log`,
+      );
+    await this.parts.scratch.remove(...(flush.encoded ?? []).map((file) => file.local));
+    flush.encoded = undefined;
+    flush.isUploaded = false;
+    flush.schema = table.schema;
   }
 
   /** Lets go of an unfinished flush: it is done, or its table was dropped. */
@@ -290,8 +306,9 @@ export class FlushPath {
       if (current.version !== table.snapshot.version) await followPath.follow(table, current);
       const nowMs = clock.nowMs();
       const actions = await this.#actions(table, flush, encoded, nowMs);
-      const changes: Action[] =
-        current.schema.columns.length === schema.columns.length ? [] : [{ metaData: withSchema(current.metaData, schema) }];
+      assertSameTypes(current.schema, schema);
+      const merged = current.schema.withColumns(schema.columns);
+      const changes: Action[] = merged === current.schema ? [] : [{ metaData: withSchema(current.metaData, merged) }];
       const all = [...changes, ...actions];
       const protocol = await vectorActions(current, all, table.emptyFile, nowMs);
       return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? all.filter((action) => !('metaData' in action)) : all)];
@@ -400,6 +417,20 @@ export class FlushPath {
         this.parts.logger.warn({ err: error }, `${table.logLabel} not flushed; its rows stay in the write-ahead log`);
       }
     }
+  }
+}
+
+/** The files of a flush have a column with another type than the table by now. */
+class Outdated extends AppError {
+  constructor(column: string) {
+    super('UNAVAILABLE', `column ${column} got another type on another node; the flush is done again`);
+  }
+}
+
+function assertSameTypes(current: TableSchema, written: TableSchema): void {
+  for (const { name, fieldId } of written.columns) {
+    const column = current.column(name);
+    if (column && column.fieldId !== fieldId) throw new Outdated(name);
   }
 }
 

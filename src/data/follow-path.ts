@@ -53,18 +53,20 @@ export interface FollowPathParts {
 export class FollowPath {
   constructor(private readonly parts: FollowPathParts) {}
 
-  /** Reads the log on and shows what is new. In the table's commit queue; not in the writer loop. @returns true when there was something */
+  /**
+   * Reads the log on and shows what is new. In the table's commit queue; not in the writer loop.
+   * @returns false when a flush of ours is in it whose answer was lost: its rows must be shown together with dropping their buffer, which the next
+   *   flush does
+   */
   async catchUp(table: Table): Promise<boolean> {
     const newest = await table.log.refresh(table.snapshot);
-    if (newest.version === table.snapshot.version) return false;
-    // A flush of ours that had succeeded without our hearing of it shows its rows together with dropping its buffer: `flush-path.ts` does that.
-    if (this.hasUnseenFlush(table, newest)) return false;
-    await this.follow(table, newest);
+    if (this.#hasUnseenFlush(table, newest)) return false;
+    if (newest.version > table.snapshot.version) await this.follow(table, newest);
     return true;
   }
 
   /** True when a version holds rows of our log that we still have in buffers. */
-  hasUnseenFlush(table: Table, snapshot: Snapshot): boolean {
+  #hasUnseenFlush(table: Table, snapshot: Snapshot): boolean {
     const { id } = this.parts.wal;
     return (snapshot.transactions.get(id) ?? 0) > table.committedLsn(id);
   }

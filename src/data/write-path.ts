@@ -15,7 +15,7 @@ import { type MakeId, makeUuid } from '../common/ids.js';
 import type { Logger } from '../common/logger.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
-import { TableSchema } from '../metadata/table-schema.js';
+import { type Column, TableSchema } from '../metadata/table-schema.js';
 import type { Table } from '../tables/table.js';
 import { idRuleOf, type TableConfig } from '../tables/table-config.js';
 import type { TableRegistry } from '../tables/table-registry.js';
@@ -82,6 +82,8 @@ export interface WritePathParts {
 export class WritePath {
   /** Widens a column (`maintenance/widening.ts`); set when the module is wired. @returns false when the rule does not allow it */
   widen: (table: Table, column: string) => Promise<boolean> = () => Promise.resolve(false);
+  /** Commits new columns before their first row is logged (`maintenance/declare-columns.ts`); set where several nodes write the same tables. */
+  declareColumns: ((table: Table, columns: readonly Column[]) => Promise<void>) | undefined;
   /** Told of every table that got rows or masks. */
   onApplied: (table: Table) => void = () => undefined;
 
@@ -145,6 +147,10 @@ export class WritePath {
         return await this.#enqueue(command, idempotency, mayWiden, held);
       } catch (error) {
         if (error instanceof FilesMissing) continue;
+        if (error instanceof ColumnsUndeclared) {
+          await this.declareColumns?.(command.table, error.columns);
+          continue;
+        }
         if (!(error instanceof WideningNeeded)) throw error;
         mayWiden = await this.widen(command.table, error.column.name);
       } finally {
@@ -353,6 +359,7 @@ export class WritePath {
       return undefined;
     }
     const columns = addedColumns(table.schema, encoded.schema);
+    if (this.declareColumns && columns.length > 0) throw new ColumnsUndeclared(columns);
     table.schema = encoded.schema;
     const write: Applicable = {
       kind: 'rows',
@@ -439,6 +446,7 @@ export class WritePath {
     if (command.kind !== 'bulk') throw new AppError('INTERNAL', 'not a bulk command');
     const { table, file, columns } = command;
     if (table.schema.nextFieldId !== command.nextFieldIdBefore) throw new BulkOutdated();
+    if (this.declareColumns && columns.length > 0) throw new ColumnsUndeclared(columns);
     table.schema = table.schema.withColumns(columns);
     const { statistics } = file;
     const write: Applicable = {
@@ -518,6 +526,13 @@ export class WritePath {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.exclusive(() => Promise.resolve());
+  }
+}
+
+/** A command brings columns that the table's log must have first. */
+class ColumnsUndeclared extends Error {
+  constructor(readonly columns: readonly Column[]) {
+    super('columns must be declared first');
   }
 }
 

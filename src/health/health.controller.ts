@@ -56,20 +56,11 @@ export class HealthController {
     return this.health(reply);
   }
 
-  #node(): Record<string, unknown> {
-    return {
-      id: this.config.node_id,
-      status: 'active',
-      type: 'all',
-      address: `${this.config.server.host}:${this.config.server.grpc_port}`,
-      last_seen: Math.floor(this.clock.nowMs() / 1_000),
-    };
-  }
-
   @Get('v1/status')
   @ApiOperation({ summary: 'State of every part' })
   async status(): Promise<Record<string, unknown>> {
     const { status, components } = await this.state.health();
+    const nodes = await this.state.nodes();
     return {
       timestamp: this.#now(),
       node_id: this.config.node_id,
@@ -77,24 +68,25 @@ export class HealthController {
       health_status: status,
       components,
       buffer_stats: this.state.bufferStats(),
-      redis_stats: { enabled: 0 },
-      minio_stats: { enabled: 0, ...this.state.storageStats() },
+      redis_stats: this.state.redisStats(),
+      minio_stats: this.state.storageStats(),
       query_engine_stats: this.state.queryStats(),
       metrics_collection_stats: { maintenance_rounds: this.state.maintenanceRounds(), scrapes: this.metrics.scrapes },
-      nodes: [this.#node()],
-      total_nodes: 1,
+      nodes,
+      total_nodes: nodes.length,
     };
   }
 
   @GrpcMethod('MinIODBService', 'GetStatus')
-  statusByGrpc(): Record<string, unknown> {
+  async statusByGrpc(): Promise<Record<string, unknown>> {
+    const nodes = await this.state.nodes();
     return {
       timestamp: toTimestamp(this.#now()),
       buffer_stats: this.state.bufferStats(),
-      redis_stats: { enabled: 0 },
-      minio_stats: { enabled: 0, ...this.state.storageStats() },
-      nodes: [this.#node()],
-      total_nodes: 1,
+      redis_stats: this.state.redisStats(),
+      minio_stats: this.state.storageStats(),
+      nodes,
+      total_nodes: nodes.length,
     };
   }
 

@@ -7,10 +7,14 @@ import { OperationCounts } from '../data/operation-counts.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import { WritePath } from '../data/write-path.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, OBJECT_STORE } from '../infra/infra.module.js';
+import { CLOCK, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
+import { StoragePool } from '../infra/object-store/storage-pool.js';
+import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import { Admission } from '../query/admission.js';
 import { Cursors } from '../query/cursors.js';
+import { NodeDirectory } from '../cluster/node-directory.js';
+import { ClusterModule } from '../cluster/cluster.module.js';
 import { QueryModule } from '../query/query.module.js';
 import { QueryStatistics } from '../query/query-statistics.js';
 import { QueryStreamCounts } from '../query/query-stream-counts.js';
@@ -21,7 +25,7 @@ import { Metrics } from './metrics.js';
 import { StateReader } from './state-reader.js';
 
 @Module({
-  imports: [QueryModule],
+  imports: [QueryModule, ClusterModule],
   controllers: [HealthController],
   providers: [
     {
@@ -38,6 +42,9 @@ import { StateReader } from './state-reader.js';
         Admission,
         Cursors,
         QueryStatistics,
+        StoragePool,
+        NodeDirectory,
+        { token: REDIS, optional: true },
       ],
       useFactory: (
         config: Config,
@@ -51,7 +58,26 @@ import { StateReader } from './state-reader.js';
         admission: Admission,
         cursors: Cursors,
         statistics: QueryStatistics,
-      ) => new StateReader({ config, clock, engine, store, registry, writePath, wal, scheduler, admission, cursors, statistics }),
+        pool: StoragePool,
+        nodes: NodeDirectory,
+        redis?: RedisConnection,
+      ) =>
+        new StateReader({
+          config,
+          clock,
+          engine,
+          store,
+          registry,
+          writePath,
+          wal,
+          scheduler,
+          admission,
+          cursors,
+          statistics,
+          pool,
+          nodes,
+          redis,
+        }),
     },
     {
       provide: Metrics,

@@ -1,11 +1,15 @@
 /** What the server knows of itself, read without changing anything: for status, metrics and health. Every figure is measured at the time of asking. */
 import os from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { NodeDirectory, NodeInfo } from '../cluster/node-directory.js';
+import { AppError } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { asNumber } from '../infra/duckdb/engine.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { StoragePool } from '../infra/object-store/storage-pool.js';
+import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import type { Scheduler } from '../data/maintenance/scheduler.js';
 import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import type { WritePath } from '../data/write-path.js';
@@ -31,6 +35,9 @@ export interface StateParts {
   readonly admission: Admission;
   readonly cursors: Cursors;
   readonly statistics: QueryStatistics;
+  readonly pool: StoragePool;
+  readonly nodes: NodeDirectory;
+  readonly redis: RedisConnection | undefined;
 }
 
 export class StateReader {
@@ -72,9 +79,52 @@ export class StateReader {
     };
   }
 
+  /** The data files of the newest versions; with a bucket also what went over the wire since the start, and the cache before it. */
   storageStats(): Record<string, number> {
     const files = this.parts.registry.all().flatMap((table) => [...table.snapshot.files.values()]);
-    return { objects: files.length, bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) };
+    const stored = { objects: files.length, bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) };
+    const { primary, cached } = this.parts.pool;
+    if (!primary || !cached) return { enabled: 0, ...stored };
+    const { counts, connections } = primary.requests;
+    const requests = Object.entries(counts.requests).map(([kind, count]): [string, number] => [`${kind.toLowerCase()}_requests`, count]);
+    return {
+      enabled: 1,
+      ...stored,
+      ...Object.fromEntries(requests),
+      failed_requests: counts.failed,
+      sent_bytes: counts.bytesSent,
+      received_bytes: counts.bytesReceived,
+      active_connections: connections.active,
+      idle_connections: connections.idle,
+      cache_files: cached.cache.fileCount,
+      cache_bytes: cached.cache.bytes,
+      cache_hits: cached.cache.hits,
+      cache_misses: cached.cache.misses,
+    };
+  }
+
+  redisStats(): Record<string, number> {
+    const { redis } = this.parts;
+    if (!redis) return { enabled: 0 };
+    const { calls, failures, active, idle } = redis.counts;
+    return {
+      enabled: 1,
+      reachable: redis.isReady ? 1 : 0,
+      calls,
+      failed_calls: failures,
+      active_connections: active,
+      idle_connections: idle,
+    };
+  }
+
+  /** Every node; this one alone when Redis cannot be asked. */
+  async nodes(): Promise<NodeInfo[]> {
+    try {
+      return await this.parts.nodes.list();
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'UNAVAILABLE') return [this.parts.nodes.self()];
+      throw error;
+    }
   }
 
   maintenanceRounds(): number {
@@ -121,7 +171,7 @@ export class StateReader {
 
   /** Asks each part whether it does its work: the engine answers, the store can be read, writes are taken. */
   async components(): Promise<Record<string, string>> {
-    const { engine, store, writePath } = this.parts;
+    const { engine, store, writePath, redis } = this.parts;
     const check = async (work: () => Promise<unknown>): Promise<string> => {
       try {
         await work();
@@ -134,13 +184,16 @@ export class StateReader {
       query_engine: await check(() => engine.rows('SELECT 1')),
       object_store: await check(() => store.get('_catalogue/health-check')),
       write_path: writePath.failure ? `unhealthy: ${writePath.failure.message}` : 'healthy',
+      // One node goes on without it.
+      ...(redis ? { redis: redis.isReady ? 'healthy' : `degraded: ${redis.lastError ?? 'not connected yet'}` } : {}),
     };
   }
 
   async health(): Promise<{ status: Health; components: Record<string, string> }> {
     const components = await this.components();
-    const unhealthy = Object.values(components).filter((state) => state !== 'healthy').length;
-    if (unhealthy > 0) return { status: 'unhealthy', components };
+    const states = Object.values(components);
+    if (states.some((state) => state.startsWith('unhealthy'))) return { status: 'unhealthy', components };
+    if (states.some((state) => state.startsWith('degraded'))) return { status: 'degraded', components };
     const { wal_bytes: used = 0, wal_bytes_max: max = 1 } = this.bufferStats();
     return { status: used > max * 0.8 ? 'degraded' : 'healthy', components };
   }

@@ -1,14 +1,17 @@
 /** What everything above stands on: configuration, clock, log, engine, object store, leases. */
 import path from 'node:path';
-import { type DynamicModule, Global, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { type DynamicModule, Global, Inject, Module, type OnApplicationShutdown, Optional } from '@nestjs/common';
 import { type Clock, systemClock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { LocalCommitNotifier } from './coordination/commit-notifier.js';
 import type { LeaseStore } from './coordination/lease.js';
 import { LocalLeaseStore } from './coordination/local-lease-store.js';
+import { RedisCommitNotifier } from './coordination/redis-commit-notifier.js';
+import { RedisLeaseStore } from './coordination/redis-lease-store.js';
 import { Engine } from './duckdb/engine.js';
 import { StoragePool } from './object-store/storage-pool.js';
+import { RedisConnection } from './redis/redis-connection.js';
 import { ScratchFiles } from './scratch-files.js';
 
 /** Tokens of the ports, which are interfaces. */
@@ -18,6 +21,8 @@ export const OBJECT_STORE = Symbol('ObjectStore');
 export const LEASE_STORE = Symbol('LeaseStore');
 export const COMMIT_NOTIFIER = Symbol('CommitNotifier');
 export const DATA_PATHS = Symbol('DataPaths');
+/** A `RedisConnection`, or undefined when the configuration names no Redis. */
+export const REDIS = Symbol('Redis');
 
 /** Where things are below the data directory. */
 export interface DataPaths {
@@ -41,6 +46,7 @@ export class InfraModule implements OnApplicationShutdown {
   constructor(
     private readonly engine: Engine,
     private readonly pool: StoragePool,
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
   ) {}
 
   static forRoot(config: Config, logger: Logger, clock: Clock = systemClock): DynamicModule {
@@ -70,15 +76,28 @@ export class InfraModule implements OnApplicationShutdown {
           useFactory: (leases: LeaseStore) => StoragePool.open(config, paths, leases, logger),
         },
         { provide: OBJECT_STORE, inject: [StoragePool], useFactory: (pool: StoragePool) => pool.store },
-        { provide: LEASE_STORE, useFactory: () => new LocalLeaseStore(clock) },
-        { provide: COMMIT_NOTIFIER, useFactory: () => new LocalCommitNotifier() },
+        {
+          provide: REDIS,
+          useFactory: () => (config.redis.mode === 'none' ? undefined : new RedisConnection(config.redis, logger)),
+        },
+        {
+          provide: LEASE_STORE,
+          inject: [{ token: REDIS, optional: true }],
+          useFactory: (redis?: RedisConnection) => (redis ? new RedisLeaseStore(redis) : new LocalLeaseStore(clock)),
+        },
+        {
+          provide: COMMIT_NOTIFIER,
+          inject: [{ token: REDIS, optional: true }],
+          useFactory: (redis?: RedisConnection) => (redis ? new RedisCommitNotifier(redis) : new LocalCommitNotifier()),
+        },
       ],
-      exports: [Config, LOGGER, CLOCK, DATA_PATHS, ScratchFiles, Engine, StoragePool, OBJECT_STORE, LEASE_STORE, COMMIT_NOTIFIER],
+      exports: [Config, LOGGER, CLOCK, DATA_PATHS, ScratchFiles, Engine, StoragePool, OBJECT_STORE, REDIS, LEASE_STORE, COMMIT_NOTIFIER],
     };
   }
 
   onApplicationShutdown(): void {
     this.engine.close();
     this.pool.close();
+    this.redis?.close();
   }
 }

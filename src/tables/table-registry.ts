@@ -1,5 +1,6 @@
 /** The tables of this server: opens those of the catalogue at the start, creates and drops them. Names are compared without case. */
 import { randomUUID } from 'node:crypto';
+import pMap from 'p-map';
 import { AppError } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import { faultPoint } from '../common/fault-points.js';
@@ -20,6 +21,10 @@ import { BUFFER_SCHEMA, Table } from './table.js';
 import { idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
 
 const CONFIG_KEY = 'miniodb.config';
+/** Tables whose logs are read at once at the start. */
+const OPENING_MAX = 8;
+/** Stands for the end of a table in a notification. */
+const DROPPED_VERSION = -1;
 
 export interface TableRegistryParts {
   readonly store: ObjectStore;
@@ -54,11 +59,49 @@ export class TableRegistry {
   async open(): Promise<void> {
     await this.parts.engine.run(`CREATE SCHEMA ${BUFFER_SCHEMA}`);
     const { live, dropped } = await this.#catalogue.load();
-    for (const catalogued of live) {
+    const open = async (catalogued: CatalogueTable): Promise<Table> => {
       const log = this.#logOf(catalogued.directory);
-      this.#byKey.set(catalogued.name.toLowerCase(), await this.#openTable(catalogued, log, await log.load()));
-    }
+      return this.#openTable(catalogued, log, await log.load());
+    };
+    for (const table of await pMap(live, open, { concurrency: OPENING_MAX })) this.#byKey.set(table.name.toLowerCase(), table);
     for (const catalogued of dropped) await this.#purge(catalogued);
+  }
+
+  /** Takes over what other nodes created, and lets go of what they dropped. */
+  async refresh(): Promise<void> {
+    // Taken before the catalogue is read: a table made meanwhile is not in what is read.
+    const known = this.all();
+    const { live } = await this.#catalogue.load();
+    const liveIds = new Set(live.map(({ tableId }) => tableId));
+    for (const table of known) if (!liveIds.has(table.id)) await this.#changeAlone(table.name, () => this.#letGo(table));
+    for (const catalogued of live) await this.#changeAlone(catalogued.name, () => this.#takeOver(catalogued));
+  }
+
+  async #takeOver(catalogued: CatalogueTable): Promise<void> {
+    if (this.findById(catalogued.tableId)) return;
+    // One of the same name that is dropped goes first, at the next look.
+    if (this.find(catalogued.name)) return;
+    const log = this.#logOf(catalogued.directory);
+    this.#byKey.set(catalogued.name.toLowerCase(), await this.#openTable(catalogued, log, await log.load()));
+    this.parts.logger.info({ table_id: catalogued.tableId }, `table:${catalogued.name} taken over from another node`);
+  }
+
+  /** @returns when it is out of sight; what it holds is freed later */
+  #letGo(table: Table): Promise<void> {
+    if (table.isDropped) return Promise.resolve();
+    table.isDropped = true;
+    this.#byKey.delete(table.name.toLowerCase());
+    this.parts.logger.info({ table_id: table.id }, `${table.logLabel} was dropped by another node`);
+    void this.#close(table).catch((error: unknown) =>
+      this.parts.logger.error({ err: error }, `${table.logLabel} could not free what it held`),
+    );
+    return Promise.resolve();
+  }
+
+  async #close(table: Table): Promise<void> {
+    await this.beforeClose(table);
+    await table.commits.idle();
+    await table.close();
   }
 
   #logOf(directory: string): DeltaLog {
@@ -113,6 +156,7 @@ export class TableRegistry {
       faultPoint('table.create.after-catalogue');
       const table = await this.#openTable(catalogued, log, snapshot);
       this.#byKey.set(name.toLowerCase(), table);
+      this.announce(table);
       this.parts.logger.info({ table_id: tableId, directory }, `${table.logLabel} created`);
       return table;
     });
@@ -131,8 +175,9 @@ export class TableRegistry {
     try {
       return await this.create(name, this.parts.defaults, TableSchema.initial());
     } catch (error) {
-      if (error instanceof AppError && error.code === 'ALREADY_EXISTS') return this.get(name);
-      throw error;
+      if (!(error instanceof AppError) || error.code !== 'ALREADY_EXISTS') throw error;
+      if (!this.find(name)) await this.refresh();
+      return this.get(name);
     }
   }
 
@@ -172,6 +217,7 @@ export class TableRegistry {
       }
       faultPoint('table.drop.after-catalogue');
       this.#byKey.delete(table.name.toLowerCase());
+      this.parts.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
       const files = table.snapshot.files.size;
       void this.#removeLater(table, catalogued);
       this.parts.logger.info({ table_id: table.id, files }, `${table.logLabel} dropped`);
@@ -181,9 +227,7 @@ export class TableRegistry {
 
   async #removeLater(table: Table, catalogued: CatalogueTable): Promise<void> {
     try {
-      await this.beforeClose(table);
-      await table.commits.idle();
-      await table.close();
+      await this.#close(table);
       await this.#purge(catalogued);
     } catch (error) {
       this.parts.logger.error({ err: error }, `${table.logLabel} files of the dropped table stay until the next start`);

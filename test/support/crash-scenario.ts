@@ -280,7 +280,7 @@ export class CrashScenario {
   /** Keeps a copy of the data directory for whoever looks into the failure. */
   #failure(what: string): Error {
     const copy = path.join(tmpdir(), `miniodb-crash-failure-${this.seed}-${process.pid}`);
-    cpSync(this.dataDir, copy, { recursive: true, force: true });
+    cpSync(this.dataDir, copy, { recursive: true, force: true, filter: (file) => path.basename(file) !== 'lock' });
     return new Error(`SEED=${this.seed}, data directory kept in ${copy}\n${what}`);
   }
 

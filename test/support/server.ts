@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { storageEnvironment } from './storage.js';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 const MAIN = path.join(REPOSITORY, 'dist', 'main.cjs');
@@ -56,7 +57,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   const child = spawn(process.execPath, parameters, {
     cwd: REPOSITORY,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, DATA_DIR: dataDir, REST_PORT: '0', GRPC_PORT: '0', ...options.env },
+    env: { ...process.env, DATA_DIR: dataDir, REST_PORT: '0', GRPC_PORT: '0', ...storageEnvironment(dataDir), ...options.env },
   });
   const endWithUs = (): void => void child.kill('SIGKILL');
   process.once('exit', endWithUs);

@@ -3,7 +3,7 @@
  * a configuration file is ever silently without effect. The file uses the names below (snake_case, unit last).
  */
 import { Type } from 'class-transformer';
-import { IsBoolean, IsIn, IsInt, IsNumber, IsString, Matches, Max, Min, ValidateNested } from 'class-validator';
+import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Matches, Max, Min, ValidateNested } from 'class-validator';
 
 const KIB = 1_024;
 const MIB = 1_024 * KIB;
@@ -149,6 +149,27 @@ export class MinioBackupConfig extends BucketConfig {
   @IsBoolean() enabled: boolean = false;
 }
 
+export class RedisConfig {
+  /** `none`: one node, which needs no Redis. Otherwise several nodes may share a bucket and meet in Redis. */
+  @IsIn(['none', 'standalone', 'sentinel', 'cluster']) mode: 'none' | 'standalone' | 'sentinel' | 'cluster' = 'none';
+  /** With mode `standalone`. */
+  @IsString() host: string = '127.0.0.1';
+  @IsInt() @Min(1) @Max(65_535) port: number = 6379;
+  /** Sentinels, or nodes of the cluster: HOST:PORT each. */
+  @IsArray() @Matches(/^[^\s:]+:\d{1,5}$/, { each: true, message: 'must be HOST:PORT, or a list of them' }) nodes: string[] = [];
+  /** Name under which the sentinels know the master. */
+  @IsString() sentinel_name: string = 'mymaster';
+  @IsString() sentinel_password: string = '';
+  @IsString() username: string = '';
+  @IsString() password: string = '';
+  /** Not with mode `cluster`. */
+  @IsInt() @Min(0) @Max(1_024) db: number = 0;
+  /** How often a node says that it lives; it counts as gone after twice this. */
+  @IsInt() @Min(1) @Max(600) heartbeat_seconds: number = 30;
+  /** How often a node looks into the logs for commits it was not told of. */
+  @IsInt() @Min(1) @Max(600) poll_seconds: number = 5;
+}
+
 export class CacheConfig {
   /** Data files of the object store kept on the local disk; queries read them there. Only with storage `minio`. */
   @IsInt() @Min(MIB) bytes_max: number = 10 * GIB;
@@ -163,6 +184,7 @@ export class Config {
   @ValidateNested() @Type(() => StorageConfig) storage: StorageConfig = new StorageConfig();
   @ValidateNested() @Type(() => MinioConfig) minio: MinioConfig = new MinioConfig();
   @ValidateNested() @Type(() => MinioBackupConfig) minio_backup: MinioBackupConfig = new MinioBackupConfig();
+  @ValidateNested() @Type(() => RedisConfig) redis: RedisConfig = new RedisConfig();
   @ValidateNested() @Type(() => CacheConfig) cache: CacheConfig = new CacheConfig();
   @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();
   @ValidateNested() @Type(() => LimitsConfig) limits: LimitsConfig = new LimitsConfig();

@@ -33,12 +33,33 @@ const COMMON_VARIABLES: Readonly<Record<string, string>> = {
   MINIO_BACKUP_BUCKET: 'minio_backup.bucket',
   MINIO_BACKUP_USE_SSL: 'minio_backup.use_ssl',
   MINIO_BACKUP_REGION: 'minio_backup.region',
+  REDIS_MODE: 'redis.mode',
+  REDIS_HOST: 'redis.host',
+  REDIS_PORT: 'redis.port',
+  REDIS_USERNAME: 'redis.username',
+  REDIS_PASSWORD: 'redis.password',
+  REDIS_DB: 'redis.db',
+  REDIS_NODES: 'redis.nodes',
 };
 const PREFIX = 'MINIODB_';
 /** Read elsewhere: see `fault-points.ts`. */
 const NOT_SETTINGS = new Set(['MINIODB_FAULT_POINT']);
 /** Taken as they are: a name may look like a number. */
-const TEXT_KEYS = new Set(['node_id', 'data_dir', 'host', 'endpoint', 'bucket', 'access_key', 'secret_key', 'region']);
+const TEXT_KEYS = new Set([
+  'node_id',
+  'data_dir',
+  'host',
+  'endpoint',
+  'bucket',
+  'access_key',
+  'secret_key',
+  'region',
+  'username',
+  'password',
+  'sentinel_password',
+]);
+/** Keys that hold a list; in a variable its items are separated by commas. */
+const LIST_KEYS = new Set(['nodes']);
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
 
 /**
@@ -93,7 +114,7 @@ function environmentSettings(environment: NodeJS.ProcessEnv): Settings {
 /** @param variable names the source in errors */
 function assign(settings: Settings, keys: readonly string[], text: string, variable: string): void {
   const [key = '', ...rest] = keys;
-  if (rest.length === 0) settings[key] = TEXT_KEYS.has(key) ? text : variableValue(text, variable);
+  if (rest.length === 0) settings[key] = valueOf(key, text, variable);
   else {
     const section = (settings[key] ??= {});
     if (!isJsonObject(section))
@@ -102,6 +123,12 @@ function assign(settings: Settings, keys: readonly string[], text: string, varia
       );
     assign(section, rest, text, variable);
   }
+}
+
+function valueOf(key: string, text: string, variable: string): unknown {
+  if (TEXT_KEYS.has(key)) return text;
+  if (LIST_KEYS.has(key) && !text.startsWith('[')) return text.split(',').map((item) => item.trim());
+  return variableValue(text, variable);
 }
 
 function variableValue(text: string, variable: string): unknown {
@@ -153,6 +180,19 @@ function bucketFaults({ storage, minio, minio_backup: backup }: Config): string[
   return faults;
 }
 
+function redisFaults({ redis, storage }: Config): string[] {
+  if (redis.mode === 'none') return [];
+  const faults: string[] = [];
+  if (storage.kind === 'local')
+    faults.push(`redis.mode: "${redis.mode}" is for nodes that share a bucket; set storage.kind: minio, or redis.mode: none`);
+  if (redis.mode !== 'standalone' && redis.nodes.length === 0)
+    faults.push(
+      `redis.nodes: must name at least one ${redis.mode === 'cluster' ? 'node of the cluster' : 'sentinel'} (REDIS_NODES=HOST:PORT,...)`,
+    );
+  if (redis.mode === 'cluster' && redis.db !== 0) faults.push(`redis.db: a cluster has database 0 only, got ${redis.db}`);
+  return faults;
+}
+
 /** Limits that only make sense together. */
 function relationFaults(config: Config): string[] {
   const faults: string[] = [];
@@ -172,7 +212,7 @@ function relationFaults(config: Config): string[] {
       `limits.body_bytes_max: ${limits.body_bytes_max} must not exceed wal.queue_bytes_max (${wal.queue_bytes_max}), or the largest body never gets a turn`,
     );
   }
-  faults.push(...bucketFaults(config));
+  faults.push(...bucketFaults(config), ...redisFaults(config));
   if (query.timeout_ms > query.timeout_ms_max)
     faults.push(`query.timeout_ms: ${query.timeout_ms} must not exceed query.timeout_ms_max (${query.timeout_ms_max})`);
   if (query.page_rows > query.page_rows_max)

@@ -36,10 +36,14 @@ export interface WideningParts {
 export class Widening {
   constructor(private readonly parts: WideningParts) {}
 
+  /** False while another node may hold buffered rows of the column's old type; asked where several nodes write the same tables. */
+  mayRetype: () => Promise<boolean> = () => Promise.resolve(true);
+
   /** @returns true when the column is DOUBLE now (also when somebody else was faster), false when the rule does not allow it */
   async widen(table: Table, columnName: string): Promise<boolean> {
     return table.commits.run(async () => {
       if (table.schema.column(columnName)?.type !== 'BIGINT') return true;
+      if (!(await this.mayRetype())) return false;
       await this.parts.flushPath.flushWithin(table);
       const bytes = [...table.snapshot.files.values()].reduce((sum, file) => sum + file.sizeBytes, 0);
       if (bytes > TABLE_BYTES_MAX || !(await this.#isExact(table, columnName))) return false;

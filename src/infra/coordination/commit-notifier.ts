@@ -11,6 +11,9 @@ export interface CommitNotifier {
   publish(commit: Commit): void;
   /** @returns a function that ends the subscription */
   subscribe(listener: (commit: Commit) => void): () => void;
+
+  /** As `subscribe`, for commits of other nodes only. */
+  subscribeForeign(listener: (commit: Commit) => void): () => void;
 }
 
 export class LocalCommitNotifier implements CommitNotifier {
@@ -23,5 +26,10 @@ export class LocalCommitNotifier implements CommitNotifier {
   subscribe(listener: (commit: Commit) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** A node that is alone hears of none. */
+  subscribeForeign(): () => void {
+    return () => undefined;
   }
 }

@@ -3,12 +3,14 @@
  * holds. A table exists from its `create` entry on and is gone from its `drop` entry on, whatever files are still there; the next table of that
  * name gets a new id and a new directory, so nothing of the old one can come back.
  */
+import pMap from 'p-map';
 import { AppError } from '../../common/app-error.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 
 const PREFIX = '_catalogue/';
 const SEQUENCE_DIGITS = 20;
 const ATTEMPTS_MAX = 10;
+const READING_MAX = 8;
 
 export interface CatalogueTable {
   readonly name: string;
@@ -31,6 +33,9 @@ interface NameState {
 }
 
 export class Catalogue {
+  /** What was read last, by name: entries never change, so the same keys mean the same state. */
+  readonly #states = new Map<string, { readonly keys: string; readonly state: NameState }>();
+
   constructor(private readonly store: ObjectStore) {}
 
   /** The tables that exist, and the dropped ones whose files are not removed yet. */
@@ -40,8 +45,18 @@ export class Catalogue {
       const name = key.slice(PREFIX.length, key.lastIndexOf('/'));
       keysByName.set(name, [...(keysByName.get(name) ?? []), key]);
     }
-    const states = await Promise.all([...keysByName.values()].map((keys) => this.#stateOf(keys)));
+    for (const name of this.#states.keys()) if (!keysByName.has(name)) this.#states.delete(name);
+    const states = await pMap(keysByName, ([name, keys]) => this.#knownStateOf(name, keys), { concurrency: READING_MAX });
     return { live: states.flatMap(({ live }) => live ?? []), dropped: states.flatMap(({ dropped }) => dropped) };
+  }
+
+  async #knownStateOf(name: string, keys: readonly string[]): Promise<NameState> {
+    const joined = keys.join();
+    const known = this.#states.get(name);
+    if (known?.keys === joined) return known.state;
+    const state = await this.#stateOf(keys);
+    this.#states.set(name, { keys: joined, state });
+    return state;
   }
 
   /** What the entries of one name come to. */

@@ -1,0 +1,85 @@
+/**
+ * Keeps this node's tables at the newest version that any node committed: told by notification, and by looking from time to time for what it was not
+ * told. Also learns of tables that others created or dropped.
+ */
+import { AppError, messageOf } from '../common/app-error.js';
+import { MS_PER_SECOND } from '../common/clock.js';
+import type { Logger } from '../common/logger.js';
+import type { FlushPath } from '../data/flush-path.js';
+import type { FollowPath } from '../data/follow-path.js';
+import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import type { Table } from '../tables/table.js';
+import type { TableRegistry } from '../tables/table-registry.js';
+
+export interface FollowerParts {
+  readonly logger: Logger;
+  readonly registry: TableRegistry;
+  readonly notifier: CommitNotifier;
+  readonly followPath: FollowPath;
+  readonly flushPath: FlushPath;
+  readonly pollSeconds: number;
+}
+
+export class Follower {
+  /** Tables whose log is being read, and whether it has to be read again. */
+  readonly #following = new Map<Table, boolean>();
+  #timer: NodeJS.Timeout | undefined;
+  #end: (() => void) | undefined;
+  #looking: Promise<void> | undefined;
+
+  constructor(private readonly parts: FollowerParts) {}
+
+  start(): void {
+    const { notifier, registry, pollSeconds } = this.parts;
+    this.#end = notifier.subscribeForeign(({ tableId, version }) => {
+      const table = registry.findById(tableId);
+      if (!table || version < 0) this.#look();
+      else if (version > table.snapshot.version) this.#followSoon(table);
+    });
+    this.#timer = setInterval(() => this.#look(), pollSeconds * MS_PER_SECOND);
+  }
+
+  /** Looks at the catalogue and at every log; one round at a time. */
+  #look(): void {
+    this.#looking ??= this.#lookNow().finally(() => (this.#looking = undefined));
+  }
+
+  async #lookNow(): Promise<void> {
+    try {
+      await this.parts.registry.refresh();
+      for (const table of this.parts.registry.all()) await this.#follow(table);
+    } catch (error) {
+      this.parts.logger.warn({ err: error }, `commits of other nodes could not be looked for: ${messageOf(error)}`);
+    }
+  }
+
+  #followSoon(table: Table): void {
+    if (this.#following.has(table)) {
+      this.#following.set(table, true);
+      return;
+    }
+    this.#following.set(table, false);
+    void this.#follow(table).finally(() => {
+      const isAgain = this.#following.get(table) === true;
+      this.#following.delete(table);
+      if (isAgain) this.#followSoon(table);
+    });
+  }
+
+  async #follow(table: Table): Promise<void> {
+    if (table.isDropped) return;
+    const { followPath, flushPath, logger } = this.parts;
+    try {
+      if (!(await table.commits.run(() => followPath.catchUp(table)))) await flushPath.flush(table);
+    } catch (error) {
+      if (table.isDropped || (error instanceof AppError && error.code === 'RESOURCE_EXHAUSTED')) return;
+      logger.warn({ err: error }, `${table.logLabel} commits of other nodes could not be shown: ${messageOf(error)}; it is tried again`);
+    }
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    this.#end?.();
+    await this.#looking;
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * What people and programs read about tables in Redis (`redis-cli hgetall table:NAME:stats`). Nothing here is asked back by this server: all of it is
+ * made from the tables' logs, again whenever it is gone. Written when a table has a new version and with every heartbeat.
+ */
+import { messageOf } from '../common/app-error.js';
+import type { Logger } from '../common/logger.js';
+import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import type { StoragePool } from '../infra/object-store/storage-pool.js';
+import type { RedisClient, RedisConnection } from '../infra/redis/redis-connection.js';
+import { visibleRows } from '../metadata/delta/snapshot.js';
+import type { Table } from '../tables/table.js';
+import type { TableRegistry } from '../tables/table-registry.js';
+
+const LIST_KEY = 'tables:list';
+const VERSION_KEY = 'metadata:version';
+const POOL_STATUS_SECONDS = 120;
+
+export interface TableKeysParts {
+  readonly redis: RedisConnection;
+  readonly registry: TableRegistry;
+  readonly notifier: CommitNotifier;
+  readonly pool: StoragePool;
+  readonly logger: Logger;
+}
+
+export class TableKeys {
+  /** Version of each table that is in Redis already. */
+  readonly #written = new Map<string, number>();
+  readonly #waiting = new Set<Table>();
+  #writing: Promise<void> | undefined;
+  #end: (() => void) | undefined;
+
+  constructor(private readonly parts: TableKeysParts) {}
+
+  start(): void {
+    this.#end = this.parts.notifier.subscribe(({ tableId }) => {
+      const table = this.parts.registry.findById(tableId);
+      if (!table) return;
+      this.#waiting.add(table);
+      this.#writing ??= this.#writeWaiting().finally(() => (this.#writing = undefined));
+    });
+  }
+
+  async #writeWaiting(): Promise<void> {
+    for (const table of this.#waiting) {
+      this.#waiting.delete(table);
+      try {
+        await this.#write(table);
+      } catch (error) {
+        // The next heartbeat writes it.
+        this.parts.logger.debug({ err: error }, `${table.logLabel} not written to Redis: ${messageOf(error)}`);
+        return;
+      }
+    }
+  }
+
+  /** Makes Redis say what is true: after it was away, emptied, or when tables came and went. */
+  async refresh(): Promise<void> {
+    const { redis, registry, pool } = this.parts;
+    const tables = registry.all();
+    const [version, listed] = await redis.run('table keys', (client) => Promise.all([client.get(VERSION_KEY), client.smembers(LIST_KEY)]));
+    if (version === null) this.#written.clear();
+    const names = new Set(tables.map((table) => table.name));
+    for (const name of listed) if (!names.has(name)) await this.#remove(name);
+    for (const table of tables) if (this.#written.get(table.id) !== table.snapshot.version) await this.#write(table);
+    await redis.run('state of the pools', async (client) => {
+      const { active, idle } = redis.counts;
+      await client.set('pool:redis:status', JSON.stringify({ active, idle }), 'EX', POOL_STATUS_SECONDS);
+      if (pool.primary) await client.set('pool:minio:status', JSON.stringify(pool.primary.requests.connections), 'EX', POOL_STATUS_SECONDS);
+      if (version === null) await client.incr(VERSION_KEY);
+    });
+  }
+
+  async #write(table: Table): Promise<void> {
+    const { snapshot, name } = table;
+    const files = [...snapshot.files.values()];
+    const stats = {
+      version: snapshot.version,
+      record_count: files.reduce((sum, file) => sum + visibleRows(file), 0),
+      file_count: files.length,
+      size_bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    };
+    const config = Object.fromEntries(Object.entries(table.config).map(([key, value]: [string, unknown]) => [key, textOf(value)]));
+    const index = Object.fromEntries(files.map((file) => [file.path, JSON.stringify({ rows: file.rows, size_bytes: file.sizeBytes })]));
+    await this.parts.redis.run(`keys of table ${name}`, async (client) => {
+      await client.hset(`table:${name}:config`, config);
+      await client.hset(`table:${name}:stats`, stats);
+      await client.set(`table:${name}:created_at`, new Date(table.createdMs).toISOString());
+      if (snapshot.version > 0) await client.set(`table:${name}:last_write`, new Date(snapshot.timestampMs).toISOString());
+      await replaceHash(client, `index:table:${name}:files`, index);
+      await client.sadd(LIST_KEY, name);
+      await client.incr(VERSION_KEY);
+    });
+    this.#written.set(table.id, snapshot.version);
+  }
+
+  async #remove(name: string): Promise<void> {
+    await this.parts.redis.run(`keys of table ${name}`, async (client) => {
+      for (const part of ['config', 'stats', 'created_at', 'last_write']) await client.del(`table:${name}:${part}`);
+      await client.del(`index:table:${name}:files`);
+      await client.srem(LIST_KEY, name);
+      await client.incr(VERSION_KEY);
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#end?.();
+    await this.#writing;
+  }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+async function replaceHash(client: RedisClient, key: string, fields: Record<string, string>): Promise<void> {
+  await client.del(key);
+  if (Object.keys(fields).length > 0) await client.hset(key, fields);
+}

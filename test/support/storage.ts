@@ -1,0 +1,33 @@
+/**
+ * Where the servers of a test run keep their tables: local files, or a bucket for each data directory (TEST_STORAGE=minio), with Redis beside it
+ * (TEST_STORAGE=minio-redis). So every suite runs unchanged on each of them.
+ */
+import { createHash } from 'node:crypto';
+
+export const TEST_STORAGE = process.env['TEST_STORAGE'] ?? 'local';
+
+/** Environment of a server with this data directory. The same directory finds the same bucket again. */
+export function storageEnvironment(dataDir: string): Record<string, string> {
+  if (TEST_STORAGE === 'local') return {};
+  const bucket = `test-${createHash('sha256').update(dataDir).digest('hex').slice(0, 24)}`;
+  return { STORAGE: 'minio', MINIO_BUCKET: bucket, ...s3Environment(), ...(TEST_STORAGE === 'minio-redis' ? redisEnvironment() : {}) };
+}
+
+function s3Environment(): Record<string, string> {
+  return {
+    MINIO_ENDPOINT: required('TEST_S3_ENDPOINT').replace(/^https?:\/\//, ''),
+    MINIO_ACCESS_KEY: required('TEST_S3_ACCESS_KEY'),
+    MINIO_SECRET_KEY: required('TEST_S3_SECRET_KEY'),
+  };
+}
+
+function redisEnvironment(): Record<string, string> {
+  const url = new URL(required('TEST_REDIS_URL'));
+  return { REDIS_MODE: 'standalone', REDIS_HOST: url.hostname, REDIS_PORT: url.port, REDIS_PASSWORD: url.password };
+}
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === '') throw new Error(`${name} must be set for TEST_STORAGE=${TEST_STORAGE}`);
+  return value;
+}
