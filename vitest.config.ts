@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     include: ['src/**/*.spec.ts', 'test/**/*.test.ts'],
+    globalSetup: ['test/servers/global-setup.ts'],
     testTimeout: 120_000,
     hookTimeout: 60_000,
     // One after the other: tests that measure time and memory must not disturb each other.

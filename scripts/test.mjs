@@ -1,6 +1,8 @@
 /**
  * `npm test [-- arguments of vitest]`: builds when needed, runs every suite, and closes with the one line that machines read:
  * `N passed, N failed`. Fails when a test failed, when a file could not be loaded, and when no test ran at all.
+ *
+ * Without arguments the suites of the engine run three times: on local files, in a bucket, and in a bucket with Redis.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -8,24 +10,42 @@ import os from 'node:os';
 import path from 'node:path';
 import { REPOSITORY, prepare } from './prepare.mjs';
 
+/** Suites that say whether the engine keeps what it acknowledged and answers right; smaller than on local files, which come first. */
+const ENGINE_SUITES = ['test/model.test.ts', 'test/crash.test.ts', 'test/right-answers.test.ts', 'test/paging.test.ts'];
+const SMALLER = { MODEL_OPERATIONS: '1000', CRASH_KILLS: '25', RIGHT_ANSWERS_QUERIES: '2000' };
+
 prepare();
-const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
-const reportFile = path.join(folder, 'report.json');
-const exitCode = await runVitest(process.argv.slice(2));
-const { passed, failed, notRun } = countResults(exitCode);
-rmSync(folder, { recursive: true, force: true });
-for (const name of notRun) process.stdout.write(`not run: ${name}\n`);
-if (passed + failed === 0) process.stdout.write('No test ran.\n');
-process.stdout.write(`${passed} passed, ${failed} failed\n`);
-process.exitCode = failed === 0 && passed > 0 ? 0 : exitCode || 1;
+const given = process.argv.slice(2);
+const runs = [{ name: 'as configured', parameters: given, environment: {} }];
+if (given.length === 0 && !process.env.TEST_STORAGE) {
+  for (const storage of ['minio', 'minio-redis'])
+    runs.push({ name: `TEST_STORAGE=${storage}`, parameters: ENGINE_SUITES, environment: { ...SMALLER, TEST_STORAGE: storage } });
+}
+const total = { passed: 0, failed: 0, exitCode: 0 };
+for (const run of runs) {
+  if (runs.length > 1) process.stdout.write(`\n${run.name}\n`);
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
+  const reportFile = path.join(folder, 'report.json');
+  const exitCode = await runVitest(run, reportFile);
+  const { passed, failed, notRun } = countResults(exitCode, reportFile);
+  rmSync(folder, { recursive: true, force: true });
+  for (const name of notRun) process.stdout.write(`not run: ${name}\n`);
+  total.passed += passed;
+  total.failed += failed;
+  total.exitCode ||= exitCode;
+}
+if (total.passed + total.failed === 0) process.stdout.write('No test ran.\n');
+process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
+process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : total.exitCode || 1;
 
 /** Gives vitest's exit code (1 when a signal ended it). */
-function runVitest(parameters) {
+function runVitest({ parameters, environment }, reportFile) {
   const vitest = path.join(REPOSITORY, 'node_modules', 'vitest', 'vitest.mjs');
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`];
   const child = spawn(process.execPath, [vitest, 'run', ...reporters, ...parameters], {
     cwd: REPOSITORY,
     stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, ...environment },
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
   return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
@@ -35,7 +55,7 @@ function runVitest(parameters) {
  * A file that failed as a whole (it does not load, a hook threw) counts as one failed test, and so does a run that vitest calls failed
  * though each test passed (an error outside of them), or one that ended without a report.
  */
-function countResults(code) {
+function countResults(code, reportFile) {
   if (!existsSync(reportFile)) return { passed: 0, failed: 1, notRun: [] };
   const files = JSON.parse(readFileSync(reportFile, 'utf8')).testResults;
   const tests = files.flatMap((file) => file.assertionResults);

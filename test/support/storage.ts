@@ -10,7 +10,8 @@ export const TEST_STORAGE = process.env['TEST_STORAGE'] ?? 'local';
 export function storageEnvironment(dataDir: string): Record<string, string> {
   if (TEST_STORAGE === 'local') return {};
   const bucket = `test-${createHash('sha256').update(dataDir).digest('hex').slice(0, 24)}`;
-  return { STORAGE: 'minio', MINIO_BUCKET: bucket, ...s3Environment(), ...(TEST_STORAGE === 'minio-redis' ? redisEnvironment() : {}) };
+  const redis = TEST_STORAGE === 'minio-redis' ? redisEnvironment() : {};
+  return { STORAGE: 'minio', MINIO_BUCKET: bucket, ...s3Environment(), ...redis };
 }
 
 function s3Environment(): Record<string, string> {

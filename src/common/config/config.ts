@@ -116,7 +116,7 @@ export class StorageConfig {
 }
 
 /** A bucket of an S3-compatible store. */
-export class BucketConfig {
+export class MinioConfig {
   /** Host and port, without a scheme. */
   @IsString() @Matches(/^[A-Za-z0-9.-]+(:\d{1,5})?$/, { message: 'must be HOST or HOST:PORT, without a scheme' }) endpoint: string =
     '127.0.0.1:9000';
@@ -133,20 +133,11 @@ export class BucketConfig {
   @IsInt() @Min(100) @Max(600_000) deadline_ms: number = 15_000;
   /** How long a start waits for a store that does not answer. */
   @IsInt() @Min(0) @Max(86_400) start_wait_seconds: number = 30;
-}
-
-export class MinioConfig extends BucketConfig {
   /**
    * How an object is made only once. `auto`: by the store (If-None-Match), and where a test at the start shows that it cannot, by looking first,
    * under a lock: safe while all writers share Redis, or while there is one writer. `check`: always by looking first.
    */
   @IsIn(['auto', 'check']) put_if_absent: 'auto' | 'check' = 'auto';
-}
-
-export class MinioBackupConfig extends BucketConfig {
-  override bucket: string = 'olap-backup';
-  /** Copies every committed object to a second bucket, and reads data files from there while the first is away. */
-  @IsBoolean() enabled: boolean = false;
 }
 
 export class RedisConfig {
@@ -183,7 +174,6 @@ export class Config {
   @IsString() @Matches(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/) node_id: string = 'node-1';
   @ValidateNested() @Type(() => StorageConfig) storage: StorageConfig = new StorageConfig();
   @ValidateNested() @Type(() => MinioConfig) minio: MinioConfig = new MinioConfig();
-  @ValidateNested() @Type(() => MinioBackupConfig) minio_backup: MinioBackupConfig = new MinioBackupConfig();
   @ValidateNested() @Type(() => RedisConfig) redis: RedisConfig = new RedisConfig();
   @ValidateNested() @Type(() => CacheConfig) cache: CacheConfig = new CacheConfig();
   @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();

@@ -27,12 +27,6 @@ const COMMON_VARIABLES: Readonly<Record<string, string>> = {
   MINIO_BUCKET: 'minio.bucket',
   MINIO_USE_SSL: 'minio.use_ssl',
   MINIO_REGION: 'minio.region',
-  MINIO_BACKUP_ENDPOINT: 'minio_backup.endpoint',
-  MINIO_BACKUP_ACCESS_KEY: 'minio_backup.access_key',
-  MINIO_BACKUP_SECRET_KEY: 'minio_backup.secret_key',
-  MINIO_BACKUP_BUCKET: 'minio_backup.bucket',
-  MINIO_BACKUP_USE_SSL: 'minio_backup.use_ssl',
-  MINIO_BACKUP_REGION: 'minio_backup.region',
   REDIS_MODE: 'redis.mode',
   REDIS_HOST: 'redis.host',
   REDIS_PORT: 'redis.port',
@@ -161,22 +155,12 @@ function describe(error: ValidationError, parent: string): string[] {
   return [...own, ...(error.children ?? []).flatMap((child) => describe(child, `${key}.`))];
 }
 
-/** A bucket that is used needs its keys, and a backup must not be the thing it backs up. */
-function bucketFaults({ storage, minio, minio_backup: backup }: Config): string[] {
-  if (storage.kind === 'local')
-    return backup.enabled
-      ? ['minio_backup.enabled: a backup bucket goes with storage.kind: minio; set it, or turn the backup bucket off']
-      : [];
+/** A bucket that is used needs its keys. */
+function bucketFaults({ storage, minio }: Config): string[] {
+  if (storage.kind === 'local') return [];
   const faults: string[] = [];
-  const needKeys = (section: string, variable: string, bucket: { access_key: string; secret_key: string }): void => {
-    if (bucket.access_key === '') faults.push(`${section}.access_key: must be set (${variable}_ACCESS_KEY) to use the bucket`);
-    if (bucket.secret_key === '') faults.push(`${section}.secret_key: must be set (${variable}_SECRET_KEY) to use the bucket`);
-  };
-  needKeys('minio', 'MINIO', minio);
-  if (!backup.enabled) return faults;
-  needKeys('minio_backup', 'MINIO_BACKUP', backup);
-  if (backup.endpoint === minio.endpoint && backup.bucket === minio.bucket)
-    faults.push(`minio_backup.bucket: must be another bucket than minio.bucket ("${minio.bucket}" at ${minio.endpoint})`);
+  if (minio.access_key === '') faults.push('minio.access_key: must be set (MINIO_ACCESS_KEY) to use the bucket');
+  if (minio.secret_key === '') faults.push('minio.secret_key: must be set (MINIO_SECRET_KEY) to use the bucket');
   return faults;
 }
 

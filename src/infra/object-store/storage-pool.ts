@@ -1,8 +1,8 @@
-/** Opens what the configuration names as storage: local files, or a bucket with a cache before it and perhaps a second bucket behind it. */
+/** Opens what the configuration names as storage: local files, or a bucket with a cache before it. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { AppError, messageOf } from '../../common/app-error.js';
 import { MS_PER_SECOND } from '../../common/clock.js';
-import type { BucketConfig, Config } from '../../common/config/config.js';
+import type { MinioConfig, Config } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
 import type { LeaseStore } from '../coordination/lease.js';
 import { CachedObjectStore } from './cached-object-store.js';
@@ -14,13 +14,12 @@ import type { S3Options } from './s3/s3-requests.js';
 
 const START_PAUSE_MS = 500;
 
-/** The stores behind the port, for those who look after them (copies to the second bucket, metrics, status). */
+/** The stores behind the port, for those who look after them (metrics, status). */
 export class StoragePool {
   private constructor(
     readonly store: ObjectStore,
     readonly cached: CachedObjectStore | undefined,
     readonly primary: S3ObjectStore | undefined,
-    readonly backup: S3ObjectStore | undefined,
   ) {}
 
   /** @throws AppError UNAVAILABLE when the bucket cannot be used */
@@ -30,18 +29,14 @@ export class StoragePool {
     leases: LeaseStore,
     logger: Logger,
   ): Promise<StoragePool> {
-    if (config.storage.kind === 'local') return new StoragePool(new LocalObjectStore(paths.objects), undefined, undefined, undefined);
+    if (config.storage.kind === 'local') return new StoragePool(new LocalObjectStore(paths.objects), undefined, undefined);
     const primary = await openPrimary(config, leases, logger);
-    const backup = config.minio_backup.enabled ? new S3ObjectStore(optionsOf(config.minio_backup)) : undefined;
-    // The second bucket may be away: the first alone is enough to work with.
-    await backup?.ensureBucket().catch((error: unknown) => logger.warn({ err: error }, `backup bucket: ${messageOf(error)}`));
-    const cached = new CachedObjectStore(primary, FileCache.open(paths.cache, config.cache.bytes_max), backup, logger);
-    return new StoragePool(cached, cached, primary, backup);
+    const cached = new CachedObjectStore(primary, FileCache.open(paths.cache, config.cache.bytes_max));
+    return new StoragePool(cached, cached, primary);
   }
 
   close(): void {
     this.primary?.close();
-    this.backup?.close();
   }
 }
 
@@ -72,7 +67,7 @@ async function waitForBucket(store: S3ObjectStore, seconds: number, logger: Logg
   }
 }
 
-function optionsOf(config: BucketConfig): S3Options {
+function optionsOf(config: MinioConfig): S3Options {
   return {
     endpoint: config.endpoint,
     useSsl: config.use_ssl,

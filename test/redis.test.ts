@@ -1,0 +1,81 @@
+/** The ports that nodes meet in, against a real Redis. */
+import 'reflect-metadata';
+import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
+import { pino } from 'pino';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { RedisConfig } from '../src/common/config/config.js';
+import { commitNotifierContract } from '../src/infra/coordination/commit-notifier.contract.js';
+import { leaseStoreContract } from '../src/infra/coordination/lease.contract.js';
+import { RedisCommitNotifier } from '../src/infra/coordination/redis-commit-notifier.js';
+import { RedisLeaseStore } from '../src/infra/coordination/redis-lease-store.js';
+import { RedisConnection } from '../src/infra/redis/redis-connection.js';
+import { type RedisServer, startRedis } from './servers/redis.js';
+
+let server: RedisServer;
+const connections: RedisConnection[] = [];
+
+function connect(port = Number(new URL(server.url).port)): RedisConnection {
+  const { password } = new URL(server.url);
+  const config = Object.assign(new RedisConfig(), { mode: 'standalone', port, password });
+  const connection = new RedisConnection(config, pino({ level: 'silent' }));
+  connections.push(connection);
+  return connection;
+}
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+afterAll(async () => {
+  for (const connection of connections) connection.close();
+  await server.stop();
+});
+
+/** Names of one test do not meet those of another. */
+function prefixed(store: RedisLeaseStore): Pick<RedisLeaseStore, 'acquire'> {
+  const prefix = randomUUID();
+  return { acquire: (name, ttlMs) => store.acquire(`${prefix}:${name}`, ttlMs) };
+}
+
+leaseStoreContract('RedisLeaseStore', () => Promise.resolve({ leases: prefixed(new RedisLeaseStore(connect())), pass: (ms) => pause(ms) }));
+
+commitNotifierContract('RedisCommitNotifier', () => Promise.resolve(new RedisCommitNotifier(connect())));
+
+describe('Redis', () => {
+  test('tells other nodes of commits, and not the one that made them', async () => {
+    const [one, other] = [new RedisCommitNotifier(connect()), new RedisCommitNotifier(connect())];
+    const [atOne, atOther] = [vi.fn(), vi.fn()];
+    one.subscribeForeign(atOne);
+    other.subscribeForeign(atOther);
+    // The first ones may be missed until the subscription stands.
+    await vi.waitFor(() => {
+      one.publish({ tableId: 't', version: 1 });
+      expect(atOther).toHaveBeenCalledWith({ tableId: 't', version: 1 });
+    });
+    expect(atOne).not.toHaveBeenCalled();
+  });
+
+  test('gives a lease to one of two nodes', async () => {
+    const [one, other] = [new RedisLeaseStore(connect()), new RedisLeaseStore(connect())];
+    const lease = await one.acquire('shared', 60_000);
+    expect(await other.acquire('shared', 60_000)).toBeUndefined();
+    await lease?.release();
+    expect((await other.acquire('shared', 60_000))?.fence).toBeGreaterThan(lease?.fence ?? Infinity);
+  });
+
+  test('that is not there is reported within the deadline, and so is one that hangs', async () => {
+    const away = connect(1);
+    const startedMs = performance.now();
+    await expect(away.run('a test', (client) => client.get('a'))).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    const hanging = connect();
+    await hanging.run('a test', (client) => client.get('a'));
+    server.pause();
+    try {
+      await expect(hanging.run('a test', (client) => client.get('a'))).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+    } finally {
+      server.resume();
+    }
+    expect(performance.now() - startedMs).toBeLessThan(8_000);
+    await vi.waitFor(() => hanging.run('a test', (client) => client.get('a')), { timeout: 10_000 });
+  });
+});
