@@ -244,6 +244,7 @@ export class ReadPath {
     let isClean = false;
     try {
       query.attach(taken.connection);
+      for (const view of views.values()) await query.orStopped(view.open());
       await this.parts.connections.bind(taken, views);
       const result = await use({ query, taken, connection: taken.connection, views });
       isClean = true;

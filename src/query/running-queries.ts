@@ -22,12 +22,17 @@ export class RunningQuery {
   #deadline: NodeJS.Timeout | undefined;
   #interrupting: NodeJS.Timeout | undefined;
   #onStop: () => void = () => undefined;
+  #rejectStopped: (reason: AppError) => void = () => undefined;
+  readonly #stopped = new Promise<never>((_resolve, reject) => (this.#rejectStopped = reject));
 
   constructor(
     readonly sql: string,
     readonly startedMs: number,
     private readonly forget: (query: RunningQuery) => void,
-  ) {}
+  ) {
+    // A query may be stopped while nobody waits.
+    this.#stopped.catch(() => undefined);
+  }
 
   get isRunning(): boolean {
     return this.#connection !== undefined;
@@ -42,6 +47,13 @@ export class RunningQuery {
   attach(connection: DuckDBConnection): void {
     if (this.#stoppedWith) throw this.#stoppedWith;
     this.#connection = connection;
+  }
+
+  /** Waits for something that the engine's interrupt does not reach, such as a file that is fetched. @throws the reason when the query is stopped first */
+  async orStopped<T>(work: Promise<T>): Promise<T> {
+    // Whoever is told of the stop does not wait for the work.
+    work.catch(() => undefined);
+    return Promise.race([work, this.#stopped]);
   }
 
   /** What else a stop must do, such as closing the pipe that the engine writes into. */
@@ -61,6 +73,7 @@ export class RunningQuery {
   stop(reason: AppError): void {
     if (this.#stoppedWith) return;
     this.#stoppedWith = reason;
+    this.#rejectStopped(reason);
     this.#connection?.interrupt();
     // An interrupt between two statements of the query is lost: it is repeated until the query has ended.
     this.#interrupting = setInterval(() => this.#connection?.interrupt(), INTERRUPT_EVERY_MS);

@@ -2,6 +2,8 @@
 import type { DuckDBTimestampTZValue } from '@duckdb/node-api';
 import { asNumber, type Engine } from '../infra/duckdb/engine.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { DataFile } from '../metadata/delta/snapshot.js';
+import type { ReadView } from './read-view.js';
 import { selectRows } from './row-sql.js';
 import type { Table } from './table.js';
 import type { TableConfig } from './table-config.js';
@@ -32,6 +34,15 @@ export interface TableDescription extends TableInfo {
   readonly version: number;
   /** Where other engines find the Delta Lake table. */
   readonly location: string;
+}
+
+interface ReadStats {
+  readonly rows: number;
+  /** Microseconds since 1970. */
+  readonly oldest: bigint | undefined;
+  readonly newest: bigint | undefined;
+  readonly buffered: number;
+  readonly deleted: number;
 }
 
 interface CachedStats {
@@ -69,37 +80,51 @@ export class TableInfoReader {
     };
   }
 
-  /** Exact as of one pinned state; counted anew only when something changed. */
+  /** Exact as of one pinned state; counted anew only when something changed. Only files with hidden rows are read: of the others the log says all. */
   async stats(table: Table): Promise<TableStats> {
     const lsn = this.visible.value;
     const cached = this.#cache.get(table);
     if (cached?.lsn === lsn && cached.version === table.snapshot.version) return cached.stats;
     const view = table.pin(lsn);
     try {
-      const sources = await view.sources();
-      const columns = view.schema.columns.slice(1, 2);
-      const visible = selectRows(sources, { columns, withPlace: false, rows: 'visible' });
-      const soft = selectRows(sources, { columns, withPlace: false, rows: 'soft' });
-      const bufferedSources = { ...sources, files: sources.files.slice(view.files.length) };
-      const buffered = selectRows(bufferedSources, { columns, withPlace: false, rows: 'visible' });
-      const row = await this.engine.row(
-        `SELECT v.*, (SELECT count(*) FROM (${buffered})) AS buffered, (SELECT count(*) FROM (${soft})) AS deleted
-         FROM (SELECT count(*) AS n, min("timestamp") AS oldest, max("timestamp") AS newest FROM (${visible})) v`,
-      );
+      const isRead = new Set(view.files.filter(({ file, source }) => !file.times || table.masks.isMasked(source)).map(({ file }) => file));
+      const known = view.files.map(({ file }) => file).filter((file) => !isRead.has(file));
+      const read = await this.#read(view, (file) => isRead.has(file));
       const stats: TableStats = {
-        record_count: asNumber(row['n']),
+        record_count: known.reduce((sum, file) => sum + file.rows, read.rows),
         file_count: view.files.length,
         size_bytes: view.files.reduce((sum, { file }) => sum + file.sizeBytes, 0),
-        oldest_record: instantText(row['oldest'] as DuckDBTimestampTZValue | null),
-        newest_record: instantText(row['newest'] as DuckDBTimestampTZValue | null),
-        buffered_records: asNumber(row['buffered']),
-        deleted_records: asNumber(row['deleted']),
+        oldest_record: instantText(least([read.oldest, ...known.map(({ times }) => times && BigInt(times.first))])),
+        newest_record: instantText(greatest([read.newest, ...known.map(({ times }) => times && BigInt(times.last))])),
+        buffered_records: read.buffered,
+        deleted_records: read.deleted,
       };
       this.#cache.set(table, { version: view.version, lsn, stats });
       return stats;
     } finally {
       view.release();
     }
+  }
+
+  /** What only reading tells: of the files that `keep` names, and of the buffers. */
+  async #read(view: ReadView, keep: (file: DataFile) => boolean): Promise<ReadStats> {
+    const sources = await view.sources(undefined, keep);
+    const columns = view.schema.columns.slice(1, 2);
+    const visible = selectRows(sources, { columns, withPlace: false, rows: 'visible' });
+    const soft = selectRows(sources, { columns, withPlace: false, rows: 'soft' });
+    const bufferedSources = { ...sources, files: sources.files.slice((await view.open()).length) };
+    const buffered = selectRows(bufferedSources, { columns, withPlace: false, rows: 'visible' });
+    const row = await this.engine.row(
+      `SELECT v.*, (SELECT count(*) FROM (${buffered})) AS buffered, (SELECT count(*) FROM (${soft})) AS deleted
+       FROM (SELECT count(*) AS n, min("timestamp") AS oldest, max("timestamp") AS newest FROM (${visible})) v`,
+    );
+    return {
+      rows: asNumber(row['n']),
+      oldest: (row['oldest'] as DuckDBTimestampTZValue | null)?.micros,
+      newest: (row['newest'] as DuckDBTimestampTZValue | null)?.micros,
+      buffered: asNumber(row['buffered']),
+      deleted: asNumber(row['deleted']),
+    };
   }
 }
 
@@ -108,9 +133,16 @@ function lastWriteOf(table: Table): string | null {
   return table.snapshot.version === 0 ? null : new Date(table.snapshot.timestampMs).toISOString();
 }
 
-function instantText(value: DuckDBTimestampTZValue | null): string | null {
-  if (value === null) return null;
-  const micros = value.micros;
+function least(values: readonly (bigint | undefined)[]): bigint | undefined {
+  return values.reduce((found, value) => (found === undefined || (value !== undefined && value < found) ? value : found), undefined);
+}
+
+function greatest(values: readonly (bigint | undefined)[]): bigint | undefined {
+  return values.reduce((found, value) => (found === undefined || (value !== undefined && value > found) ? value : found), undefined);
+}
+
+function instantText(micros: bigint | undefined): string | null {
+  if (micros === undefined) return null;
   const ms = Number((micros - (((micros % 1_000n) + 1_000n) % 1_000n)) / 1_000n);
   const rest = String(((micros % 1_000_000n) + 1_000_000n) % 1_000_000n).padStart(6, '0');
   return `${new Date(ms).toISOString().slice(0, 19)}.${rest}Z`;

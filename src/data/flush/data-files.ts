@@ -6,7 +6,7 @@ import type { Engine } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { AddAction, DeletionVectorDescriptor } from '../../metadata/delta/action.js';
 import { type FileStatistics, fileStatistics } from '../../metadata/delta/file-statistics.js';
-import { TAG_LSN_BASE, TAG_SOFT_VECTOR } from '../../metadata/delta/snapshot.js';
+import { TAG_LSN_BASE, TAG_SOFT_VECTOR, TAG_TIMES } from '../../metadata/delta/snapshot.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
 import { fieldIds, parquetSelect } from '../../tables/row-sql.js';
 
@@ -73,6 +73,10 @@ export interface AddOptions {
 
 /** The `add` of a new data file. */
 export function addAction(path: string, statistics: FileStatistics, nowMs: number, options: AddOptions): AddAction {
+  const tags = {
+    ...(options.lsnBase === undefined ? {} : { [TAG_LSN_BASE]: String(options.lsnBase) }),
+    ...(statistics.times ? { [TAG_TIMES]: `${statistics.times.first},${statistics.times.last}` } : {}),
+  };
   return withVectors(
     {
       path,
@@ -81,7 +85,7 @@ export function addAction(path: string, statistics: FileStatistics, nowMs: numbe
       modificationTime: nowMs,
       dataChange: options.dataChange,
       stats: statistics.text,
-      ...(options.lsnBase === undefined ? {} : { tags: { [TAG_LSN_BASE]: String(options.lsnBase) } }),
+      ...(Object.keys(tags).length > 0 ? { tags } : {}),
     },
     options.vector,
     options.softVector,

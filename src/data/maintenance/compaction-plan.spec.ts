@@ -41,6 +41,7 @@ function file({
     vector: vectorOf(deleted),
     softVector: vectorOf(softDeleted),
     lsnBase: undefined,
+    times: undefined,
     add: {} as DataFile['add'],
   };
 }

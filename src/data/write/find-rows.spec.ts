@@ -18,6 +18,7 @@ function fileWith(stats: string | undefined): DataFile {
     vector: undefined,
     softVector: undefined,
     lsnBase: undefined,
+    times: undefined,
     add: {} as DataFile['add'],
   };
 }

@@ -5,10 +5,12 @@
  */
 import type { DuckDBMapValue, DuckDBValue } from '@duckdb/node-api';
 import { asNumber, type Row } from '../../infra/duckdb/engine.js';
-import type { Column, TableSchema } from '../table-schema.js';
+import { type Column, type TableSchema, TIMESTAMP_COLUMN } from '../table-schema.js';
 
 /** Code points of a text bound that are kept; longer ones are cut, the upper one rounded up. */
 const TEXT_BOUND_LENGTH_MAX = 32;
+/** A time as the engine writes it. */
+const ENGINE_TIME = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00$/;
 /** Of `2024-01-01T00:00:00.000Z`. */
 const ISO_LENGTH = 24;
 const HIGHEST_CODE_POINT = '\u{10FFFF}';
@@ -18,6 +20,14 @@ export interface FileStatistics {
   readonly sizeBytes: number;
   /** `stats` of the add action. */
   readonly text: string;
+  /** First and last time of its rows in microseconds since 1970, which the log's own bounds round; absent for a time that the engine writes otherwise. */
+  readonly times?: TimeBounds;
+}
+
+/** Microseconds since 1970, as text: a JSON number would not hold them in every reader. */
+export interface TimeBounds {
+  readonly first: string;
+  readonly last: string;
 }
 
 /** @param row the one row of COPY ... RETURN_STATS for this file */
@@ -38,7 +48,19 @@ export function fileStatistics(row: Row, schema: TableSchema): FileStatistics {
     if (max !== undefined) upper.push(`${JSON.stringify(column.name)}:${max}`);
   }
   const text = `{"numRecords":${rows},"tightBounds":true,"minValues":{${lower.join()}},"maxValues":{${upper.join()}},"nullCount":{${nulls.join()}}}`;
-  return { rows, sizeBytes: asNumber(row['file_size_bytes']), text };
+  const times = timeBounds(mapOf(byColumn.get(`"${TIMESTAMP_COLUMN}"`)));
+  return { rows, sizeBytes: asNumber(row['file_size_bytes']), text, ...(times ? { times } : {}) };
+}
+
+function timeBounds(statistics: Map<string, DuckDBValue>): TimeBounds | undefined {
+  const [first, last] = [microsOf(statistics.get('min')), microsOf(statistics.get('max'))];
+  return first === undefined || last === undefined ? undefined : { first: String(first), last: String(last) };
+}
+
+function microsOf(value: DuckDBValue | undefined): bigint | undefined {
+  const match = typeof value === 'string' ? ENGINE_TIME.exec(value) : undefined;
+  if (!match) return undefined;
+  return BigInt(Date.parse(`${match[1]}T${match[2]}Z`)) * 1_000n + BigInt((match[3] ?? '').padEnd(6, '0'));
 }
 
 function mapOf(value: DuckDBValue | undefined): Map<string, DuckDBValue> {
@@ -66,7 +88,7 @@ function doubleBound(value: string, side: 'lower' | 'upper'): string | undefined
 
 /** Milliseconds: the lower bound rounds down, the upper one up. */
 function timestampBound(value: string, side: 'lower' | 'upper'): string | undefined {
-  const match = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?\+00$/.exec(value);
+  const match = ENGINE_TIME.exec(value);
   if (!match) return undefined;
   const micros = Number((match[3] ?? '').padEnd(6, '0'));
   const seconds = Date.parse(`${match[1]}T${match[2]}Z`);

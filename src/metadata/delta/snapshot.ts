@@ -6,11 +6,13 @@ import { AppError } from '../../common/app-error.js';
 import { fromDeltaSchema, type TableSchema } from '../table-schema.js';
 import type { Action, AddAction, DeletionVectorDescriptor, MetaDataAction, ProtocolAction, RemoveAction } from './action.js';
 import { vectorKey } from './deletion-vector.js';
+import type { TimeBounds } from './file-statistics.js';
 
 /** Tags that this server puts on a data file. */
 export const TAG_LSN_BASE = 'miniodb.lsnBase';
 export const TAG_SOFT_VECTOR = 'miniodb.softDeleted';
 export const TAG_EMPTY = 'miniodb.empty';
+export const TAG_TIMES = 'miniodb.times';
 export const NEXT_FIELD_ID = 'miniodb.nextFieldId';
 
 const KNOWN_READER_FEATURES = new Set(['deletionVectors']);
@@ -28,6 +30,8 @@ export interface DataFile {
   readonly softVector: DeletionVectorDescriptor | undefined;
   /** Set when the file has no LSN column: the LSN of a row is this plus its position. */
   readonly lsnBase: number | undefined;
+  /** Of all its rows, hidden ones included. */
+  readonly times: TimeBounds | undefined;
   readonly add: AddAction;
 }
 
@@ -83,6 +87,7 @@ export function applyActions(before: Snapshot | undefined, version: number, acti
 function toDataFile(add: AddAction): DataFile {
   const lsnBase = add.tags?.[TAG_LSN_BASE];
   const soft = add.tags?.[TAG_SOFT_VECTOR];
+  const [first, last] = add.tags?.[TAG_TIMES]?.split(',') ?? [];
   return {
     path: decodeURI(add.path),
     sizeBytes: add.size,
@@ -91,6 +96,7 @@ function toDataFile(add: AddAction): DataFile {
     vector: add.deletionVector,
     softVector: soft === undefined ? undefined : (JSON.parse(soft) as DeletionVectorDescriptor),
     lsnBase: lsnBase === undefined ? undefined : Number(lsnBase),
+    times: first === undefined || last === undefined ? undefined : { first, last },
     add,
   };
 }
