@@ -1,8 +1,8 @@
 /**
- * The servers that the tests start by themselves: an S3 store (Ceph's radosgw with a monitor and one storage daemon) and Redis.
- * What is missing is installed from the distribution with apt-get. The tests run the bare programs, on free ports and in temporary
- * folders; no service of the system is started, now or at the next boot, which is also why `redis-server` is not among the packages:
- * `redis-tools` holds the same program (see test/servers/redis-node.ts) and no service.
+ * The programs of the servers that the tests start by themselves: an S3 store (Ceph's radosgw with a monitor and a storage daemon) and
+ * Redis. What is missing is installed with apt-get. The tests run the bare programs, on free ports and in temporary folders, so the
+ * installation starts no service. That is also why `redis-server` is not among the packages: it would start at the next boot, and
+ * `redis-tools` holds the same program (see test/servers/redis-node.ts) without a service.
  *
  * As a command: node scripts/test-servers.mjs
  */
@@ -21,7 +21,6 @@ const SERVERS = [
   },
   { kind: 'Redis', variable: 'TEST_REDIS_URL', programs: [['redis-server', 'redis-check-rdb']], packages: ['redis-tools'] },
 ];
-const SYSTEM_FOLDERS = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
 /**
  * As root. The package scripts ask /usr/sbin/policy-rc.d before they start a service; ours says no, and goes when the shell ends, in
@@ -52,16 +51,16 @@ export function ensureTestServers() {
   const missing = missingServers();
   if (missing.length === 0) return;
   const packages = missing.flatMap((server) => server.packages);
-  const becomeRoot = waysToRoot();
-  if (findProgram('apt-get') === undefined || becomeRoot === undefined) throw new Error(byHand(missing, packages));
+  const asRoot = prefixForRoot();
+  if (findProgram('apt-get') === undefined || asRoot === undefined) throw new Error(byHand(missing, packages));
   process.stderr.write(`Installing ${packages.join(' ')} with apt-get (once), for the servers that the tests start ...\n`);
   // Standard output belongs to the program that runs afterwards.
-  const [command, ...parameters] = [...becomeRoot, 'sh', '-c', INSTALL, 'sh', ...packages];
+  const [command, ...parameters] = [...asRoot, 'sh', '-c', INSTALL, 'sh', ...packages];
   const { status, error } = spawnSync(command, parameters, { stdio: ['ignore', 2, 2] });
-  if (status !== 0)
-    throw new Error(`The installation failed${error ? ` (${error.message})` : ', see above'}. ${byHand(missing, packages)}`);
+  const reason = error?.message ?? 'apt-get says why above';
+  if (status !== 0) throw new Error(`The installation failed (${reason}). ${byHand(missing, packages)}`);
   const stillMissing = missingServers();
-  if (stillMissing.length > 0) throw new Error(`After the installation ${byHand(stillMissing, packages)}`);
+  if (stillMissing.length > 0) throw new Error(`The installation was not enough. ${byHand(stillMissing, packages)}`);
 }
 
 function missingServers() {
@@ -70,14 +69,13 @@ function missingServers() {
     .filter((server) => server.absent.length > 0);
 }
 
-/** PATH first; an ordinary user's often leaves out the sbin folders. */
 function findProgram(name) {
-  const folders = [...(process.env.PATH ?? '').split(path.delimiter), ...SYSTEM_FOLDERS];
+  const folders = (process.env.PATH ?? '').split(path.delimiter);
   return folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
 }
 
 /** What to put before a command, or undefined when root cannot be had without a question. */
-function waysToRoot() {
+function prefixForRoot() {
   if (process.getuid?.() === 0) return [];
   const may = findProgram('sudo') !== undefined && spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' }).status === 0;
   return may ? ['sudo', '-n'] : undefined;
@@ -88,7 +86,7 @@ function byHand(missing, packages) {
   const kinds = missing.map(({ kind, absent }) => `${kind} (${absent.join(', ')})`).join(' and ');
   const instead = missing.map(({ variable }) => variable).join(' and ');
   return (
-    `the tests lack programs for ${kinds}. Servers that run elsewhere can be named with ${instead}; ` +
+    `The tests lack programs for ${kinds}. Servers that run elsewhere can be named with ${instead}; ` +
     `on Debian and Ubuntu, type: ${sudo}apt-get update && ${sudo}apt-get install -y --no-install-recommends ${packages.join(' ')}`
   );
 }

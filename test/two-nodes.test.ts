@@ -103,7 +103,7 @@ describe('two nodes on one bucket', () => {
 
     for (const node of nodes) expectSuccess(await call(await node.server(), 'POST', `/v1/tables/${TABLE}/flush`));
     await expectSameRows('after the flush', expected, seed);
-    for (const node of nodes) expectSuccess(await call(await node.server(), 'POST', `/v1/tables/${TABLE}/compact`));
+    for (const node of nodes) await compact(await node.server());
     await expectSameRows('after the compaction', expected, seed);
     for (const node of nodes) node.killAndRestart();
     await expectSameRows('after a restart', expected, seed);
@@ -119,6 +119,15 @@ async function emptyRedis(): Promise<void> {
     (names) => names.includes(TABLE),
     VISIBLE_MS_MAX,
   );
+}
+
+/** A compaction that the other node was faster with is refused with 409, and the next one finds what is left. */
+async function compact(server: RunningServer): Promise<void> {
+  const attempt = async (): Promise<Answer> => {
+    const answer = await call(server, 'POST', `/v1/tables/${TABLE}/compact`);
+    return answer.status === 409 ? answer : expectSuccess(answer);
+  };
+  await eventually('a compaction', attempt, ({ status }) => status !== 409, VISIBLE_MS_MAX);
 }
 
 async function expectSameRows(when: string, expected: readonly string[], seed: number): Promise<void> {

@@ -1,13 +1,15 @@
 /** What an operator may start by hand for a table, and its history. */
 import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
-import { invalidArgument } from '../common/app-error.js';
+import { AppError, invalidArgument } from '../common/app-error.js';
+import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { FlushPath } from './flush-path.js';
-import { Compaction } from './maintenance/compaction.js';
+import { Compaction, type CompactionResult } from './maintenance/compaction.js';
 import { Housekeeping } from './maintenance/housekeeping.js';
 
 const HISTORY_MAX = 1_000;
+const COMPACTION_ATTEMPTS_MAX = 5;
 
 @ApiTags('tables')
 @Controller('v1/tables/:name')
@@ -37,13 +39,24 @@ export class MaintenanceController {
   async compact(@Param('name') name: string): Promise<Record<string, unknown>> {
     const table = this.registry.get(name);
     await this.flushPath.flush(table);
-    const result = await this.compaction.run(table, true);
+    const result = await this.#compactNow(table);
     return {
       success: true,
       message: `${result.files_before} files became ${result.files_after}`,
       version: table.snapshot.version,
       ...result,
     };
+  }
+
+  /** Another node may replace the same files first: then what is left is planned anew. */
+  async #compactNow(table: Table): Promise<CompactionResult> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.compaction.run(table, true);
+      } catch (error) {
+        if (!(error instanceof AppError) || error.code !== 'CONFLICT' || attempt === COMPACTION_ATTEMPTS_MAX) throw error;
+      }
+    }
   }
 
   @Post('vacuum')

@@ -24,8 +24,8 @@ export function cephPaths(directory: string): Readonly<Record<'config' | 'keyrin
 
 /**
  * Everything that happens by waiting is turned down, for this is what a start is made of: the monitor collects changes for 50 ms to 1 s,
- * clients look for a monitor every 3 s and repeat a request that met a storage daemon not yet up every 5 s, and each of the dozen times
- * that bluestore closes its file takes 250 ms. Without tcp_nodelay many requests take 40 ms.
+ * clients look for a monitor every 3 s, and ask 5 s or 10 s later whether the storage daemon they did not reach has another address now; each
+ * of the dozen times that bluestore closes its file takes 250 ms. Without tcp_nodelay many requests take 40 ms.
  */
 export function cephConfig(facts: CephFacts): string {
   const paths = cephPaths(facts.directory);
@@ -62,6 +62,7 @@ mon tick interval = 1
 mon client hunt interval = 0.2
 mon client hunt interval backoff = 1
 objecter tick interval = 0.1
+objecter timeout = 0.3
 
 [mon.a]
 mon data = ${paths.monitor}

@@ -102,7 +102,7 @@ class CephCluster {
     this.#writeFiles();
     await this.#formatMonitor();
     this.#startMonitor();
-    await Promise.all([this.#registerStorage(), this.#formatStorage()]);
+    await bothEnded(this.#registerStorage(), this.#formatStorage());
     this.#startStorage();
     await this.#startGateway();
     await this.#createUser();
@@ -185,6 +185,12 @@ class CephCluster {
   #config(): readonly string[] {
     return ['-c', this.#paths.config];
   }
+}
+
+/** Unlike Promise.all it leaves none running when the other has failed. */
+async function bothEnded(...runs: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(runs);
+  await Promise.all(runs);
 }
 
 function isRunning(process: ServerProcess | undefined): process is ServerProcess {

@@ -17,6 +17,8 @@ const DATA_NODE = [
   'save ""',
   // A replica's first copy would otherwise wait five seconds for others to share it with.
   'repl-diskless-sync-delay 0',
+  // A cluster does not count on a replica that has heard nothing from its master, who when idle speaks only every ten seconds.
+  'repl-ping-replica-period 1',
   `masterauth ${REDIS_PASSWORD}`,
 ];
 
