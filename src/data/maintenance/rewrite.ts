@@ -7,7 +7,7 @@
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { faultPoint } from '../../common/fault-points.js';
-import type { Engine } from '../../infra/duckdb/engine.js';
+import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Action } from '../../metadata/delta/action.js';
@@ -133,10 +133,10 @@ export class Rewriter {
     change: (current: Snapshot) => Action[] = () => [],
     isAlone = false,
   ): Promise<Snapshot> {
-    const { table, files, view } = rewrite;
+    const { table, files } = rewrite;
     const committedLsn = table.committedLsn(this.parts.wal.id);
     try {
-      await this.#moveMasks(rewrite, view.lsn, committedLsn);
+      await this.#moveCommittedMasks(rewrite, committedLsn);
       const snapshot = await this.#commitFiles(rewrite, operation, committedLsn, change, isAlone);
       faultPoint('compaction.after-commit');
       return snapshot;
@@ -151,7 +151,7 @@ export class Rewriter {
   /** Shows the committed files; alone in the writer loop. */
   async publish(rewrite: Rewrite, snapshot: Snapshot, fetched: Fetched): Promise<void> {
     const { table, files } = rewrite;
-    await this.#moveMasks(rewrite, Math.max(rewrite.view.lsn, table.committedLsn(this.parts.wal.id)), Number.MAX_SAFE_INTEGER);
+    await this.#movePendingMasks(rewrite, table.committedLsn(this.parts.wal.id));
     for (const file of files) {
       table.adoptSource(file.path, file.source);
       table.uploading.delete(file.path);
@@ -159,33 +159,39 @@ export class Rewriter {
     await this.parts.followPath.show(table, snapshot, ownChanges(rewrite), fetched);
   }
 
-  /**
-   * Notes in the masks of the new files what hides rows of the old ones: everything that could be restored, and what was hidden after one LSN and
-   * up to another.
-   */
-  async #moveMasks(rewrite: Rewrite, afterLsn: number, lsn: number): Promise<void> {
-    const { table, files } = rewrite;
-    const isFirst = lsn !== Number.MAX_SAFE_INTEGER;
-    const old = (await rewrite.view.open()).filter((file) => table.masks.isMasked(file.source));
-    const visible = files.filter((file) => !file.isSoft);
-    const soft = files.filter((file) => file.isSoft);
+  /** Before the commit: notes in the masks of the new files what the commit hides in them, and everything that could be restored. */
+  async #moveCommittedMasks({ table, view, files }: Rewrite, committedLsn: number): Promise<void> {
+    const old = (await view.open()).filter((file) => table.masks.isMasked(file.source));
     if (old.length === 0) return;
-    if (visible.length > 0 && afterLsn < lsn) {
-      const masks = `m.since > ${afterLsn} AND m.since <= ${lsn}`;
-      await table.masks.add(insertMasks(table, movedMasks(table, old, visible.map(asRead), masks, 'm.since, m.soft, m.changed')));
+    const visible = files.filter((file) => !file.isSoft);
+    if (visible.length > 0 && view.lsn < committedLsn) {
+      const since = `m.since > ${view.lsn} AND m.since <= ${committedLsn}`;
+      await table.masks.add(insertMasks(table, movedMasks(table, old, visible.map(asRead), since, 'm.since, m.soft, m.changed')));
     }
+    const soft = files.filter((file) => file.isSoft);
     if (soft.length === 0) return;
-    if (isFirst) {
-      const values = '0, m.soft, CASE WHEN m.soft THEN 0 ELSE m.changed END';
-      await table.masks.add(insertMasks(table, movedMasks(table, old, soft.map(asRead), `m.since <= ${rewrite.view.lsn}`, values)));
-    } else {
-      // What was restored or deleted for good since the first call.
-      const moved = movedMasks(table, old, soft.map(asRead), `m.since <= ${rewrite.view.lsn} AND NOT m.soft`, 'm.changed');
-      const changed = await this.parts.engine.rows(
-        `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.changed FROM (${moved}) s(source, pos, changed) WHERE m.source = s.source AND m.pos = s.pos AND m.soft RETURNING m.source`,
+    const values = '0, m.soft, CASE WHEN m.soft THEN 0 ELSE m.changed END';
+    await table.masks.add(insertMasks(table, movedMasks(table, old, soft.map(asRead), `m.since <= ${view.lsn}`, values)));
+  }
+
+  /** When the new files are shown: adds what no commit holds yet, as it is by now. The caller is alone in the writer loop. */
+  async #movePendingMasks({ table, view, files }: Rewrite, committedLsn: number): Promise<void> {
+    const changed = new Set(await table.masks.changedSources(committedLsn, Number.MAX_SAFE_INTEGER));
+    const old = (await view.open()).filter((file) => changed.has(file.source));
+    if (old.length === 0 || files.length === 0) return;
+    const movedLsn = Math.max(view.lsn, committedLsn);
+    const visible = files.filter((file) => !file.isSoft);
+    if (visible.length > 0)
+      await table.masks.add(
+        insertMasks(table, movedMasks(table, old, visible.map(asRead), `m.since > ${movedLsn}`, 'm.since, m.soft, m.changed')),
       );
-      for (const row of changed) table.masks.count(Number(row['source']), 0, -1);
-    }
+    // Hidden before, and restored or deleted for good since the masks were moved.
+    const hardened = movedMasks(table, old, files.map(asRead), `m.since <= ${movedLsn} AND NOT m.soft`, 'm.changed');
+    const rows = await this.parts.engine.rows(
+      `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.changed FROM (${hardened}) s(source, pos, changed)
+       WHERE m.source = s.source AND m.pos = s.pos AND m.soft RETURNING m.source`,
+    );
+    for (const row of rows) table.masks.count(asNumber(row['source']), 0, -1);
   }
 
   /** COMMIT POINT of a compaction or widening. */
