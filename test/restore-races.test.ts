@@ -35,7 +35,11 @@ test(`leave no row hidden and none twice, ${ROUNDS} rounds`, { timeout: 120_000 
   await createTable(server, 'raced');
   for (let round = 1; round <= ROUNDS; round += 1) {
     for (let file = 0; file < FILES; file += 1) {
-      await writeBatch(server, 'raced', IDS.map((id) => ({ id, timestamp: '2024-01-01T00:00:00Z', payload: { round, file } })));
+      await writeBatch(
+        server,
+        'raced',
+        IDS.map((id) => ({ id, timestamp: '2024-01-01T00:00:00Z', payload: { round, file } })),
+      );
       await flush(server, 'raced');
     }
     const compacted = delay().then(() => call(server, 'POST', '/v1/tables/raced/compact'));

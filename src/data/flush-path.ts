@@ -26,7 +26,7 @@ import type { BulkFile, Generation } from '../tables/generation.js';
 import { readLsns, selectRows } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
 import { type TableRegistry, withSchema } from '../tables/table-registry.js';
-import { addAction, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
+import { addAction, MIXED, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
 import { type StoredVectors, storeVectors } from './flush/vectors.js';
 import type { Fetched, FollowPath } from './follow-path.js';
 import type { IdempotencyKeys } from './write/idempotency.js';
@@ -36,7 +36,6 @@ import type { WritePath } from './write-path.js';
 
 /** In a table with `layout: id`, a flush of more ids than this puts them into one file, which compaction sorts out. */
 const ID_FILES_MAX = 16;
-const MIXED = 'mixed';
 /** A flush that failed is tried again after this, doubled each time up to the maximum. */
 const RETRY_MS_MIN = 250;
 const RETRY_MS_MAX = 30_000;

@@ -17,6 +17,8 @@ export type Compression = 'snappy' | 'zstd';
 
 /** The one shard of a server that is alone. */
 export const SHARD = 'shard-0';
+/** Folder of files with many ids, in a table that has a folder for each id. */
+export const MIXED = 'mixed';
 
 /** Path of a new data file in its table's directory. The middle parts are for people; pruning goes by statistics. */
 export function newDataPath(middle: string, dayMs: number): string {

@@ -6,7 +6,7 @@ import { type CompactionRules, planCompaction } from './compaction-plan.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
 
-const RULES: CompactionRules = { targetFileBytes: 1_000, filesMin: 4, deletedShareMax: 0.1, isForced: false };
+const RULES: CompactionRules = { targetFileBytes: 1_000, filesMin: 4, deletedShareMax: 0.1, layout: 'shard', isForced: false };
 const FORCED: CompactionRules = { ...RULES, isForced: true };
 
 interface FileOptions {
@@ -65,12 +65,25 @@ describe('compaction plan', () => {
     expect(planCompaction(day, RULES).map(sorted)).toEqual([sorted(day)]);
   });
 
-  it('keeps days apart, and puts files of several days or of unknown ones together', () => {
-    const first = several(4);
-    const second = several(4, { days: ['2024-01-02', '2024-01-02'] });
-    const mixed = [...several(2, { days: ['2024-01-01', '2024-01-02'] }), ...several(2).map((one) => ({ ...one, stats: undefined }))];
-    const plan = planCompaction([...first, ...mixed, ...second], RULES);
-    expect(plan.map(sorted).sort()).toEqual([first, second, mixed].map(sorted).sort());
+  it('keeps days, months and years apart, and puts files of several years and of unknown times together', () => {
+    const groups = [
+      several(4),
+      several(4, { days: ['2024-01-02', '2024-01-02'] }),
+      several(4, { days: ['2024-01-01', '2024-01-31'] }),
+      several(4, { days: ['2024-02-01', '2024-02-29'] }),
+      several(4, { days: ['2024-02-29', '2024-03-01'] }),
+      several(4, { days: ['2025-02-01', '2025-03-01'] }),
+      [...several(2, { days: ['2024-12-31', '2025-01-01'] }), ...several(2).map((one) => ({ ...one, stats: undefined }))],
+    ];
+    expect(planCompaction(groups.flat(), RULES).map(sorted).sort()).toEqual(groups.map(sorted).sort());
+  });
+
+  it('keeps ids apart where they have folders, and merges what has many by time', () => {
+    const placed = (count: number, folder: string): DataFile[] => several(count).map((one) => ({ ...one, path: `${folder}/${one.path}` }));
+    const groups = [placed(4, 'a'), placed(4, 'b'), [...placed(2, 'mixed'), ...placed(2, 'shard-0')]];
+    const plan = planCompaction([...groups.flat(), ...placed(3, 'c')], { ...RULES, layout: 'id' });
+    expect(plan.map(sorted).sort()).toEqual(groups.map(sorted).sort());
+    expect(planCompaction(groups.flat(), RULES)).toHaveLength(1);
   });
 
   it('tells the days before 1970 apart', () => {

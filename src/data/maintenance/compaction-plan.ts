@@ -1,17 +1,21 @@
 /**
- * Decides which files to merge: a pure function of what the log says. Small files of one day become few; files that hold several days are sorted
- * into theirs; files with many deleted rows are purged. Files are taken from the smallest up, and only as long as the next one is not larger than
- * all before it together, so that a row is rewritten a logarithmic number of times.
+ * Decides which files to merge: a pure function of what the log says. Small files of one span of time (a day; where days have few rows, a month or
+ * a year) or of one id become few; files with many deleted rows are purged. What a merge writes belongs to one such span each, so a table that is
+ * merged stays as it is. Files are taken from the smallest up, and only as long as the next one is not larger than all before it together, so that a
+ * row is rewritten a logarithmic number of times.
  */
-import { MS_PER_DAY } from '../../common/clock.js';
 import { textBoundsOf } from '../../metadata/delta/file-statistics.js';
 import type { DataFile } from '../../metadata/delta/snapshot.js';
 import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import type { TableConfig } from '../../tables/table-config.js';
+import { MIXED, SHARD } from '../flush/data-files.js';
+import { sharedUnit, unitStart } from './time-unit.js';
 
 export interface CompactionRules {
   readonly targetFileBytes: number;
   readonly filesMin: number;
   readonly deletedShareMax: number;
+  readonly layout: TableConfig['layout'];
   /** Merge and purge wherever there is something to gain (a person asked for it). */
   readonly isForced: boolean;
 }
@@ -25,7 +29,7 @@ export function planCompaction(all: Iterable<DataFile>, rules: CompactionRules):
   const groups: DataFile[][] = [];
   const taken = new Set<DataFile>();
   const small = files.filter((file) => file.sizeBytes < rules.targetFileBytes * 0.75 && !isAllSoft(file));
-  for (const bucket of bucketsByDay(small).values()) {
+  for (const bucket of bucketsOf(small, rules.layout).values()) {
     const group = takeFromSmallest(bucket, rules);
     if (group.length < (rules.isForced ? 2 : rules.filesMin)) continue;
     groups.push(group);
@@ -45,23 +49,30 @@ function isAllSoft(file: DataFile): boolean {
   return (file.softVector?.cardinality ?? 0) === file.rows;
 }
 
-function bucketsByDay(files: readonly DataFile[]): Map<number | 'several days', DataFile[]> {
-  const buckets = new Map<number | 'several days', DataFile[]>();
+/** Files whose rows a merge would bring into one file: of one id where the layout asks for that, else of one span of time. */
+function bucketsOf(files: readonly DataFile[], layout: TableConfig['layout']): Map<string, DataFile[]> {
+  const buckets = new Map<string, DataFile[]>();
   for (const file of files) {
-    const day = dayOf(file) ?? 'several days';
-    const bucket = buckets.get(day);
+    const name = (layout === 'id' ? idOf(file) : undefined) ?? spanOf(file);
+    const bucket = buckets.get(name);
     if (bucket) bucket.push(file);
-    else buckets.set(day, [file]);
+    else buckets.set(name, [file]);
   }
   return buckets;
 }
 
-/** The UTC day of all rows of a file, as a number; undefined when there are several or nobody knows. */
-function dayOf(file: DataFile): number | undefined {
+/** The id that all rows of a file have, if its place says so. */
+function idOf({ path }: DataFile): string | undefined {
+  const folder = path.slice(0, path.indexOf('/'));
+  return folder === '' || folder === SHARD || folder === MIXED ? undefined : `id ${folder}`;
+}
+
+/** The day of all rows of a file, or the month, or the year. */
+function spanOf(file: DataFile): string {
   const bounds = textBoundsOf(file.stats, TIMESTAMP_COLUMN);
-  if (!bounds) return undefined;
-  const [first, last] = [Math.floor(Date.parse(bounds.min) / MS_PER_DAY), Math.floor(Date.parse(bounds.max) / MS_PER_DAY)];
-  return first === last ? first : undefined;
+  const [first, last] = bounds ? [Date.parse(bounds.min), Date.parse(bounds.max)] : [NaN, NaN];
+  const unit = sharedUnit(first, last);
+  return unit === undefined ? 'several years' : `${unit} ${unitStart(unit, first)}`;
 }
 
 function takeFromSmallest(files: readonly DataFile[], rules: CompactionRules): DataFile[] {

@@ -15,9 +15,10 @@ import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
 import { planCompaction } from './compaction-plan.js';
 import type { Rewriter, Segment } from './rewrite.js';
+import { TIME_UNITS, type TimeUnit, unitStart } from './time-unit.js';
 
-/** Days get files of their own from this many rows on; neighbouring days with fewer share one. */
-const DAY_ROWS_MIN = 10_000;
+/** Days, months or years get files of their own from this many rows on, in the mean. */
+const SEGMENT_ROWS_MIN = 10_000;
 const SEGMENTS_MAX = 64;
 const LEASE_MS = 600_000;
 /** Merges in one run, so that one table does not keep the others waiting. */
@@ -54,6 +55,7 @@ export class Compaction {
         targetFileBytes: config.target_file_bytes,
         filesMin: config.compaction_files_min,
         deletedShareMax: config.deleted_share_max,
+        layout: table.config.layout,
         isForced,
       };
       const groups = planCompaction(table.snapshot.files.values(), rules).slice(0, GROUPS_IN_ONE_RUN_MAX);
@@ -101,7 +103,7 @@ export class Compaction {
   /** How the rows of a group are cut into files: by day, or by id where the table's layout asks for it. */
   async #segments(table: Table, sources: RowSources): Promise<Segment[]> {
     const byId = table.config.layout === 'id' ? await this.#segmentsById(table, sources) : undefined;
-    return byId ?? this.#segmentsByDay(sources);
+    return byId ?? this.#segmentsByTime(sources);
   }
 
   async #segmentsById(table: Table, sources: RowSources): Promise<Segment[] | undefined> {
@@ -110,23 +112,17 @@ export class Compaction {
     return ids.map((id) => ({ where: `${ID_COLUMN} = ${quoteText(id)}`, middle: id, dayMs: table.snapshot.timestampMs }));
   }
 
-  async #segmentsByDay(sources: RowSources): Promise<Segment[]> {
-    const days = (await this.#groupBy(sources, `epoch_ms(date_trunc('day', "${TIMESTAMP_COLUMN}"))`)).map(({ value, rows }) => ({
-      dayMs: Number(value),
-      rows,
-    }));
+  /** By day, or by longer spans where days have few rows; see `compaction-plan.ts` for why the cuts are those of the calendar. */
+  async #segmentsByTime(sources: RowSources): Promise<Segment[]> {
+    const days = await this.#groupBy(sources, `epoch_ms(date_trunc('day', "${TIMESTAMP_COLUMN}"))`);
     const rowsTotal = days.reduce((sum, day) => sum + day.rows, 0);
-    const rowsMin = Math.max(DAY_ROWS_MIN, Math.ceil(rowsTotal / SEGMENTS_MAX));
-    const cuts: { fromMs: number; rows: number }[] = [];
-    for (const day of days) {
-      const last = cuts.at(-1);
-      if (last && last.rows < rowsMin) last.rows += day.rows;
-      else cuts.push({ fromMs: day.dayMs, rows: day.rows });
-    }
-    return cuts.map(({ fromMs }, index) => {
-      const next = cuts[index + 1];
+    const startsOf = (unit: TimeUnit): number[] => [...new Set(days.map(({ value }) => unitStart(unit, Number(value))))];
+    const starts = TIME_UNITS.map(startsOf).find((units) => units.length <= Math.min(SEGMENTS_MAX, rowsTotal / SEGMENT_ROWS_MIN));
+    if (!starts) return days.slice(0, 1).map(({ value }) => ({ where: '', middle: SHARD, dayMs: Number(value) }));
+    return starts.map((fromMs, index) => {
+      const toMs = starts[index + 1];
       const from = index === 0 ? '' : `"${TIMESTAMP_COLUMN}" >= ${instant(fromMs)}`;
-      const to = next ? `"${TIMESTAMP_COLUMN}" < ${instant(next.fromMs)}` : '';
+      const to = toMs === undefined ? '' : `"${TIMESTAMP_COLUMN}" < ${instant(toMs)}`;
       return { where: [from, to].filter((part) => part !== '').join(' AND '), middle: SHARD, dayMs: fromMs };
     });
   }
