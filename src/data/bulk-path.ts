@@ -35,7 +35,7 @@ import { type EncodedRequest, encodeRecords, WideningNeeded } from './write/enco
 import type { Idempotency } from './write/idempotency.js';
 import type { RecordInput, RecordRefusal } from './write/record.js';
 import { fromMs } from './write/timestamp.js';
-import type { WriteAnswer } from './write/write-command.js';
+import type { BulkCommand, WriteAnswer } from './write/write-command.js';
 import { BulkOutdated, type WritePath } from './write-path.js';
 
 /** Bodies up to this size go through the buffer. */
@@ -55,6 +55,22 @@ export interface BulkRequest {
   readonly fields: BulkFields;
   readonly onError: 'abort' | 'skip';
   readonly idempotency: Idempotency | undefined;
+}
+
+/** A SELECT with the columns of a schema; `release` lets go of what it reads. */
+export interface RowSelect {
+  readonly schema: TableSchema;
+  readonly sql: string;
+  readonly release: () => void;
+}
+
+/** Rows that a SELECT gives, for a table whose schema may change until they are in. */
+export interface SelectedRows {
+  readonly table: Table;
+  /** The columns that the rows have in a table of this schema, and their SELECT. Asked again when the schema changed meanwhile. */
+  readonly select: (schema: TableSchema) => Promise<RowSelect>;
+  /** What they do to the rows that are there. */
+  readonly existing: Pick<BulkCommand, 'replaces' | 'keepsExisting'>;
 }
 
 export interface BulkAnswer {
@@ -148,14 +164,41 @@ export class BulkPath {
         // Other writes brought columns meanwhile: the field ids in the file may be theirs now.
         if (!(error instanceof BulkOutdated)) throw error;
       } finally {
-        // Also when the answer is one of an earlier request with the same key.
-        if (parquet && !this.parts.writePath.bulkFilesInLog.has(path.basename(parquet.file))) await rm(parquet.file, { force: true });
+        if (parquet) await this.#removeUnlogged(parquet);
       }
     }
     throw new AppError('UNAVAILABLE', `table ${request.table.name}: its columns keep changing under this body; send it again`);
   }
 
-  async #log(request: BulkRequest, parquet: BulkParquet, nextFieldIdBefore: number): Promise<WriteAnswer> {
+  /** Stores rows that come out of the engine, all in one instant. @returns how many became visible */
+  async storeSelected({ table, select, existing }: SelectedRows): Promise<number> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+      const { nextFieldId } = table.schema;
+      const { schema, sql, release } = await select(table.schema);
+      const parquet = await this.#copy(table, schema, sql).finally(release);
+      if (!parquet) return 0;
+      try {
+        return (await this.#log({ table, idempotency: undefined }, parquet, nextFieldId, existing)).count;
+      } catch (error) {
+        if (!(error instanceof BulkOutdated)) throw error;
+      } finally {
+        await this.#removeUnlogged(parquet);
+      }
+    }
+    throw new AppError('UNAVAILABLE', `table ${table.name}: its columns keep changing under these rows; try again`);
+  }
+
+  /** Also when the answer is one of an earlier request with the same key. */
+  async #removeUnlogged({ file }: BulkParquet): Promise<void> {
+    if (!this.parts.writePath.bulkFilesInLog.has(path.basename(file))) await rm(file, { force: true });
+  }
+
+  async #log(
+    request: Pick<BulkRequest, 'table' | 'idempotency'>,
+    parquet: BulkParquet,
+    nextFieldIdBefore: number,
+    existing: SelectedRows['existing'] = {},
+  ): Promise<WriteAnswer> {
     const { table, idempotency } = request;
     const handle = await open(parquet.file, 'r');
     await handle.sync().finally(() => handle.close());
@@ -163,7 +206,7 @@ export class BulkPath {
     faultPoint('bulk.after-file');
     const columns = parquet.schema.columns.filter((column) => !table.schema.column(column.name));
     const file = { path: parquet.file, statistics: parquet.statistics };
-    const answer = await this.parts.writePath.submit({ kind: 'bulk', table, file, columns, nextFieldIdBefore }, idempotency);
+    const answer = await this.parts.writePath.submit({ kind: 'bulk', table, file, columns, nextFieldIdBefore, ...existing }, idempotency);
     faultPoint('bulk.after-log');
     return answer;
   }

@@ -241,7 +241,7 @@ import { WritePath } from './write-path.js';
       ) => new Scheduler({ config: maintenance, clock, logger, registry, notifier, flushPath, compaction, housekeeping }),
     },
   ],
-  exports: [TablesModule, WritePath, FollowPath, FlushPath, Widening, WriteAheadLog, Scheduler, OperationCounts],
+  exports: [TablesModule, WritePath, BulkPath, FollowPath, FlushPath, Widening, WriteAheadLog, Scheduler, OperationCounts],
 })
 export class DataModule implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(

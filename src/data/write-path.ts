@@ -23,6 +23,7 @@ import type { VisibleLsn } from '../tables/visible-lsn.js';
 import { type Applicable, fromWalRecord, idsOf, lastLsn, toWalRecord } from './write/applicable.js';
 import type { Addressed, Applier } from './write/apply.js';
 import { mayHoldIds } from './write/find-rows.js';
+import { mayHoldRange } from './write/row-range.js';
 import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
 import type { Idempotency, IdempotencyKeys } from './write/idempotency.js';
 import { newestRows } from './write/newest-rows.js';
@@ -165,10 +166,9 @@ export class WritePath {
    * applied, also when the object store has gone meanwhile.
    */
   async #hold(command: WriteCommand): Promise<HeldFiles | undefined> {
-    const ids = this.parts.fetchesFiles ? idsSought(command) : [];
-    if (ids.length === 0) return undefined;
+    const mayHold = this.parts.fetchesFiles ? filesSought(command) : undefined;
+    if (!mayHold) return undefined;
     const view = command.table.pin(this.appliedLsn);
-    const mayHold = mayHoldIds(ids);
     try {
       await view.open(mayHold);
     } catch (error) {
@@ -217,6 +217,16 @@ export class WritePath {
       refuse('acknowledged writes that are not in data files yet (wal.bytes_max)', this.parts.wal.bytes, wal.bytes_max);
     const buffered = this.bufferedBytes;
     if (buffered + bytes > buffer.bytes_max) refuse('buffered rows (buffer.bytes_max)', buffered, buffer.bytes_max);
+  }
+
+  /** Makes later writes younger than rows that came with their numbers from elsewhere (a table taken back from a backup). */
+  raiseLsn(table: Table): Promise<void> {
+    const { wal } = this.parts;
+    const known = [...table.snapshot.transactions.values()].filter((lsn) => lsn >= wal.lsnStart && lsn < wal.lsnEnd);
+    return this.exclusive(() => {
+      this.#lastLsn = Math.max(this.#lastLsn, ...known);
+      return Promise.resolve();
+    });
   }
 
   /** Runs a task while nothing is being logged or applied. Short: all writes wait for it. */
@@ -313,9 +323,7 @@ export class WritePath {
     faultPoint('apply.after');
     this.parts.visible.value = Math.max(...prepared.map(({ write }) => lastLsn(write)));
     for (const { waiting, answer, write } of prepared) {
-      waiting.resolve(
-        write.kind === 'delete' || write.kind === 'restore' ? { ...answer, count: affected.get(write.firstLsn) ?? 0 } : answer,
-      );
+      waiting.resolve(write.kind === 'rows' ? answer : { ...answer, count: affected.get(write.firstLsn) ?? 0 });
     }
     for (const table of new Set(prepared.map(({ table }) => table))) this.onApplied(table);
   }
@@ -455,6 +463,8 @@ export class WritePath {
       fileName: file.path.slice(file.path.lastIndexOf('/') + 1),
       statistics,
       columns,
+      ...(command.replaces ? { replaces: command.replaces } : {}),
+      ...(command.keepsExisting ? { keepsExisting: true } : {}),
       ...this.#lsns(statistics.rows),
       ...keyOf(waiting),
     };
@@ -539,22 +549,28 @@ class ColumnsUndeclared extends Error {
 /** A command's files have to be fetched again, because the table got others. */
 class FilesMissing extends Error {}
 
-/** Ids whose rows a command looks for. */
-function idsSought(command: WriteCommand): readonly string[] {
+/** Tells the files in which a command looks for rows; undefined when it looks for none. */
+function filesSought(command: WriteCommand): ((file: DataFile) => boolean) | undefined {
   switch (command.kind) {
     case 'rows':
-      if (!command.replaces && command.table.config.write_mode === 'append') return [];
-      return command.records.flatMap(({ id }) =>
-        typeof id === 'string' || typeof id === 'number' || typeof id === 'bigint' ? [String(id)] : [],
-      );
+      return command.replaces || command.table.config.write_mode === 'upsert' ? mayHoldAny(idsOfRecords(command.records)) : undefined;
     case 'merge':
-      return [command.id];
+      return mayHoldAny([command.id]);
     case 'delete':
     case 'restore':
-      return command.ids;
+      return mayHoldAny(command.ids);
     case 'bulk':
-      return [];
+      if (command.keepsExisting) return () => true;
+      return command.replaces && mayHoldRange(command.replaces);
   }
+}
+
+function mayHoldAny(ids: readonly string[]): ((file: DataFile) => boolean) | undefined {
+  return ids.length === 0 ? undefined : mayHoldIds(ids);
+}
+
+function idsOfRecords(records: readonly RecordInput[]): string[] {
+  return records.flatMap(({ id }) => (typeof id === 'string' || typeof id === 'number' || typeof id === 'bigint' ? [String(id)] : []));
 }
 
 /** Thrown when a bulk file's columns clash with others that came in while it was written: it has to be written again. */

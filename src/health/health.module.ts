@@ -1,5 +1,7 @@
 /** What an operator sees. */
 import { Module } from '@nestjs/common';
+import { BackupCounts } from '../backup/backup-counts.js';
+import { BackupModule } from '../backup/backup.module.js';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { Scheduler } from '../data/maintenance/scheduler.js';
@@ -25,7 +27,7 @@ import { Metrics } from './metrics.js';
 import { StateReader } from './state-reader.js';
 
 @Module({
-  imports: [QueryModule, ClusterModule],
+  imports: [QueryModule, ClusterModule, BackupModule],
   controllers: [HealthController],
   providers: [
     {
@@ -81,7 +83,18 @@ import { StateReader } from './state-reader.js';
     },
     {
       provide: Metrics,
-      inject: [Config, TableRegistry, TableInfoReader, OperationCounts, QueryStatistics, QueryStreamCounts, StateReader],
+      inject: [
+        Config,
+        TableRegistry,
+        TableInfoReader,
+        OperationCounts,
+        QueryStatistics,
+        QueryStreamCounts,
+        BackupCounts,
+        StoragePool,
+        StateReader,
+        { token: REDIS, optional: true },
+      ],
       useFactory: (
         config: Config,
         registry: TableRegistry,
@@ -89,8 +102,11 @@ import { StateReader } from './state-reader.js';
         operations: OperationCounts,
         queries: QueryStatistics,
         queryStreams: QueryStreamCounts,
+        backups: BackupCounts,
+        pool: StoragePool,
         state: StateReader,
-      ) => new Metrics({ config, registry, tableInfo, operations, queries, queryStreams, state }),
+        redis?: RedisConnection,
+      ) => new Metrics({ config, registry, tableInfo, operations, queries, queryStreams, backups, pool, state, redis }),
     },
   ],
 })

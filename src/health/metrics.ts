@@ -2,7 +2,10 @@
  * Prometheus metrics, collected when they are asked for from what the parts count anyway. Labels come from tables that exist, never from requests.
  */
 import { Counter, Gauge, Registry } from 'prom-client';
+import type { BackupCounts } from '../backup/backup-counts.js';
 import type { Config } from '../common/config/config.js';
+import type { StoragePool } from '../infra/object-store/storage-pool.js';
+import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import type { OperationCounts } from '../data/operation-counts.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { QueryStreamCounts } from '../query/query-stream-counts.js';
@@ -17,7 +20,10 @@ export interface MetricsParts {
   readonly operations: OperationCounts;
   readonly queries: QueryStatistics;
   readonly queryStreams: QueryStreamCounts;
+  readonly backups: BackupCounts;
+  readonly pool: StoragePool;
   readonly state: StateReader;
+  readonly redis: RedisConnection | undefined;
 }
 
 export class Metrics {
@@ -34,6 +40,8 @@ export class Metrics {
     const registry = new Registry();
     this.#operations(registry);
     this.#queries(registry);
+    this.#backups(registry);
+    this.#pools(registry);
     await this.#tables(registry);
     await this.#process(registry);
     return registry.metrics();
@@ -96,6 +104,47 @@ export class Metrics {
       batches.inc({ table, status: 'success' }, counts.batches);
       records.inc({ table }, counts.records);
     }
+  }
+
+  #backups(registry: Registry): void {
+    const { backups, restores, sizes, durations } = this.parts.backups;
+    const counter = (name: string, help: string, counts: Readonly<Record<'success' | 'error', number>>): void => {
+      const total = new Counter({ name, help, labelNames: ['status'], registers: [registry] });
+      for (const [status, count] of Object.entries(counts)) total.inc({ status }, count);
+    };
+    counter('miniodb_backup_operations_total', 'Backups of metadata and data', backups);
+    counter('miniodb_restore_operations_total', 'Restores of metadata and recoveries of data', restores);
+    const gauge = (name: string, help: string, label: string): Gauge =>
+      new Gauge({ name, help, labelNames: [label], registers: [registry] });
+    const size = gauge('miniodb_backup_size_bytes', 'Bytes that a backup of this server copied; the newest 20', 'backup_id');
+    for (const [id, bytes] of sizes) size.set({ backup_id: id }, bytes);
+    const duration = gauge('miniodb_backup_duration_seconds', 'How long the newest backup of a type took', 'type');
+    for (const [type, seconds] of durations) duration.set({ type }, seconds);
+  }
+
+  /** Connections to the stores, and the cache of data files. */
+  #pools(registry: Registry): void {
+    const { config, pool, redis } = this.parts;
+    const gauge = (name: string, help: string, labelNames = ['node']): Gauge =>
+      new Gauge({ name, help, labelNames, registers: [registry] });
+    const node = config.node_id;
+    const set = (name: string, help: string, { active, idle }: { readonly active: number; readonly idle: number }): void => {
+      gauge(`miniodb_${name}_pool_active_connections`, `${help} that are at work`).set({ node }, active);
+      gauge(`miniodb_${name}_pool_idle_connections`, `${help} that wait for work`).set({ node }, idle);
+    };
+    set('redis', 'Connections to Redis', redis?.counts ?? { active: 0, idle: 0 });
+    set('minio', 'Connections to the object store', pool.primary?.requests.connections ?? { active: 0, idle: 0 });
+    if (!pool.cached) return;
+    const { hits, misses } = pool.cached.cache;
+    const counter = (name: string, help: string): Counter =>
+      new Counter({ name, help, labelNames: ['cache_type', 'table'], registers: [registry] });
+    counter('miniodb_cache_hits_total', 'Files that were on the local disk').inc({ cache_type: 'file', table: '' }, hits);
+    counter('miniodb_cache_misses_total', 'Files that had to be fetched').inc({ cache_type: 'file', table: '' }, misses);
+    if (hits + misses > 0)
+      gauge('miniodb_cache_hit_ratio', 'Share of files that were on the local disk, 0 to 1', ['cache_type']).set(
+        { cache_type: 'file' },
+        hits / (hits + misses),
+      );
   }
 
   async #tables(registry: Registry): Promise<void> {

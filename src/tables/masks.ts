@@ -92,6 +92,22 @@ export class Masks {
     return hiddenAt;
   }
 
+  /**
+   * Runs a SELECT of masks that all begin at one LSN, as many as there may be, and notes them.
+   * @returns rows newly hidden
+   */
+  async addAt(lsn: number, select: string): Promise<number> {
+    await this.engine.run(`INSERT INTO ${this.table} ${select}`);
+    let total = 0;
+    const rows = await this.engine.rows(`SELECT source, count(*) AS n FROM ${this.table} WHERE since = ${lsn} GROUP BY source`);
+    for (const row of rows) {
+      const hidden = asNumber(row['n']);
+      this.count(asNumber(row['source']), hidden, 0);
+      total += hidden;
+    }
+    return total;
+  }
+
   /** Positions of a source hidden at or before an LSN, sorted, and which of them are soft. */
   async positions(source: number, lsn: number): Promise<{ all: number[]; soft: number[] }> {
     const rows = await this.engine.rows(

@@ -8,10 +8,10 @@ import { isJsonObject } from '../common/json.js';
 import type { Logger } from '../common/logger.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
 import type { Engine } from '../infra/duckdb/engine.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { ObjectReader, ObjectStore } from '../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
 import { Catalogue, type CatalogueTable } from '../metadata/catalogue/catalogue.js';
-import type { MetaDataAction } from '../metadata/delta/action.js';
+import type { Action, MetaDataAction } from '../metadata/delta/action.js';
 import { CheckpointFiles } from '../metadata/delta/checkpoint.js';
 import { DeltaLog } from '../metadata/delta/delta-log.js';
 import { NEXT_FIELD_ID, type Snapshot } from '../metadata/delta/snapshot.js';
@@ -21,6 +21,8 @@ import { BUFFER_SCHEMA, Table } from './table.js';
 import { idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
 
 const CONFIG_KEY = 'miniodb.config';
+/** Where backups stand in the object store; never a table's. */
+export const BACKUPS_DIRECTORY = 'backups';
 /** Tables whose logs are read at once at the start. */
 const OPENING_MAX = 8;
 /** Stands for the end of a table in a notification. */
@@ -108,10 +110,10 @@ export class TableRegistry {
     return new DeltaLog(this.parts.store, directory, this.#checkpoints, this.parts.clock);
   }
 
-  async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot): Promise<Table> {
-    const { store, engine, scratch, logger } = this.parts;
+  async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.parts.store): Promise<Table> {
+    const { engine, scratch, logger } = this.parts;
     const config = readConfig(snapshot.metaData, this.parts.defaults);
-    const emptyFile = new EmptyFile(store, engine, scratch, catalogued.directory);
+    const emptyFile = new EmptyFile(this.parts.store, engine, scratch, catalogued.directory);
     const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, nextLsn: 1 });
     table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free what it no longer needs`);
     await table.open();
@@ -139,31 +141,74 @@ export class TableRegistry {
   }
 
   /** @throws AppError ALREADY_EXISTS, RESOURCE_EXHAUSTED past the number of tables allowed */
-  async create(name: string, config: TableConfig, schema: TableSchema): Promise<Table> {
+  create(name: string, config: TableConfig, schema: TableSchema): Promise<Table> {
+    return this.createWith(name, ({ tableId, createdMs }) =>
+      Promise.resolve([{ protocol: INITIAL_PROTOCOL }, { metaData: firstMetaData(tableId, name, config, schema, createdMs) }]),
+    );
+  }
+
+  /**
+   * Creates a table whose first version has contents.
+   * @param contents puts files into the new table's directory and gives the actions of its first version
+   * @throws AppError as `create`
+   */
+  createWith(name: string, contents: (table: CatalogueTable) => Promise<readonly Action[]>): Promise<Table> {
     return this.#changeAlone(name, async () => {
-      if (this.find(name)) throw new AppError('ALREADY_EXISTS', `table ${name} exists already`);
-      if (this.#byKey.size >= this.parts.tablesMax) {
-        throw new AppError('RESOURCE_EXHAUSTED', `there are ${this.#byKey.size} tables already (limits.tables_max); drop one first`);
-      }
+      this.#assertFree(name);
       const tableId = randomUUID();
       const directory = await this.#freeDirectory(name, tableId);
+      const catalogued: CatalogueTable = { name, tableId, directory, createdMs: this.parts.clock.nowMs() };
       const log = this.#logOf(directory);
-      const metaData = firstMetaData(tableId, name, config, schema, this.parts.clock.nowMs());
-      const snapshot = await log.create([{ protocol: INITIAL_PROTOCOL }, { metaData }]);
+      const snapshot = await log.create(await contents(catalogued));
       faultPoint('table.create.after-log');
-      const catalogued: CatalogueTable = { name, tableId, directory, createdMs: metaData.createdTime };
-      await this.#catalogue.create(catalogued);
-      faultPoint('table.create.after-catalogue');
-      const table = await this.#openTable(catalogued, log, snapshot);
-      this.#byKey.set(name.toLowerCase(), table);
-      this.announce(table);
-      this.parts.logger.info({ table_id: tableId, directory }, `${table.logLabel} created`);
-      return table;
+      return this.#enter(catalogued, log, snapshot, 'created');
     });
+  }
+
+  /**
+   * Takes a table back into the catalogue whose directory is there.
+   * @param contents actions of the first version, should its log be lost
+   * @throws AppError as `create`; CONFLICT when it was dropped
+   */
+  adopt(catalogued: CatalogueTable, contents: readonly Action[]): Promise<Table> {
+    return this.#changeAlone(catalogued.name, async () => {
+      this.#assertFree(catalogued.name);
+      const log = this.#logOf(catalogued.directory);
+      const snapshot = (await log.loadIfAny()) ?? (await log.create(contents));
+      return this.#enter(catalogued, log, snapshot, 'taken back');
+    });
+  }
+
+  #assertFree(name: string): void {
+    if (this.find(name)) throw new AppError('ALREADY_EXISTS', `table ${name} exists already`);
+    if (this.#byKey.size >= this.parts.tablesMax) {
+      throw new AppError('RESOURCE_EXHAUSTED', `there are ${this.#byKey.size} tables already (limits.tables_max); drop one first`);
+    }
+  }
+
+  async #enter(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, verb: string): Promise<Table> {
+    await this.#catalogue.create(catalogued);
+    faultPoint('table.create.after-catalogue');
+    const table = await this.#openTable(catalogued, log, snapshot);
+    this.#byKey.set(table.name.toLowerCase(), table);
+    this.announce(table);
+    this.parts.logger.info({ table_id: table.id, directory: table.directory }, `${table.logLabel} ${verb}`);
+    return table;
+  }
+
+  /** A table to read only, that is not one of this server's: its files come from somewhere else. The caller closes it. */
+  openDetached(catalogued: CatalogueTable, snapshot: Snapshot, files: ObjectReader): Promise<Table> {
+    return this.#openTable(catalogued, this.#logOf(catalogued.directory), snapshot, files);
+  }
+
+  /** The log of a directory, whether or not the catalogue knows it. @returns undefined when there is none */
+  loadLog(directory: string): Promise<Snapshot | undefined> {
+    return this.#logOf(directory).loadIfAny();
   }
 
   /** The name itself for the first table of it, later ones get a suffix: a directory is never used twice. */
   async #freeDirectory(name: string, tableId: string): Promise<string> {
+    if (name === BACKUPS_DIRECTORY) return `${name}-${tableId.slice(0, 8)}`;
     for await (const _object of this.parts.store.list(`${name}/`)) return `${name}-${tableId.slice(0, 8)}`;
     return name;
   }
@@ -280,7 +325,8 @@ export function withSchema(metaData: MetaDataAction, schema: TableSchema): MetaD
   };
 }
 
-function readConfig(metaData: MetaDataAction, defaults: TableConfig): TableConfig {
+/** The configuration that a version of a table has, with the server's defaults for what it leaves open. */
+export function readConfig(metaData: MetaDataAction, defaults: TableConfig): TableConfig {
   const stored: unknown = JSON.parse(metaData.configuration[CONFIG_KEY] ?? '{}');
   if (!isJsonObject(stored)) throw new AppError('DATA_CORRUPTION', `table ${metaData.name}: its configuration in the log cannot be read`);
   return mergeTableConfig(defaults, stored);

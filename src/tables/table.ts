@@ -9,7 +9,7 @@ import { rm } from 'node:fs/promises';
 import { AppError } from '../common/app-error.js';
 import { SerialQueue } from '../common/serial-queue.js';
 import type { Engine } from '../infra/duckdb/engine.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { ObjectReader } from '../infra/object-store/object-store.js';
 import type { CatalogueTable } from '../metadata/catalogue/catalogue.js';
 import { readVector, vectorObjectName } from '../metadata/delta/deletion-vector.js';
 import type { DeltaLog } from '../metadata/delta/delta-log.js';
@@ -46,7 +46,7 @@ export interface TableParts {
   readonly log: DeltaLog;
   readonly emptyFile: EmptyFile;
   readonly snapshot: Snapshot;
-  readonly store: ObjectStore;
+  readonly store: ObjectReader;
   readonly engine: Engine;
   /** LSN from which the first generation may hold rows. */
   readonly nextLsn: number;
@@ -78,7 +78,7 @@ export class Table {
   /** LSN of the first of them. */
   firstMaskLsn: number | undefined;
 
-  readonly #store: ObjectStore;
+  readonly #store: ObjectReader;
   readonly #engine: Engine;
   readonly #sources = new Map<string, number>();
   readonly #label = randomUUID().replaceAll('-', '').slice(0, 12);

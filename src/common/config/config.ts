@@ -8,6 +8,7 @@ import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Matches, Max, Min,
 const KIB = 1_024;
 const MIB = 1_024 * KIB;
 const GIB = 1_024 * MIB;
+const BUCKET_NAME = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 
 export class ServerConfig {
   /** Address to listen on. Anything but loopback needs `allow_unauthenticated_remote`, because this version has no authentication. */
@@ -115,12 +116,8 @@ export class StorageConfig {
   @IsIn(['local', 'minio']) kind: 'local' | 'minio' = 'local';
 }
 
-/** A bucket of an S3-compatible store. */
-export class MinioConfig {
-  /** Host and port, without a scheme. */
-  @IsString() @Matches(/^[A-Za-z0-9.-]+(:\d{1,5})?$/, { message: 'must be HOST or HOST:PORT, without a scheme' }) endpoint: string =
-    '127.0.0.1:9000';
-  @IsString() @Matches(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, { message: 'must be the name of a bucket' }) bucket: string = 'olap-data';
+/** What every bucket of an S3-compatible store needs. */
+class BucketConfig {
   @IsString() access_key: string = '';
   @IsString() secret_key: string = '';
   @IsBoolean() use_ssl: boolean = false;
@@ -131,6 +128,14 @@ export class MinioConfig {
   @IsInt() @Min(100) @Max(600_000) idle_timeout_ms: number = 5_000;
   /** No further attempt of an operation begins later than this after its first. */
   @IsInt() @Min(100) @Max(600_000) deadline_ms: number = 15_000;
+}
+
+/** The bucket with the tables. */
+export class MinioConfig extends BucketConfig {
+  /** Host and port, without a scheme. */
+  @IsString() @Matches(/^[A-Za-z0-9.-]+(:\d{1,5})?$/, { message: 'must be HOST or HOST:PORT, without a scheme' }) endpoint: string =
+    '127.0.0.1:9000';
+  @IsString() @Matches(BUCKET_NAME, { message: 'must be the name of a bucket' }) bucket: string = 'olap-data';
   /** How long a start waits for a store that does not answer. */
   @IsInt() @Min(0) @Max(86_400) start_wait_seconds: number = 30;
   /**
@@ -138,6 +143,24 @@ export class MinioConfig {
    * under a lock: safe while all writers share Redis, or while there is one writer. `check`: always by looking first.
    */
   @IsIn(['auto', 'check']) put_if_absent: 'auto' | 'check' = 'auto';
+}
+
+/** A bucket for backups, on another store than the tables. Without it backups stand in the store of the tables, below `backups/`. */
+export class MinioBackupConfig extends BucketConfig {
+  /** Host and port, without a scheme; empty: no such bucket. */
+  @IsString()
+  @Matches(/^([A-Za-z0-9.-]+(:\d{1,5})?)?$/, { message: 'must be HOST or HOST:PORT, without a scheme, or empty' })
+  endpoint: string = '';
+  @IsString() @Matches(BUCKET_NAME, { message: 'must be the name of a bucket' }) bucket: string = 'olap-backup';
+}
+
+export class BackupConfig {
+  /** How often the metadata of all tables is saved by itself; 0: only when asked for. */
+  @IsInt() @Min(0) @Max(525_600) metadata_interval_minutes: number = 60;
+  /** Metadata backups are removed once they are this old; the newest one stays. */
+  @IsInt() @Min(1) @Max(36_500) metadata_keep_days: number = 30;
+  /** Tables whose backup or restore runs at once. */
+  @IsInt() @Min(1) @Max(64) parallel_max: number = 4;
 }
 
 export class RedisConfig {
@@ -174,6 +197,8 @@ export class Config {
   @IsString() @Matches(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/) node_id: string = 'node-1';
   @ValidateNested() @Type(() => StorageConfig) storage: StorageConfig = new StorageConfig();
   @ValidateNested() @Type(() => MinioConfig) minio: MinioConfig = new MinioConfig();
+  @ValidateNested() @Type(() => MinioBackupConfig) minio_backup: MinioBackupConfig = new MinioBackupConfig();
+  @ValidateNested() @Type(() => BackupConfig) backup: BackupConfig = new BackupConfig();
   @ValidateNested() @Type(() => RedisConfig) redis: RedisConfig = new RedisConfig();
   @ValidateNested() @Type(() => CacheConfig) cache: CacheConfig = new CacheConfig();
   @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();

@@ -27,6 +27,12 @@ const COMMON_VARIABLES: Readonly<Record<string, string>> = {
   MINIO_BUCKET: 'minio.bucket',
   MINIO_USE_SSL: 'minio.use_ssl',
   MINIO_REGION: 'minio.region',
+  MINIO_BACKUP_ENDPOINT: 'minio_backup.endpoint',
+  MINIO_BACKUP_ACCESS_KEY: 'minio_backup.access_key',
+  MINIO_BACKUP_SECRET_KEY: 'minio_backup.secret_key',
+  MINIO_BACKUP_BUCKET: 'minio_backup.bucket',
+  MINIO_BACKUP_USE_SSL: 'minio_backup.use_ssl',
+  MINIO_BACKUP_REGION: 'minio_backup.region',
   REDIS_MODE: 'redis.mode',
   REDIS_HOST: 'redis.host',
   REDIS_PORT: 'redis.port',
@@ -156,11 +162,17 @@ function describe(error: ValidationError, parent: string): string[] {
 }
 
 /** A bucket that is used needs its keys. */
-function bucketFaults({ storage, minio }: Config): string[] {
-  if (storage.kind === 'local') return [];
+function bucketFaults({ storage, minio, minio_backup: backup }: Config): string[] {
   const faults: string[] = [];
-  if (minio.access_key === '') faults.push('minio.access_key: must be set (MINIO_ACCESS_KEY) to use the bucket');
-  if (minio.secret_key === '') faults.push('minio.secret_key: must be set (MINIO_SECRET_KEY) to use the bucket');
+  const requireKeys = (section: string, bucket: Pick<typeof minio, 'access_key' | 'secret_key'>): void => {
+    for (const key of ['access_key', 'secret_key'] as const)
+      if (bucket[key] === '')
+        faults.push(`${section}.${key}: must be set (${section.toUpperCase()}_${key.toUpperCase()}) to use the bucket`);
+  };
+  if (storage.kind === 'minio') requireKeys('minio', minio);
+  if (backup.endpoint !== '') requireKeys('minio_backup', backup);
+  if (storage.kind === 'minio' && backup.endpoint === minio.endpoint && backup.bucket === minio.bucket)
+    faults.push(`minio_backup.bucket: must not be the bucket of the tables, got "${backup.bucket}" for both`);
   return faults;
 }
 

@@ -6,6 +6,7 @@ import { AppError } from '../../common/app-error.js';
 import type { Column } from '../../metadata/table-schema.js';
 import type { FileStatistics } from '../../metadata/delta/file-statistics.js';
 import type { WalRecord } from '../wal/wal-record.js';
+import type { RowRange } from './row-range.js';
 
 interface Common {
   readonly tableId: string;
@@ -41,6 +42,10 @@ export interface ApplicableBulk extends Common {
   readonly fileName: string;
   readonly statistics: FileStatistics;
   readonly columns: readonly Column[];
+  /** Rows that the file's take the place of. */
+  readonly replaces?: RowRange;
+  /** A row whose id the table has already stays out. */
+  readonly keepsExisting?: boolean;
 }
 
 export type Applicable = ApplicableRows | ApplicableDelete | ApplicableRestore | ApplicableBulk;

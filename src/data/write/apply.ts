@@ -11,12 +11,13 @@ import type { Clock } from '../../common/clock.js';
 import { asNumber, type Engine, isOutOfMemory } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
-import type { Generation } from '../../tables/generation.js';
+import type { BulkFile, Generation } from '../../tables/generation.js';
 import { POSITION_COLUMN, selectRows, SOURCE_COLUMN } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import type { Applicable, ApplicableBulk, ApplicableDelete, ApplicableRestore, ApplicableRows } from './applicable.js';
-import { idsOf, lastLsn } from './applicable.js';
+import { idsOf } from './applicable.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
+import { mayHoldRange, rangeCondition, type RowRange } from './row-range.js';
 
 /** A write together with the table it belongs to, and the table's columns once the write is in. */
 export interface Addressed {
@@ -281,16 +282,52 @@ export class Applier {
     }
   }
 
-  #takeBulkFile(table: Table, schema: TableSchema, write: ApplicableBulk): Promise<Map<number, number>> {
-    table.active.bulkFiles.push({
-      path: path.join(this.bulkDirectory, write.fileName),
-      statistics: write.statistics,
-      lsnBase: write.firstLsn,
-      source: table.newSource(),
-      schema,
-    });
+  async #takeBulkFile(table: Table, schema: TableSchema, write: ApplicableBulk): Promise<Map<number, number>> {
+    const { firstLsn, statistics } = write;
+    const file = { path: path.join(this.bulkDirectory, write.fileName), statistics, lsnBase: firstLsn, source: table.newSource(), schema };
+    if (write.replaces) await this.#hideRange(table, write.replaces, firstLsn);
+    const doubled = write.keepsExisting ? await this.#hideDoubled(table, file, firstLsn) : 0;
+    table.active.bulkFiles.push(file);
     table.active.oldestMs ??= this.clock.nowMs();
-    return Promise.resolve(new Map([[lastLsn(write), write.statistics.rows]]));
+    return new Map([[firstLsn, statistics.rows - doubled]]);
+  }
+
+  /** Hides the rows of a range that were written before an LSN. */
+  async #hideRange(table: Table, range: RowRange, lsn: number): Promise<void> {
+    const view = table.pin(Number.MAX_SAFE_INTEGER);
+    try {
+      const sources = await view.sources(undefined, mayHoldRange(range));
+      const columns = table.schema.columns.slice(0, 2);
+      const where = rangeCondition(range);
+      const rows = selectRows(sources, { columns, withPlace: true, rows: 'visible', ...(where === '' ? {} : { where }) });
+      const hidden = await this.#patiently(() =>
+        table.masks.addAt(
+          lsn,
+          `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN}, ${lsn}, false, ${lsn} FROM (${rows}) WHERE ${LSN_COLUMN} < ${lsn} OR ${LSN_COLUMN} >= ${this.lsnEnd}`,
+        ),
+      );
+      if (hidden > 0) this.#noteMasks(table, lsn);
+    } finally {
+      view.release();
+    }
+  }
+
+  /** Hides those rows of a bulk file whose id the table has already. */
+  async #hideDoubled(table: Table, file: BulkFile, lsn: number): Promise<number> {
+    const view = table.pin(Number.MAX_SAFE_INTEGER);
+    try {
+      const columns = table.schema.columns.slice(0, 1);
+      const rows = selectRows(await view.sources(), { columns, withPlace: false, rows: 'visible' });
+      return await this.#patiently(() =>
+        table.masks.addAt(
+          lsn,
+          `SELECT ${file.source}, r.file_row_number, ${lsn}, false, ${lsn}
+           FROM read_parquet(${quoteText(file.path)}, file_row_number = true) r SEMI JOIN (${rows}) e ON e.id = r.id`,
+        ),
+      );
+    } finally {
+      view.release();
+    }
   }
 }
 

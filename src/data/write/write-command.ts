@@ -3,6 +3,7 @@ import type { Table } from '../../tables/table.js';
 import type { BulkFile } from '../../tables/generation.js';
 import type { Column } from '../../metadata/table-schema.js';
 import type { RecordInput, RecordRefusal } from './record.js';
+import type { RowRange } from './row-range.js';
 
 export interface RowsCommand {
   readonly kind: 'rows';
@@ -45,6 +46,10 @@ export interface BulkCommand {
   /** Columns that the file brings; their field ids must still be free. */
   readonly columns: readonly Column[];
   readonly nextFieldIdBefore: number;
+  /** Rows that the file's take the place of, in the same instant. */
+  readonly replaces?: RowRange;
+  /** A row whose id the table has already stays out. */
+  readonly keepsExisting?: boolean;
 }
 
 export type WriteCommand = RowsCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;

@@ -9,13 +9,14 @@ import { copyFile, type FileHandle, link, mkdir, open, readFile, readdir, rename
 import path from 'node:path';
 import { AppError, isSystemError, messageOf } from '../../common/app-error.js';
 import type { LocalObject, ObjectInfo, ObjectStore } from './object-store.js';
+import type { RemoteObjectStore } from './remote-object-store.js';
 
 const KEY = /^[A-Za-z0-9_][A-Za-z0-9_.=-]*(\/[A-Za-z0-9_][A-Za-z0-9_.=-]*)*$/;
 /** What `deleteEmptyParents` meets when a directory still has files, or is gone already. */
 const NOT_EMPTY = ['ENOTEMPTY', 'EEXIST', 'ENOENT', 'ENOTDIR'];
 const DIRECTORY_ATTEMPTS_MAX = 4;
 
-export class LocalObjectStore implements ObjectStore {
+export class LocalObjectStore implements ObjectStore, RemoteObjectStore {
   readonly name = 'local';
 
   constructor(private readonly root: string) {}
@@ -116,6 +117,21 @@ export class LocalObjectStore implements ObjectStore {
 
   openLocal(key: string): Promise<LocalObject> {
     return Promise.resolve({ path: this.locationOf(key), release: () => undefined });
+  }
+
+  /** Links the object to another place. */
+  async download(key: string, file: string): Promise<number | undefined> {
+    const object = this.locationOf(key);
+    try {
+      await link(object, file).catch((error: unknown) => {
+        if (isSystemError(error, 'EXDEV')) return copyFile(object, file);
+        throw error;
+      });
+      return (await stat(file)).size;
+    } catch (error) {
+      if (isSystemError(error, 'ENOENT', 'ENOTDIR')) return undefined;
+      throw asUnavailable(error, key);
+    }
   }
 
   locationOf(key: string): string {

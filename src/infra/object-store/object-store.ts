@@ -46,6 +46,9 @@ export interface ObjectStore {
   locationOf(key: string): string;
 }
 
+/** What reading a table's files takes. */
+export type ObjectReader = Pick<ObjectStore, 'get' | 'openLocal'>;
+
 export interface LocalObject {
   readonly path: string;
   release(): void;

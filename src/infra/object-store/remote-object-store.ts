@@ -1,4 +1,4 @@
-/** An object store that the engine cannot read in place: its objects must be fetched first (`file-cache.ts`). */
+/** An object store whose objects are fetched into local files: one that the engine cannot read in place (`file-cache.ts`), or backups. */
 import type { ObjectStore } from './object-store.js';
 
 export interface RemoteObjectStore extends Omit<ObjectStore, 'openLocal'> {

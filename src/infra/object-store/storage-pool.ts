@@ -2,13 +2,14 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { AppError, messageOf } from '../../common/app-error.js';
 import { MS_PER_SECOND } from '../../common/clock.js';
-import type { MinioConfig, Config } from '../../common/config/config.js';
+import type { Config, MinioBackupConfig, MinioConfig } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
 import type { LeaseStore } from '../coordination/lease.js';
 import { CachedObjectStore } from './cached-object-store.js';
 import { FileCache } from './file-cache.js';
 import { LocalObjectStore } from './local-object-store.js';
 import type { ObjectStore } from './object-store.js';
+import type { RemoteObjectStore } from './remote-object-store.js';
 import { S3ObjectStore } from './s3/s3-object-store.js';
 import type { S3Options } from './s3/s3-requests.js';
 
@@ -18,8 +19,10 @@ const START_PAUSE_MS = 500;
 export class StoragePool {
   private constructor(
     readonly store: ObjectStore,
+    private readonly backups: RemoteObjectStore,
     readonly cached: CachedObjectStore | undefined,
     readonly primary: S3ObjectStore | undefined,
+    readonly backup: S3ObjectStore | undefined,
   ) {}
 
   /** @throws AppError UNAVAILABLE when the bucket cannot be used */
@@ -29,14 +32,29 @@ export class StoragePool {
     leases: LeaseStore,
     logger: Logger,
   ): Promise<StoragePool> {
-    if (config.storage.kind === 'local') return new StoragePool(new LocalObjectStore(paths.objects), undefined, undefined);
+    // Not asked for anything yet: a backup bucket that is away keeps no server from starting.
+    const backup = config.minio_backup.endpoint === '' ? undefined : new S3ObjectStore(optionsOf(config.minio_backup));
+    if (config.storage.kind === 'local') {
+      const local = new LocalObjectStore(paths.objects);
+      return new StoragePool(local, backup ?? local, undefined, undefined, backup);
+    }
     const primary = await openPrimary(config, leases, logger);
     const cached = new CachedObjectStore(primary, FileCache.open(paths.cache, config.cache.bytes_max));
-    return new StoragePool(cached, cached, primary);
+    return new StoragePool(cached, backup ?? primary, cached, primary, backup);
+  }
+
+  #isBackupReady = false;
+
+  /** Where backups are written: a bucket of their own, or else the store of the tables. @throws AppError UNAVAILABLE when the bucket cannot be used */
+  async openBackups(): Promise<RemoteObjectStore> {
+    if (this.backup && !this.#isBackupReady) await this.backup.ensureBucket();
+    this.#isBackupReady = true;
+    return this.backups;
   }
 
   close(): void {
     this.primary?.close();
+    this.backup?.close();
   }
 }
 
@@ -67,7 +85,7 @@ async function waitForBucket(store: S3ObjectStore, seconds: number, logger: Logg
   }
 }
 
-function optionsOf(config: MinioConfig): S3Options {
+function optionsOf(config: MinioConfig | MinioBackupConfig): S3Options {
   return {
     endpoint: config.endpoint,
     useSsl: config.use_ssl,

@@ -73,9 +73,11 @@ export class Catalogue {
     return state;
   }
 
-  /** Makes a table exist. @throws AppError ALREADY_EXISTS */
+  /** Makes a table exist. @throws AppError ALREADY_EXISTS; CONFLICT for one that was dropped and is not removed yet */
   async create(table: CatalogueTable): Promise<void> {
-    await this.#append(table.name, ({ live }) => {
+    await this.#append(table.name, ({ live, dropped }) => {
+      if (dropped.some(({ tableId }) => tableId === table.tableId))
+        throw new AppError('CONFLICT', `table ${table.name} was dropped and its files are being removed`);
       if (live) throw new AppError('ALREADY_EXISTS', `table ${table.name} exists already`);
       return { action: 'create', ...table };
     });

@@ -74,6 +74,12 @@ export class DeltaLog {
     return snapshot;
   }
 
+  /** The table at its newest version; undefined when the directory has no log at all. */
+  async loadIfAny(): Promise<Snapshot | undefined> {
+    for await (const _object of this.store.list(`${this.directory}/_delta_log/`)) return this.load();
+    return undefined;
+  }
+
   #gone(version: number): AppError {
     return new AppError('NOT_FOUND', `version ${version} is not kept any more (maintenance.time_travel_hours)`);
   }

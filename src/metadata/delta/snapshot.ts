@@ -43,7 +43,7 @@ export interface Snapshot {
   readonly metaData: MetaDataAction;
   readonly schema: TableSchema;
   readonly files: ReadonlyMap<string, DataFile>;
-  /** The file that exists only so that some readers count rows rightly (see `row-count-guard.ts`). */
+  /** The file that exists only so that some readers count rows rightly (see `table-protocol.ts`). */
   readonly emptyFile: DataFile | undefined;
   /** Files that left the table, by path and deletion vector; they stay on disk for time travel. */
   readonly tombstones: ReadonlyMap<string, RemoveAction>;
@@ -82,6 +82,17 @@ export function applyActions(before: Snapshot | undefined, version: number, acti
     throw new AppError('DATA_CORRUPTION', `version ${version} of the table's log has no protocol or no metadata`);
   assertReadable(protocol);
   return { version, timestampMs, protocol, metaData, schema, files, emptyFile, tombstones, transactions };
+}
+
+/** The actions that make a table anew whose first version is this snapshot. What left the table before is not in it. */
+export function contentsOf(snapshot: Snapshot, lastUpdated: number): Action[] {
+  const files = [...snapshot.files.values(), ...(snapshot.emptyFile ? [snapshot.emptyFile] : [])];
+  return [
+    { protocol: snapshot.protocol },
+    { metaData: snapshot.metaData },
+    ...[...snapshot.transactions].map(([appId, version]): Action => ({ txn: { appId, version, lastUpdated } })),
+    ...files.map(({ add }): Action => ({ add })),
+  ];
 }
 
 function toDataFile(add: AddAction): DataFile {

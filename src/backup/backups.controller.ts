@@ -1,0 +1,99 @@
+/** Data backups and recovery. */
+import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { ApiBody, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { AppError } from '../common/app-error.js';
+import { Config } from '../common/config/config.js';
+import { ValidationPipe } from '../infra/transport/validation-pipe.js';
+import type { Table } from '../tables/table.js';
+import { tableNameFilter } from '../tables/table-name.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { CreateBackupDto, RecoverDto } from './backup.dto.js';
+import { type DataBackupInfo, DataBackups } from './data/data-backups.js';
+import { parseRecover } from './data/recover-request.js';
+import { type RecoveredTable, Recovery } from './data/recovery.js';
+
+interface RecoverAnswer {
+  readonly success: true;
+  readonly message: string;
+  readonly files_recovered: number;
+  readonly rows_recovered: number;
+  readonly recovered_keys: readonly string[];
+  readonly tables: readonly RecoveredTable[];
+}
+
+@ApiTags('backup')
+@Controller('v1')
+export class BackupsController {
+  constructor(
+    private readonly config: Config,
+    private readonly registry: TableRegistry,
+    private readonly backups: DataBackups,
+    private readonly recovery: Recovery,
+  ) {}
+
+  @Post('backups')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Back up tables with their rows',
+    description: 'Answered when the backup is complete. Everything acknowledged before the request is in it.',
+  })
+  @ApiBody({ type: CreateBackupDto, required: false })
+  async create(
+    @Body(new ValidationPipe(CreateBackupDto)) { tables, type = 'full' }: CreateBackupDto,
+  ): Promise<{ success: true; message: string } & DataBackupInfo> {
+    const chosen = this.#choose(tables);
+    const info = await this.backups.create(chosen, type);
+    const rows = info.tables.reduce((sum, table) => sum + table.rows, 0);
+    return { success: true, message: `${chosen.length} tables with ${rows} rows backed up, ${info.size_bytes} bytes copied`, ...info };
+  }
+
+  #choose(patterns: readonly string[] | undefined): Table[] {
+    const all = this.registry.all().sort((a, b) => (a.name < b.name ? -1 : 1));
+    const chosen = patterns
+      ? all.filter(({ name }) => patterns.some((pattern) => tableNameFilter(pattern)(name)))
+      : all.filter(({ config }) => config.backup_enabled);
+    const unmatched = (patterns ?? []).filter((pattern) => !all.some(({ name }) => tableNameFilter(pattern)(name)));
+    if (unmatched.length > 0) throw new AppError('NOT_FOUND', `no table is called ${unmatched.join(', ')}`);
+    if (chosen.length === 0)
+      throw new AppError('NOT_FOUND', 'there is no table to back up (tables whose backup_enabled is false must be named)');
+    return chosen;
+  }
+
+  @Get('backups')
+  @ApiOperation({ summary: 'Data backups, newest first' })
+  async list(): Promise<{ backups: DataBackupInfo[]; total: number }> {
+    const backups = await this.backups.list();
+    return { backups, total: backups.length };
+  }
+
+  @Delete('backups/:id')
+  @ApiOperation({ summary: 'Delete a data backup', description: '409 CONFLICT while incremental backups stand on it.' })
+  async delete(@Param('id') id: string): Promise<{ success: true; message: string; objects_removed: number }> {
+    const removed = await this.backups.delete(id);
+    return { success: true, message: `backup ${id} deleted`, objects_removed: removed };
+  }
+
+  @Post('recover')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Bring rows back',
+    description:
+      'From a backup, or from an older version of the table (as_of); all rows, or those of a range of ids and time. Rows that are there already (same id and timestamp; in an upsert table the same id) stay as they are, unless force_overwrite puts the old rows of the range in the place of the present ones.',
+  })
+  async recover(@Body(new ValidationPipe(RecoverDto)) body: RecoverDto): Promise<RecoverAnswer> {
+    const request = parseRecover(body, this.config.limits.ids_max);
+    const { source, tables } = await this.recovery.recover(request);
+    const sum = (of: (table: RecoveredTable) => number): number => tables.reduce((total, table) => total + of(table), 0);
+    const rows = sum((table) => table.rows_recovered);
+    const there = sum((table) => table.rows_matched) - rows;
+    const verb = request.dryRun ? 'would be recovered' : 'recovered';
+    return {
+      success: true,
+      message: `${rows} rows ${verb} from ${source}${there > 0 ? `; ${there} more fit and are there already` : ''}`,
+      files_recovered: sum((table) => table.files_recovered),
+      rows_recovered: rows,
+      recovered_keys: tables.flatMap((table) => table.recovered_keys),
+      tables,
+    };
+  }
+}

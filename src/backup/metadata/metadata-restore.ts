@@ -1,0 +1,272 @@
+/**
+ * Brings the metadata of a backup back: choose the backup → pick entries → plan, table by table → do it.
+ *
+ * The tables' logs are the truth, so nothing here takes rows away: a table whose log is there keeps it, newer or not. What a restore can do is give
+ * a table its old configuration again (with `overwrite`), take a table back into the catalogue, and write its log anew when that is lost and every data
+ * file is still there.
+ */
+import pMap from 'p-map';
+import picomatch from 'picomatch';
+import { AppError, messageOf } from '../../common/app-error.js';
+import type { Logger } from '../../common/logger.js';
+import type { WritePath } from '../../data/write-path.js';
+import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
+import { applyActions, type Snapshot } from '../../metadata/delta/snapshot.js';
+import { parseColumnType, TableSchema } from '../../metadata/table-schema.js';
+import type { CatalogueTable } from '../../metadata/catalogue/catalogue.js';
+import type { Table } from '../../tables/table.js';
+import { assertChangeable, type TableConfig } from '../../tables/table-config.js';
+import type { TableRegistry } from '../../tables/table-registry.js';
+import type { BackupCounts } from '../backup-counts.js';
+import { byTable, type ConfigEntry, type Entries, type IndexEntry, type TableEntries, tableOfKey } from './metadata-entries.js';
+import type { MetadataBackups, StoredBackup } from './metadata-backups.js';
+
+/** Cuts long differences in answers. */
+const DIFFERENCE_LENGTH_MAX = 500;
+
+export interface RestoreRequest {
+  /** `backup_YYYYMMDD_HHMMSS.json`, its key, or a glob of either; the newest that fits is taken. */
+  readonly backupFile: string | undefined;
+  readonly fromLatest: boolean;
+  readonly dryRun: boolean;
+  readonly overwrite: boolean;
+  readonly validate: boolean;
+  readonly parallel: boolean;
+  readonly tablePattern: string | undefined;
+  readonly keyPatterns: readonly string[];
+}
+
+export interface RestoreResult {
+  readonly backupFile: string;
+  readonly total: number;
+  readonly ok: number;
+  readonly skipped: number;
+  readonly errors: readonly string[];
+  /** What became, or would become, of each entry. */
+  readonly details: Readonly<Record<string, string>>;
+}
+
+/** What becomes of one entry. */
+interface Step {
+  readonly key: string;
+  readonly outcome: 'ok' | 'skipped' | 'error';
+  readonly text: string;
+}
+
+/** What becomes of a table: its entries, and what has to be done for those that are `ok`. */
+interface Plan {
+  readonly steps: readonly Step[];
+  readonly apply?: () => Promise<unknown>;
+}
+
+export interface MetadataRestoreParts {
+  readonly backups: MetadataBackups;
+  readonly registry: TableRegistry;
+  readonly store: ObjectStore;
+  readonly writePath: WritePath;
+  readonly logger: Logger;
+  readonly counts: BackupCounts;
+  readonly parallelMax: number;
+}
+
+export class MetadataRestore {
+  constructor(private readonly parts: MetadataRestoreParts) {}
+
+  /**
+   * @throws AppError NOT_FOUND when there is no such backup or no entry of it fits, DATA_CORRUPTION for a damaged one, CONFLICT when entries could
+   *   not be restored (others were: the details tell)
+   */
+  restore(request: RestoreRequest): Promise<RestoreResult> {
+    return request.dryRun ? this.#restoreNow(request) : this.parts.counts.restore(() => this.#restoreNow(request));
+  }
+
+  async #restoreNow(request: RestoreRequest): Promise<RestoreResult> {
+    const { backups, logger, parallelMax } = this.parts;
+    const stored = await this.#choose(request);
+    const { entries } = await backups.read(stored, request.validate);
+    const tables = byTable(pick(entries, request, stored.fileName));
+    const concurrency = request.parallel ? parallelMax : 1;
+    const steps = (await pMap(tables, (table) => this.#restoreTable(table, request), { concurrency })).flat();
+    const countOf = (outcome: Step['outcome']): number => steps.filter((step) => step.outcome === outcome).length;
+    const result = {
+      backupFile: stored.fileName,
+      total: steps.length,
+      ok: countOf('ok'),
+      skipped: countOf('skipped'),
+      errors: steps.filter(({ outcome }) => outcome === 'error').map(({ key, text }) => `${key}: ${text}`),
+      details: Object.fromEntries(steps.map(({ key, text }) => [key, text])),
+    };
+    if (request.dryRun) return result;
+    logger.info({ ok: result.ok, skipped: result.skipped, failed: result.errors.length }, `metadata restore from ${stored.fileName}`);
+    if (result.errors.length > 0)
+      throw new AppError(
+        'CONFLICT',
+        `${result.errors.length} of ${result.total} entries of ${stored.fileName} could not be restored, ${result.ok} were, ${result.skipped} needed nothing`,
+        { details: steps.map(({ key, outcome, text }) => ({ key, outcome, reason: text })) },
+      );
+    return result;
+  }
+
+  async #choose({ backupFile, fromLatest }: RestoreRequest): Promise<StoredBackup> {
+    const all = await this.parts.backups.list();
+    if (fromLatest || backupFile === undefined) {
+      const [newest] = all;
+      if (newest) return newest;
+      throw new AppError('NOT_FOUND', 'there is no metadata backup yet; make one with POST /v1/metadata/backup');
+    }
+    const fits = picomatch(backupFile);
+    const found = all.find(({ fileName, key }) => fits(fileName) || fits(key));
+    if (found) return found;
+    const known = all.slice(0, 3).map(({ fileName }) => fileName);
+    throw new AppError(
+      'NOT_FOUND',
+      `no metadata backup is called ${backupFile}; ${known.length > 0 ? `the newest are ${known.join(', ')}` : 'there is none yet'}`,
+    );
+  }
+
+  async #restoreTable(entries: TableEntries, request: RestoreRequest): Promise<readonly Step[]> {
+    try {
+      const { steps, apply } = await this.#plan(entries, request);
+      if (apply && !request.dryRun) await apply();
+      return steps;
+    } catch (error) {
+      return keysOf(entries).map((key) => ({ key, outcome: 'error' as const, text: messageOf(error) }));
+    }
+  }
+
+  #plan(entries: TableEntries, request: RestoreRequest): Plan | Promise<Plan> {
+    const live = this.parts.registry.find(entries.name);
+    if (live) return this.#planLive(live, entries, request);
+    return entries.index ? this.#planLost(entries, entries.index.entry) : this.#planEmpty(entries);
+  }
+
+  /** The table is there. */
+  #planLive(live: Table, { config, index }: TableEntries, { overwrite }: RestoreRequest): Plan {
+    const steps: Step[] = [];
+    let apply: Plan['apply'];
+    if (index) steps.push({ key: index.key, outcome: 'skipped', text: indexText(live, index.entry) });
+    if (config) {
+      const difference = differenceOf(live.config, config.entry.config);
+      if (difference === '') steps.push({ key: config.key, outcome: 'skipped', text: 'the table has this configuration already' });
+      else if (!overwrite)
+        steps.push({
+          key: config.key,
+          outcome: 'skipped',
+          text: `the table's configuration differs (set overwrite to restore it): ${difference}`,
+        });
+      else {
+        assertChangeable(live.config, config.entry.config);
+        steps.push({ key: config.key, outcome: 'ok', text: `configuration: ${difference}` });
+        apply = () => this.parts.registry.configure(live, config.entry.config);
+      }
+    }
+    return { steps, ...(apply ? { apply } : {}) };
+  }
+
+  /** The table is gone from the catalogue: its log is taken as it is, or written anew when it is lost. */
+  async #planLost(entries: TableEntries, index: IndexEntry): Promise<Plan> {
+    const { registry, writePath } = this.parts;
+    const catalogued: CatalogueTable = {
+      name: entries.name,
+      tableId: index.table_id,
+      directory: index.directory,
+      createdMs: Date.parse(index.created_at),
+    };
+    const found = await registry.loadLog(index.directory);
+    if (found && found.metaData.id !== index.table_id) throw new AppError('CONFLICT', `${index.directory} holds another table by now`);
+    if (found && found.version < index.version)
+      throw new AppError(
+        'CONFLICT',
+        `the log in ${index.directory} ends at version ${found.version}, before the backup's ${index.version}: commits of it are lost; move that log away, then restore again`,
+      );
+    await this.#assertComplete(index, found ?? applyActions(undefined, index.version, index.actions));
+    const text = found
+      ? `the table is taken back with its log, at version ${found.version}`
+      : `the table is taken back, its log written anew from version ${index.version}`;
+    return {
+      steps: keysOf(entries).map((key) => ({ key, outcome: 'ok', text })),
+      apply: async () => writePath.raiseLsn(await registry.adopt(catalogued, index.actions)),
+    };
+  }
+
+  /** @throws AppError CONFLICT when files of the table are not in the store any more */
+  async #assertComplete({ directory }: IndexEntry, snapshot: Snapshot): Promise<void> {
+    const missing = new Map<string, number | undefined>();
+    for (const file of snapshot.files.values()) {
+      missing.set(`${directory}/${file.path}`, file.sizeBytes);
+      for (const vector of [file.vector, file.softVector]) {
+        const object = vector && vectorObjectName(vector);
+        if (object !== undefined) missing.set(`${directory}/${object}`, undefined);
+      }
+    }
+    const named = missing.size;
+    for await (const { key, sizeBytes } of this.parts.store.list(`${directory}/`)) {
+      const expected = missing.get(key);
+      if (expected === undefined || expected === sizeBytes) missing.delete(key);
+    }
+    const [first] = missing.keys();
+    if (first !== undefined)
+      throw new AppError(
+        'CONFLICT',
+        `${missing.size} of the ${named} files of the table are not in the store any more (${first} is the first); recover the rows from a data backup with POST /v1/recover`,
+      );
+  }
+
+  /** Only the configuration was asked for: a table without rows. */
+  #planEmpty(entries: TableEntries): Plan {
+    const entry = entries.config?.entry;
+    if (!entry) return { steps: [] };
+    return {
+      steps: keysOf(entries).map((key) => ({
+        key,
+        outcome: 'ok',
+        text: 'an empty table with this configuration and these columns is created',
+      })),
+      apply: () => this.parts.registry.create(entries.name, entry.config, schemaOf(entry)),
+    };
+  }
+}
+
+/** The entries that filters and patterns let through. @throws AppError NOT_FOUND when there are none */
+function pick(entries: Entries, { tablePattern, keyPatterns }: RestoreRequest, fileName: string): Entries {
+  const fitsTable = tablePattern === undefined ? (): boolean => true : picomatch(tablePattern, { nocase: true, nonegate: true });
+  // Keys have colons where paths have slashes: a star goes over them.
+  const fitsKey = keyPatterns.length === 0 ? (): boolean => true : picomatch([...keyPatterns], { bash: true, nonegate: true });
+  const picked = Object.entries(entries).filter(([key]) => fitsKey(key) && fitsTable(tableOfKey(key) ?? ''));
+  if (picked.length > 0) return Object.fromEntries(picked);
+  const asked = [
+    ...(tablePattern === undefined ? [] : [`table_pattern ${tablePattern}`]),
+    ...(keyPatterns.length === 0 ? [] : [`key_patterns ${keyPatterns.join(', ')}`]),
+  ];
+  throw new AppError(
+    'NOT_FOUND',
+    `no entry of ${fileName} fits ${asked.join(' and ') || 'the request'}: it has ${Object.keys(entries).length} entries; nothing was restored`,
+  );
+}
+
+function keysOf({ config, index }: TableEntries): string[] {
+  return [config?.key, index?.key].filter((key) => key !== undefined);
+}
+
+function indexText(live: Table, { table_id: tableId, version }: IndexEntry): string {
+  if (live.id !== tableId) return 'another table of this name exists; its rows stay (POST /v1/recover brings rows back from a data backup)';
+  return `the table has its own log, at version ${live.snapshot.version} (the backup: ${version}); rows of an earlier version come back with POST /v1/recover`;
+}
+
+/** Settings that would change, as text. */
+function differenceOf(current: TableConfig, other: TableConfig): string {
+  const fields = new Set([...Object.keys(current), ...Object.keys(other)] as (keyof TableConfig)[]);
+  const text = [...fields]
+    .filter((field) => JSON.stringify(current[field]) !== JSON.stringify(other[field]))
+    .map((field) => `${field} ${JSON.stringify(current[field])} → ${JSON.stringify(other[field])}`)
+    .join(', ');
+  return text.length > DIFFERENCE_LENGTH_MAX ? `${text.slice(0, DIFFERENCE_LENGTH_MAX)}…` : text;
+}
+
+function schemaOf({ schema }: ConfigEntry): TableSchema {
+  const builtIn = new Set(TableSchema.initial().columns.map(({ name }) => name));
+  return schema
+    .filter(({ name }) => !builtIn.has(name))
+    .reduce((made, { name, type }) => made.with(name, parseColumnType(type)), TableSchema.initial());
+}
