@@ -1,5 +1,5 @@
 /** Backups of metadata and of data, and the way back. */
-import { Module, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { Inject, Module, type OnApplicationBootstrap, type OnApplicationShutdown, Optional } from '@nestjs/common';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
@@ -7,9 +7,10 @@ import { BulkPath } from '../data/bulk-path.js';
 import { DataModule } from '../data/data.module.js';
 import { FlushPath } from '../data/flush-path.js';
 import { WritePath } from '../data/write-path.js';
+import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
 import type { LeaseStore } from '../infra/coordination/lease.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, LEASE_STORE, LOGGER, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
+import { CLOCK, COMMIT_NOTIFIER, LEASE_STORE, LOGGER, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
@@ -22,6 +23,7 @@ import { Recovery } from './data/recovery.js';
 import { MetadataBackups } from './metadata/metadata-backups.js';
 import { MetadataRestore } from './metadata/metadata-restore.js';
 import { MetadataController } from './metadata.controller.js';
+import { Replicator } from './replication/replicator.js';
 
 @Module({
   imports: [DataModule],
@@ -71,6 +73,26 @@ import { MetadataController } from './metadata.controller.js';
       ) => new DataBackups({ config, clock, logger, registry, store, pool, leases, flushPath, counts }),
     },
     {
+      provide: Replicator,
+      inject: [Config, CLOCK, LOGGER, COMMIT_NOTIFIER, LEASE_STORE, TableRegistry, OBJECT_STORE, StoragePool, ScratchFiles],
+      useFactory: (
+        { backup }: Config,
+        clock: Clock,
+        logger: Logger,
+        notifier: CommitNotifier,
+        leases: LeaseStore,
+        registry: TableRegistry,
+        store: ObjectStore,
+        pool: StoragePool,
+        scratch: ScratchFiles,
+      ) => {
+        if (!pool.backup || !backup.replication) return undefined;
+        const replicator = new Replicator({ clock, logger, notifier, leases, registry, store, pool, scratch });
+        registry.onDropped = (table) => replicator.forget(table);
+        return replicator;
+      },
+    },
+    {
       provide: Recovery,
       inject: [Engine, LOGGER, ScratchFiles, OBJECT_STORE, StoragePool, TableRegistry, WritePath, BulkPath, BackupCounts],
       useFactory: (
@@ -86,16 +108,21 @@ import { MetadataController } from './metadata.controller.js';
       ) => new Recovery({ engine, logger, scratch, store, pool, registry, writePath, bulkPath, counts }),
     },
   ],
-  exports: [BackupCounts],
+  exports: [BackupCounts, Replicator],
 })
 export class BackupModule implements OnApplicationBootstrap, OnApplicationShutdown {
-  constructor(private readonly metadataBackups: MetadataBackups) {}
+  constructor(
+    private readonly metadataBackups: MetadataBackups,
+    @Optional() @Inject(Replicator) private readonly replicator: Replicator | undefined,
+  ) {}
 
   onApplicationBootstrap(): void {
     this.metadataBackups.start();
+    this.replicator?.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
     await this.metadataBackups.stop();
+    await this.replicator?.stop();
   }
 }

@@ -69,6 +69,7 @@ export class HealthController {
       components,
       buffer_stats: this.state.bufferStats(),
       redis_stats: this.state.redisStats(),
+      replication_stats: this.state.replicationStats(),
       minio_stats: this.state.storageStats(),
       query_engine_stats: this.state.queryStats(),
       metrics_collection_stats: { maintenance_rounds: this.state.maintenanceRounds(), scrapes: this.metrics.scrapes },

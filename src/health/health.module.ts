@@ -2,6 +2,7 @@
 import { Module } from '@nestjs/common';
 import { BackupCounts } from '../backup/backup-counts.js';
 import { BackupModule } from '../backup/backup.module.js';
+import { Replicator } from '../backup/replication/replicator.js';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { Scheduler } from '../data/maintenance/scheduler.js';
@@ -47,6 +48,7 @@ import { StateReader } from './state-reader.js';
         StoragePool,
         NodeDirectory,
         { token: REDIS, optional: true },
+        { token: Replicator, optional: true },
       ],
       useFactory: (
         config: Config,
@@ -63,6 +65,7 @@ import { StateReader } from './state-reader.js';
         pool: StoragePool,
         nodes: NodeDirectory,
         redis?: RedisConnection,
+        replicator?: Replicator,
       ) =>
         new StateReader({
           config,
@@ -79,6 +82,7 @@ import { StateReader } from './state-reader.js';
           pool,
           nodes,
           redis,
+          replicator,
         }),
     },
     {

@@ -134,6 +134,12 @@ export class Metrics {
     };
     set('redis', 'Connections to Redis', redis?.counts ?? { active: 0, idle: 0 });
     set('minio', 'Connections to the object store', pool.primary?.requests.connections ?? { active: 0, idle: 0 });
+    const { enabled, lag_seconds: lag = 0 } = this.parts.state.replicationStats();
+    if (enabled === 1)
+      gauge('miniodb_replication_lag_seconds', 'How long the oldest commit has waited that the backup bucket does not have').set(
+        { node },
+        lag,
+      );
     if (!pool.cached) return;
     const { hits, misses } = pool.cached.cache;
     const counter = (name: string, help: string): Counter =>

@@ -1,6 +1,7 @@
 /** What the server knows of itself, read without changing anything: for status, metrics and health. Every figure is measured at the time of asking. */
 import os from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { Replicator } from '../backup/replication/replicator.js';
 import type { NodeDirectory, NodeInfo } from '../cluster/node-directory.js';
 import { AppError } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
@@ -38,6 +39,7 @@ export interface StateParts {
   readonly pool: StoragePool;
   readonly nodes: NodeDirectory;
   readonly redis: RedisConnection | undefined;
+  readonly replicator: Replicator | undefined;
 }
 
 export class StateReader {
@@ -100,6 +102,21 @@ export class StateReader {
       cache_bytes: cached.cache.bytes,
       cache_hits: cached.cache.hits,
       cache_misses: cached.cache.misses,
+    };
+  }
+
+  /** How far the copy in the backup bucket is behind. */
+  replicationStats(): Record<string, number> {
+    const { replicator } = this.parts;
+    if (!replicator) return { enabled: 0 };
+    const { lagSeconds, tablesBehind, copiedBytes, failures } = replicator.state;
+    return {
+      enabled: 1,
+      lag_seconds: lagSeconds,
+      tables_behind: tablesBehind,
+      copied_bytes: copiedBytes,
+      failures,
+      fallback_reads: this.parts.pool.fallbacks,
     };
   }
 
@@ -171,7 +188,8 @@ export class StateReader {
 
   /** Asks each part whether it does its work: the engine answers, the store can be read, writes are taken. */
   async components(): Promise<Record<string, string>> {
-    const { engine, store, writePath, redis } = this.parts;
+    const { engine, store, writePath, redis, replicator } = this.parts;
+    const copyError = replicator?.state.lastError;
     const check = async (work: () => Promise<unknown>): Promise<string> => {
       try {
         await work();
@@ -185,6 +203,7 @@ export class StateReader {
       object_store: await check(() => store.get('_catalogue/health-check')),
       write_path: writePath.failure ? `unhealthy: ${writePath.failure.message}` : 'healthy',
       // One node goes on without it.
+      ...(replicator ? { backup_store: copyError === undefined ? 'healthy' : `degraded: ${copyError}` } : {}),
       ...(redis ? { redis: redis.isReady ? 'healthy' : `degraded: ${redis.lastError ?? 'not connected yet'}` } : {}),
     };
   }

@@ -46,6 +46,9 @@ export class TableRegistry {
   /** Shows readers a committed version (`data/follow-path.ts`); set when the module is wired. */
   show: (table: Table, snapshot: Snapshot) => Promise<void> = () => Promise.resolve();
 
+  /** Told of tables that are dropped, here or by another node. */
+  onDropped: (table: Table) => void = () => undefined;
+
   readonly #byKey = new Map<string, Table>();
   /** Creations and drops by name, so that two of the same name do not cross. */
   readonly #changing = new Map<string, Promise<unknown>>();
@@ -94,6 +97,7 @@ export class TableRegistry {
     table.isDropped = true;
     this.#byKey.delete(table.name.toLowerCase());
     this.parts.logger.info({ table_id: table.id }, `${table.logLabel} was dropped by another node`);
+    this.onDropped(table);
     void this.#close(table).catch((error: unknown) =>
       this.parts.logger.error({ err: error }, `${table.logLabel} could not free what it held`),
     );
@@ -264,6 +268,7 @@ export class TableRegistry {
       this.#byKey.delete(table.name.toLowerCase());
       this.parts.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
       const files = table.snapshot.files.size;
+      this.onDropped(table);
       void this.#removeLater(table, catalogued);
       this.parts.logger.info({ table_id: table.id, files }, `${table.logLabel} dropped`);
       return files;

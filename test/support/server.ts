@@ -37,10 +37,16 @@ export interface RunningServer {
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
+/** What must not outlive the test process: servers first, then their directories. */
+const atExit = new Set<() => void>();
+process.once('exit', () => {
+  for (const end of [...atExit].reverse()) end();
+});
+
 /** A fresh directory under the system's temporary one, removed when the test process ends. */
 export function temporaryDirectory(label: string): string {
   const directory = mkdtempSync(path.join(tmpdir(), `miniodb-${label}-`));
-  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+  atExit.add(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 
@@ -60,11 +66,11 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     env: { ...process.env, DATA_DIR: dataDir, REST_PORT: '0', GRPC_PORT: '0', ...storageEnvironment(dataDir), ...options.env },
   });
   const endWithUs = (): void => void child.kill('SIGKILL');
-  process.once('exit', endWithUs);
+  atExit.add(endWithUs);
   let printed = '';
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
     child.once('exit', (code, signal) => {
-      process.removeListener('exit', endWithUs);
+      atExit.delete(endWithUs);
       resolve({ code, signal });
     });
   });

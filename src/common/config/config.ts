@@ -159,7 +159,9 @@ export class BackupConfig {
   @IsInt() @Min(0) @Max(525_600) metadata_interval_minutes: number = 60;
   /** Metadata backups are removed once they are this old; the newest one stays. */
   @IsInt() @Min(1) @Max(36_500) metadata_keep_days: number = 30;
-  /** Tables whose backup or restore runs at once. */
+  /** Keep the bucket of `minio_backup` a copy of all tables. Without such a bucket there is none. */
+  @IsBoolean() replication: boolean = true;
+  /** Tables whose restore runs at once. */
   @IsInt() @Min(1) @Max(64) parallel_max: number = 4;
 }
 

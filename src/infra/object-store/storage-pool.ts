@@ -6,6 +6,7 @@ import type { Config, MinioBackupConfig, MinioConfig } from '../../common/config
 import type { Logger } from '../../common/logger.js';
 import type { LeaseStore } from '../coordination/lease.js';
 import { CachedObjectStore } from './cached-object-store.js';
+import { FallbackObjectStore } from './fallback-object-store.js';
 import { FileCache } from './file-cache.js';
 import { LocalObjectStore } from './local-object-store.js';
 import type { ObjectStore } from './object-store.js';
@@ -23,7 +24,13 @@ export class StoragePool {
     readonly cached: CachedObjectStore | undefined,
     readonly primary: S3ObjectStore | undefined,
     readonly backup: S3ObjectStore | undefined,
+    private readonly fallback: FallbackObjectStore | undefined,
   ) {}
+
+  /** Files that were read from the backup bucket because the store of the tables could not give them. */
+  get fallbacks(): number {
+    return this.fallback?.fallbacks ?? 0;
+  }
 
   /** @throws AppError UNAVAILABLE when the bucket cannot be used */
   static async open(
@@ -36,11 +43,12 @@ export class StoragePool {
     const backup = config.minio_backup.endpoint === '' ? undefined : new S3ObjectStore(optionsOf(config.minio_backup));
     if (config.storage.kind === 'local') {
       const local = new LocalObjectStore(paths.objects);
-      return new StoragePool(local, backup ?? local, undefined, undefined, backup);
+      return new StoragePool(local, backup ?? local, undefined, undefined, backup, undefined);
     }
     const primary = await openPrimary(config, leases, logger);
-    const cached = new CachedObjectStore(primary, FileCache.open(paths.cache, config.cache.bytes_max));
-    return new StoragePool(cached, backup ?? primary, cached, primary, backup);
+    const fallback = backup && new FallbackObjectStore(primary, backup, logger);
+    const cached = new CachedObjectStore(fallback ?? primary, FileCache.open(paths.cache, config.cache.bytes_max));
+    return new StoragePool(cached, backup ?? primary, cached, primary, backup, fallback);
   }
 
   #isBackupReady = false;

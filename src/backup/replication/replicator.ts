@@ -1,0 +1,210 @@
+/**
+ * Keeps the backup bucket a copy of all tables, a little behind: told of commits, it copies them one after the other, and tries again for as long as one
+ * of the stores is away. One of several nodes does it for a table at a time.
+ *
+ * The copy has the same keys as the original, so a server whose `minio` section names the backup bucket serves it.
+ */
+import { AppError, messageOf } from '../../common/app-error.js';
+import { type Clock, MS_PER_HOUR, MS_PER_SECOND } from '../../common/clock.js';
+import type { Logger } from '../../common/logger.js';
+import type { CommitNotifier } from '../../infra/coordination/commit-notifier.js';
+import type { LeaseStore } from '../../infra/coordination/lease.js';
+import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import type { RemoteObjectStore } from '../../infra/object-store/remote-object-store.js';
+import type { StoragePool } from '../../infra/object-store/storage-pool.js';
+import type { ScratchFiles } from '../../infra/scratch-files.js';
+import type { Table } from '../../tables/table.js';
+import type { TableRegistry } from '../../tables/table-registry.js';
+import { removeReplica, TableReplica } from './table-replica.js';
+
+/** Small objects that belong to no table: which tables there are, and which numbers each write-ahead log gives. */
+const SHARED_PREFIXES = ['_catalogue/', '_wals/'];
+const LEASE_MS = 600_000;
+const RETRY_MS_MIN = 500;
+const RETRY_MS_MAX = 30_000;
+/** Another node copies; what it leaves is looked at again after this. */
+const ELSEWHERE_MS = 5 * MS_PER_SECOND;
+
+export interface ReplicationState {
+  /** How long the oldest commit that is not copied yet has waited. */
+  readonly lagSeconds: number;
+  readonly tablesBehind: number;
+  readonly copiedBytes: number;
+  readonly failures: number;
+  readonly lastError: string | undefined;
+}
+
+export interface ReplicatorParts {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly notifier: CommitNotifier;
+  readonly leases: LeaseStore;
+  readonly registry: TableRegistry;
+  readonly store: ObjectStore;
+  readonly pool: StoragePool;
+  readonly scratch: ScratchFiles;
+}
+
+export class Replicator {
+  readonly #replicas = new Map<string, TableReplica>();
+  /** Since when a table has commits that are not copied. */
+  readonly #behind = new Map<Table, number>();
+  #isSharedBehind = true;
+  #dropped: Table[] = [];
+  #isRunning = false;
+  #round: Promise<void> = Promise.resolve();
+  #wakeUp: (() => void) | undefined;
+  #end: (() => void) | undefined;
+  #copiedBytes = 0;
+  #failures = 0;
+  #lastError: string | undefined;
+  #sweptMs: number;
+
+  constructor(private readonly parts: ReplicatorParts) {
+    this.#sweptMs = parts.clock.nowMs();
+  }
+
+  start(): void {
+    const { notifier, registry } = this.parts;
+    for (const table of registry.all()) this.#note(table);
+    this.#end = notifier.subscribe(({ tableId, version }) => {
+      const table = registry.findById(tableId);
+      if (table) this.#note(table);
+      if (!table || version <= 0) this.#isSharedBehind = true;
+      this.#wakeUp?.();
+    });
+    this.#isRunning = true;
+    this.#round = this.#loop();
+  }
+
+  #note(table: Table): void {
+    if (!this.#behind.has(table)) this.#behind.set(table, this.parts.clock.nowMs());
+  }
+
+  /** Told of a table whose directory is being removed. */
+  forget(table: Table): void {
+    this.#dropped.push(table);
+    this.#behind.delete(table);
+    this.#isSharedBehind = true;
+    this.#wakeUp?.();
+  }
+
+  get state(): ReplicationState {
+    const oldest = Math.min(...this.#behind.values());
+    return {
+      lagSeconds: Number.isFinite(oldest) ? Math.max(0, (this.parts.clock.nowMs() - oldest) / MS_PER_SECOND) : 0,
+      tablesBehind: this.#behind.size,
+      copiedBytes: this.#copiedBytes,
+      failures: this.#failures,
+      lastError: this.#lastError,
+    };
+  }
+
+  async #loop(): Promise<void> {
+    let waitMs = RETRY_MS_MIN;
+    while (this.#isRunning) {
+      try {
+        await this.#copyAll();
+        if (this.#lastError !== undefined) this.parts.logger.info('copying to the backup store goes on');
+        this.#lastError = undefined;
+        waitMs = RETRY_MS_MIN;
+        await this.#sleep(this.#behind.size > 0 ? ELSEWHERE_MS : MS_PER_HOUR);
+      } catch (error) {
+        this.#failures += 1;
+        if (this.#lastError === undefined)
+          this.parts.logger.warn({ err: error }, `copying to the backup store failed: ${messageOf(error)}; it is tried again`);
+        this.#lastError = messageOf(error);
+        waitMs = Math.min(waitMs * 2, RETRY_MS_MAX);
+        await this.#sleep(waitMs, true);
+      }
+    }
+  }
+
+  /** @param isPatient not to be ended early by a commit */
+  #sleep(ms: number, isPatient = false): Promise<void> {
+    if (!this.#isRunning) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#stopSleep = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.#wakeUp = isPatient ? undefined : this.#stopSleep;
+    });
+  }
+
+  #stopSleep: (() => void) | undefined;
+
+  async #copyAll(): Promise<void> {
+    const { registry, clock, pool } = this.parts;
+    const to = await pool.openBackups();
+    let failure: Error | undefined;
+    for (const table of [...this.#behind.keys()]) {
+      if (!this.#isRunning) return;
+      try {
+        await this.#copyTable(table, to);
+      } catch (error) {
+        failure ??= error instanceof Error ? error : new Error(String(error));
+        // A store that is away is so for all of them.
+        if (error instanceof AppError && error.code === 'UNAVAILABLE') break;
+      }
+    }
+    if (failure !== undefined) throw failure;
+    while (this.#dropped[0]) {
+      await removeReplica(this.#dropped[0], to);
+      this.#replicas.delete(this.#dropped[0].id);
+      this.#dropped.shift();
+    }
+    if (this.#isSharedBehind && this.#isRunning) await this.#copyShared(to);
+    if (clock.nowMs() - this.#sweptMs < MS_PER_HOUR) return;
+    this.#sweptMs = clock.nowMs();
+    for (const table of registry.all()) await this.#replicas.get(table.id)?.sweep();
+  }
+
+  async #copyTable(table: Table, to: RemoteObjectStore): Promise<void> {
+    const lease = await this.parts.leases.acquire(`replication:${table.id}`, LEASE_MS);
+    if (!lease) return;
+    try {
+      if (table.isDropped) return void this.#behind.delete(table);
+      const known = this.#replicas.get(table.id);
+      const replica = known ?? (await TableReplica.open(table, this.parts.store, to, this.parts.scratch));
+      this.#replicas.set(table.id, replica);
+      const { version } = table.snapshot;
+      this.#copiedBytes += await replica.catchUp(() => this.#isRunning && lease.isHeld());
+      if (replica.version >= table.snapshot.version) this.#behind.delete(table);
+      else if (replica.version < version) return;
+      else this.#behind.set(table, this.parts.clock.nowMs());
+    } catch (error) {
+      this.#replicas.delete(table.id);
+      if (!(error instanceof AppError && table.isDropped)) throw error;
+      this.#behind.delete(table);
+    } finally {
+      await lease.release();
+    }
+  }
+
+  async #copyShared(to: RemoteObjectStore): Promise<void> {
+    this.#isSharedBehind = false;
+    try {
+      for (const prefix of SHARED_PREFIXES) {
+        const there = new Set<string>();
+        for await (const { key } of to.list(prefix)) there.add(key);
+        for await (const { key } of this.parts.store.list(prefix)) {
+          const bytes = there.has(key) ? undefined : await this.parts.store.get(key);
+          if (bytes) await to.putIfAbsent(key, bytes);
+        }
+      }
+    } catch (error) {
+      this.#isSharedBehind = true;
+      throw error;
+    }
+  }
+
+  /** Ends after the commit that is being copied. */
+  async stop(): Promise<void> {
+    this.#isRunning = false;
+    this.#end?.();
+    this.#stopSleep?.();
+    await this.#round;
+  }
+}
