@@ -222,9 +222,9 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: Housekeeping,
-      inject: [Config, CLOCK, LOGGER, OBJECT_STORE, FollowPath],
-      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, followPath: FollowPath) =>
-        new Housekeeping({ config: maintenance, clock, logger, store, followPath }),
+      inject: [Config, CLOCK, LOGGER, OBJECT_STORE, LEASE_STORE, FollowPath],
+      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, leases: LeaseStore, followPath: FollowPath) =>
+        new Housekeeping({ config: maintenance, clock, logger, store, leases, followPath }),
     },
     {
       provide: Scheduler,

@@ -2,10 +2,12 @@
  * What keeps a table's directory in order: checkpoints, clean-up of the log, retention of old rows, removal of objects that nothing names.
  * Everything here may be interrupted at any point and done again.
  */
+import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { MS_PER_DAY, MS_PER_HOUR } from '../../common/clock.js';
 import type { MaintenanceConfig } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
+import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
 import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
@@ -15,6 +17,9 @@ import { vectorActions } from '../../metadata/delta/table-protocol.js';
 import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import type { Table } from '../../tables/table.js';
 import type { FollowPath } from '../follow-path.js';
+
+/** One that takes longer is left off; the next round goes on. */
+const VACUUM_LEASE_MS = 600_000;
 
 export interface VacuumResult {
   readonly objects_removed: number;
@@ -26,6 +31,7 @@ export interface HousekeepingParts {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly store: ObjectStore;
+  readonly leases: LeaseStore;
   readonly followPath: FollowPath;
 }
 
@@ -89,6 +95,17 @@ export class Housekeeping {
    * the orphan age stay in any case: a flush or compaction may be about to commit them.
    */
   async vacuum(table: Table): Promise<VacuumResult> {
+    const lease = await this.parts.leases.acquire(`vacuum:${table.id}`, VACUUM_LEASE_MS);
+    // Another node does it.
+    if (!lease) return { objects_removed: 0, log_entries_removed: 0 };
+    try {
+      return await this.#vacuumAlone(table, lease);
+    } finally {
+      await lease.release();
+    }
+  }
+
+  #vacuumAlone(table: Table, lease: Lease): Promise<VacuumResult> {
     return table.commits.run(async () => {
       const named = this.#namedObjects(table);
       const orphanBeforeMs = this.parts.clock.nowMs() - this.parts.config.orphan_age_hours * MS_PER_HOUR;
@@ -97,7 +114,10 @@ export class Housekeeping {
         const path = key.slice(table.directory.length + 1);
         if (!path.startsWith('_delta_log/') && !named.has(path) && modifiedMs <= orphanBeforeMs) doomed.push(key);
       }
-      for (const key of doomed) await this.parts.store.delete(key);
+      for (const key of doomed) {
+        if (!lease.isHeld()) throw new AppError('CONFLICT', `table ${table.name}: the lease for its vacuum was lost`);
+        await this.parts.store.delete(key);
+      }
       const logEntries = await table.log.cleanUp(this.#timeTravelStartMs());
       if (doomed.length + logEntries > 0)
         this.parts.logger.info({ objects: doomed.length, log_entries: logEntries }, `${table.logLabel} vacuumed`);

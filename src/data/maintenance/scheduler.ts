@@ -82,6 +82,8 @@ export class Scheduler {
       if (table.isDropped) return;
       const isOvertaken = error instanceof AppError && error.code === 'CONFLICT';
       if (isOvertaken) logger.info(`${table.logLabel} changed under its maintenance; it is done again`);
+      else if (error instanceof AppError && error.code === 'UNAVAILABLE')
+        logger.warn(`${table.logLabel} maintenance waits: ${error.message}`);
       else logger.error({ err: error }, `${table.logLabel} maintenance failed; it is tried again`);
     }
   }
