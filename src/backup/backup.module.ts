@@ -46,16 +46,15 @@ import { Replicator } from './replication/replicator.js';
     },
     {
       provide: MetadataRestore,
-      inject: [Config, MetadataBackups, TableRegistry, OBJECT_STORE, WritePath, LOGGER, BackupCounts],
+      inject: [Config, MetadataBackups, TableRegistry, OBJECT_STORE, LOGGER, BackupCounts],
       useFactory: (
         { backup }: Config,
         backups: MetadataBackups,
         registry: TableRegistry,
         store: ObjectStore,
-        writePath: WritePath,
         logger: Logger,
         counts: BackupCounts,
-      ) => new MetadataRestore({ backups, registry, store, writePath, logger, counts, parallelMax: backup.parallel_max }),
+      ) => new MetadataRestore({ backups, registry, store, logger, counts, parallelMax: backup.parallel_max }),
     },
     {
       provide: DataBackups,

@@ -90,6 +90,7 @@ import { WritePath } from './write-path.js';
           visible,
           fetchesFiles,
         });
+        registry.beforeAdopted = (table) => writePath.takeBack(table);
         const replayed = await writePath.replay();
         if (replayed > 0) logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');
         return writePath;

@@ -394,7 +394,7 @@ export class FlushPath {
   /** Gives back WAL segments whose writes are in the files of their tables. */
   async trimWal(): Promise<void> {
     const { registry, wal, writePath } = this.parts;
-    let needed = writePath.appliedLsn + 1;
+    let needed = Math.min(writePath.appliedLsn + 1, writePath.firstHomelessLsn ?? Infinity);
     for (const table of registry.all()) {
       const first = oldestUnflushed(table, wal.id);
       if (first !== undefined) needed = Math.min(needed, first);

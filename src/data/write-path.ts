@@ -98,6 +98,8 @@ export class WritePath {
   #lastLsn = 0;
   #isStopped = false;
   #failure: AppError | undefined;
+  /** Tables that the log has writes of and the catalogue does not know, with the first LSN of each. */
+  readonly #homeless = new Map<string, number>();
 
   constructor(private readonly parts: WritePathParts) {}
 
@@ -221,12 +223,13 @@ export class WritePath {
 
   /** Makes later writes younger than rows that came with their numbers from elsewhere (a table taken back from a backup). */
   raiseLsn(table: Table): Promise<void> {
+    return this.exclusive(() => Promise.resolve(this.#raiseLsn(table)));
+  }
+
+  #raiseLsn(table: Table): void {
     const { wal } = this.parts;
     const known = [...table.snapshot.transactions.values()].filter((lsn) => lsn >= wal.lsnStart && lsn < wal.lsnEnd);
-    return this.exclusive(() => {
-      this.#lastLsn = Math.max(this.#lastLsn, ...known);
-      return Promise.resolve();
-    });
+    this.#lastLsn = Math.max(this.#lastLsn, ...known);
   }
 
   /** Runs a task while nothing is being logged or applied. Short: all writes wait for it. */
@@ -506,8 +509,11 @@ export class WritePath {
       this.#lastLsn = Math.max(this.#lastLsn, lastLsn(write));
       if (write.kind === 'bulk') this.bulkFilesInLog.add(write.fileName);
       const table = registry.findById(write.tableId);
-      // A dropped table is not in the catalogue any more; its writes went with it.
-      if (!table) continue;
+      if (!table) {
+        // The writes of a dropped table went with it. Of one that the catalogue never heard of they stay: it may be the catalogue that is lost.
+        if (!registry.hasSeen(write.tableId) && !this.#homeless.has(write.tableId)) this.#homeless.set(write.tableId, write.firstLsn);
+        continue;
+      }
       if (lastLsn(write) <= table.committedLsn(wal.id)) {
         // Its answer was saved before its commit.
         continue;
@@ -519,7 +525,35 @@ export class WritePath {
     }
     if (group.length > 0) await applyGroup();
     this.parts.visible.value = this.#lastLsn;
+    for (const tableId of this.#homeless.keys())
+      this.parts.logger.error(
+        { table_id: tableId },
+        'the write-ahead log has writes of a table that the catalogue does not know; they stay there until the table is taken back with POST /v1/metadata/restore',
+      );
     return replayed;
+  }
+
+  /** First LSN of writes whose table is not in the catalogue, though nobody dropped it. */
+  get firstHomelessLsn(): number | undefined {
+    return this.#homeless.size === 0 ? undefined : Math.min(...this.#homeless.values());
+  }
+
+  /** Applies what the log has for a table that was taken back; nobody may see the table before. */
+  takeBack(table: Table): Promise<void> {
+    return this.exclusive(async () => {
+      this.#raiseLsn(table);
+      if (!this.#homeless.has(table.id)) return;
+      let replayed = 0;
+      for await (const record of this.parts.wal.replay()) {
+        const write = fromWalRecord(record);
+        if (write.tableId !== table.id || lastLsn(write) <= table.committedLsn(this.parts.wal.id)) continue;
+        if ('columns' in write) table.schema = table.schema.withColumns(write.columns);
+        await this.parts.applier.apply([{ table, schema: table.schema, write }]);
+        replayed += 1;
+      }
+      this.#homeless.delete(table.id);
+      this.parts.logger.info({ writes: replayed }, `${table.logLabel} writes replayed from the write-ahead log`);
+    });
   }
 
   #rememberAnswer(write: Applicable, affected: ReadonlyMap<number, number>): void {

@@ -46,6 +46,9 @@ export class TableRegistry {
   /** Shows readers a committed version (`data/follow-path.ts`); set when the module is wired. */
   show: (table: Table, snapshot: Snapshot) => Promise<void> = () => Promise.resolve();
 
+  /** Gives a table that was taken back what the write-ahead log has for it, before anybody sees it. */
+  beforeAdopted: (table: Table) => Promise<void> = () => Promise.resolve();
+
   /** Told of tables that are dropped, here or by another node. */
   onDropped: (table: Table) => void = () => undefined;
 
@@ -78,7 +81,9 @@ export class TableRegistry {
     const known = this.all();
     const { live } = await this.#catalogue.load();
     const liveIds = new Set(live.map(({ tableId }) => tableId));
-    for (const table of known) if (!liveIds.has(table.id)) await this.#changeAlone(table.name, () => this.#letGo(table));
+    for (const table of known)
+      // Dropped is what the catalogue says is dropped, not what it lost.
+      if (!liveIds.has(table.id) && this.#catalogue.hasSeen(table.id)) await this.#changeAlone(table.name, () => this.#letGo(table));
     for (const catalogued of live) await this.#changeAlone(catalogued.name, () => this.#takeOver(catalogued));
   }
 
@@ -179,7 +184,7 @@ export class TableRegistry {
       this.#assertFree(catalogued.name);
       const log = this.#logOf(catalogued.directory);
       const snapshot = (await log.loadIfAny()) ?? (await log.create(contents));
-      return this.#enter(catalogued, log, snapshot, 'taken back');
+      return this.#enter(catalogued, log, snapshot, 'taken back', this.beforeAdopted);
     });
   }
 
@@ -190,14 +195,26 @@ export class TableRegistry {
     }
   }
 
-  async #enter(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, verb: string): Promise<Table> {
+  async #enter(
+    catalogued: CatalogueTable,
+    log: DeltaLog,
+    snapshot: Snapshot,
+    verb: string,
+    complete: (table: Table) => Promise<void> = () => Promise.resolve(),
+  ): Promise<Table> {
     await this.#catalogue.create(catalogued);
     faultPoint('table.create.after-catalogue');
     const table = await this.#openTable(catalogued, log, snapshot);
+    await complete(table);
     this.#byKey.set(table.name.toLowerCase(), table);
     this.announce(table);
     this.parts.logger.info({ table_id: table.id, directory: table.directory }, `${table.logLabel} ${verb}`);
     return table;
+  }
+
+  /** True for a table that the catalogue knows, dropped ones included. */
+  hasSeen(tableId: string): boolean {
+    return this.#catalogue.hasSeen(tableId);
   }
 
   /** A table to read only, that is not one of this server's: its files come from somewhere else. The caller closes it. */

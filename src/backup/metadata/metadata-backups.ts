@@ -191,7 +191,8 @@ export class MetadataBackups {
     try {
       const [newest] = await this.list();
       const ageMs = newest ? clock.nowMs() - newest.timeMs : Infinity;
-      if (ageMs >= intervalMs) await this.create(false);
+      // A server without tables may be one that lost its catalogue: it must not put an empty backup before the one that is needed now.
+      if (ageMs >= intervalMs && this.parts.registry.all().length > 0) await this.create(false);
       else waitMs = intervalMs - ageMs;
       await this.#tellRedis();
     } catch (error) {

@@ -9,7 +9,6 @@ import pMap from 'p-map';
 import picomatch from 'picomatch';
 import { AppError, messageOf } from '../../common/app-error.js';
 import type { Logger } from '../../common/logger.js';
-import type { WritePath } from '../../data/write-path.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
 import { applyActions, type Snapshot } from '../../metadata/delta/snapshot.js';
@@ -64,7 +63,6 @@ export interface MetadataRestoreParts {
   readonly backups: MetadataBackups;
   readonly registry: TableRegistry;
   readonly store: ObjectStore;
-  readonly writePath: WritePath;
   readonly logger: Logger;
   readonly counts: BackupCounts;
   readonly parallelMax: number;
@@ -166,7 +164,7 @@ export class MetadataRestore {
 
   /** The table is gone from the catalogue: its log is taken as it is, or written anew when it is lost. */
   async #planLost(entries: TableEntries, index: IndexEntry): Promise<Plan> {
-    const { registry, writePath } = this.parts;
+    const { registry } = this.parts;
     const catalogued: CatalogueTable = {
       name: entries.name,
       tableId: index.table_id,
@@ -186,7 +184,7 @@ export class MetadataRestore {
       : `the table is taken back, its log written anew from version ${index.version}`;
     return {
       steps: keysOf(entries).map((key) => ({ key, outcome: 'ok', text })),
-      apply: async () => writePath.raiseLsn(await registry.adopt(catalogued, index.actions)),
+      apply: () => registry.adopt(catalogued, index.actions),
     };
   }
 

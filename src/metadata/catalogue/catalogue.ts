@@ -30,6 +30,8 @@ type Entry =
 interface NameState {
   readonly live: CatalogueTable | undefined;
   readonly dropped: readonly CatalogueTable[];
+  /** Ids of all tables that ever had the name. */
+  readonly ids: readonly string[];
 }
 
 export class Catalogue {
@@ -61,9 +63,10 @@ export class Catalogue {
 
   /** What the entries of one name come to. */
   async #stateOf(keys: readonly string[]): Promise<NameState> {
-    const state: { live: CatalogueTable | undefined; dropped: CatalogueTable[] } = { live: undefined, dropped: [] };
+    const state = { live: undefined as CatalogueTable | undefined, dropped: [] as CatalogueTable[], ids: [] as string[] };
     for (const entry of await Promise.all(keys.map((key) => this.#read(key)))) {
       const { action, ...table } = entry;
+      state.ids.push(table.tableId);
       if (action === 'create') state.live = table;
       else if (action === 'drop') {
         state.live = undefined;
@@ -71,6 +74,11 @@ export class Catalogue {
       } else state.dropped = state.dropped.filter(({ tableId }) => tableId !== table.tableId);
     }
     return state;
+  }
+
+  /** True for a table that exists or was dropped, as of the last `load`. */
+  hasSeen(tableId: string): boolean {
+    return [...this.#states.values()].some(({ state }) => state.ids.includes(tableId));
   }
 
   /** Makes a table exist. @throws AppError ALREADY_EXISTS; CONFLICT for one that was dropped and is not removed yet */
