@@ -1,0 +1,36 @@
+# The server alone: it needs no other service until it is told to use one (README.md, "With Docker"). Data in /data, log on standard output.
+# Node and Debian as the tests have them.
+FROM node:20.20.2-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY tsconfig.json ./
+COPY src ./src
+RUN npm run build
+
+FROM node:20.20.2-bookworm-slim AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+
+FROM node:20.20.2-bookworm-slim
+ENV NODE_ENV=production
+WORKDIR /app
+COPY --from=dependencies /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+COPY package.json LICENSE ./
+COPY config ./config
+COPY proto ./proto
+# A new volume takes this owner over. What the server runs from stays root's: it cannot change itself.
+RUN mkdir /data && chown 1000:1000 /data
+# The user node of this image, by number, so that Kubernetes can tell that it is not root.
+USER 1000:1000
+# HOST is not set: by itself the server listens on the container's own loopback only, because it has no authentication yet.
+# The log's file is the empty text (in YAML, as every variable): none.
+ENV DATA_DIR=/data \
+    MINIODB_LOG__FILE='""'
+VOLUME /data
+EXPOSE 8081 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.REST_PORT || 8081}/v1/health/live`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+CMD ["node", "dist/main.cjs"]

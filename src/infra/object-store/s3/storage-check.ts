@@ -1,0 +1,350 @@
+/**
+ * Whether a bucket of an S3-compatible store is fit for the server, tried out with the store classes of the server itself: what every object store
+ * must do (`check/object-checks.ts`), and what only a remote one can get wrong: the bucket, the keys, damaged bodies, large objects, clocks.
+ */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { mkdir, open, rm, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { AppError, messageOf } from '../../../common/app-error.js';
+import type { Clock } from '../../../common/clock.js';
+import { LocalLeaseStore } from '../../coordination/local-lease-store.js';
+import { type ConditionLack, objectChecks, raceForKey } from '../check/object-checks.js';
+import { type Outcome, type StorageCheck, type StorageTrial, causeOf, ok } from '../check/storage-check.js';
+import { TrialKeys } from '../check/trial-keys.js';
+import { digestOf, digestOfFile } from './digest.js';
+import { codeOf } from './s3-error.js';
+import { S3ObjectStore } from './s3-object-store.js';
+import type { S3Options } from './s3-requests.js';
+
+const MIB = 1_024 * 1_024;
+/** Above the size from which `S3ObjectStore` sends a file in parts. */
+const LARGE_BYTES = 257 * MIB;
+const SHA256_HEADER = 'x-amz-meta-sha256';
+const SKEW_MS_MAX = 60_000;
+/** The Date header has whole seconds, cut off. */
+const DATE_HEADER_MS = 500;
+
+const UNREACHABLE = 'start the store, or check MINIO_ENDPOINT (HOST:PORT, without a scheme)';
+const WRONG_PROTOCOL = 'check MINIO_ENDPOINT, and MINIO_USE_SSL: this may be the other one of http and https';
+const UNKNOWN_CERTIFICATE = 'name the certificate of your authority in NODE_EXTRA_CA_CERTS=FILE';
+/** What to do about errors below the protocol; about the answers of a store the server's own messages tell. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  ECONNREFUSED: UNREACHABLE,
+  ENOTFOUND: UNREACHABLE,
+  EAI_AGAIN: UNREACHABLE,
+  EHOSTUNREACH: UNREACHABLE,
+  ENETUNREACH: UNREACHABLE,
+  ETIMEDOUT: UNREACHABLE,
+  ECONNRESET: WRONG_PROTOCOL,
+  EPROTO: WRONG_PROTOCOL,
+  HPE_INVALID_CONSTANT: WRONG_PROTOCOL,
+  DEPTH_ZERO_SELF_SIGNED_CERT: UNKNOWN_CERTIFICATE,
+  SELF_SIGNED_CERT_IN_CHAIN: UNKNOWN_CERTIFICATE,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNKNOWN_CERTIFICATE,
+};
+
+export interface S3TrialOptions {
+  readonly s3: S3Options;
+  /** `backups`: a bucket without which the server starts, and in which it never looks first. */
+  readonly use: 'tables' | 'backups';
+  /** `check`: the server looks first in any case and does not rely on conditions. Of no effect on backups. */
+  readonly putIfAbsent: 'auto' | 'check';
+  /** True when all servers share their locks in Redis. */
+  readonly hasRedis: boolean;
+  /** False: leaves out the object of more than 256 MiB. */
+  readonly withLargeObject: boolean;
+  readonly clock: Clock;
+}
+
+export function s3Trial(options: S3TrialOptions): StorageTrial {
+  const trial = new S3Trial(options);
+  return {
+    title: `bucket ${options.s3.bucket} at ${options.s3.endpoint}, for ${options.use}`,
+    checks: trial.checks(),
+    remedyOf: (error) => (options.use === 'tables' ? remedyOf(error) : remedyOf(error)?.replaceAll('MINIO_', 'MINIO_BACKUP_')),
+    cleanUp: () => trial.cleanUp(),
+  };
+}
+
+class S3Trial {
+  readonly #keys = new TrialKeys();
+  readonly #store: S3ObjectStore;
+  /** The server's way round a store without conditional puts. */
+  readonly #lookingFirst: S3ObjectStore;
+  readonly #scratchDirectory = path.join(tmpdir(), `miniodb-check-storage-${randomUUID()}`);
+  #isBucketThere = false;
+  #hasMadeBucket = false;
+  #lookingFirstWinners: Promise<number> | undefined;
+
+  constructor(private readonly options: S3TrialOptions) {
+    this.#store = new S3ObjectStore(options.s3);
+    this.#lookingFirst = new S3ObjectStore(options.s3, new LocalLeaseStore(options.clock));
+  }
+
+  checks(): StorageCheck[] {
+    return [
+      {
+        name: 'connection and bucket',
+        meaning: this.options.use === 'tables' ? 'the server does not start' : 'backups fail, and the copy of the tables falls behind',
+        isFoundation: true,
+        run: () => this.#bucketIsThere(),
+      },
+      ...objectChecks({
+        store: this.#store,
+        keys: this.#keys,
+        scratchDirectory: this.#scratchDirectory,
+        onConditionLacking: (lack, seen) => this.#withoutCondition(lack, seen),
+        isConditionRefused: (error) => codeOf(causeOf(error)) === 'NotImplemented',
+      }),
+      {
+        name: 'checksum of our own',
+        meaning: 'bytes could change on their way unnoticed',
+        run: () => this.#checksumComesBack(),
+      },
+      {
+        name: 'damaged upload',
+        meaning: 'bytes that change on their way to the store would be kept',
+        run: () => this.#damageIsRefused(),
+      },
+      {
+        name: 'large object',
+        meaning: 'bulk loads and compactions that make a file of more than 256 MiB would fail',
+        run: () => this.#largeObjectComesBack(),
+      },
+      {
+        name: 'wrong secret key',
+        meaning: 'whoever reaches the store could read and change all tables',
+        run: () => this.#wrongSecretIsRefused(),
+      },
+      {
+        name: 'clock',
+        meaning: 'the store would refuse requests as too old',
+        run: () => this.#clocksAgree(),
+      },
+    ];
+  }
+
+  async #bucketIsThere(): Promise<Outcome> {
+    const existed = await this.#bucketExists();
+    await this.#store.ensureBucket();
+    this.#isBucketThere = true;
+    this.#hasMadeBucket = !existed;
+    await mkdir(this.#scratchDirectory);
+    return ok(existed ? 'the bucket is there' : 'the bucket was not there and can be made (this one is removed again at the end)');
+  }
+
+  async #bucketExists(): Promise<boolean> {
+    try {
+      await this.#store.list('')[Symbol.asyncIterator]().next();
+      return true;
+    } catch (error) {
+      if (codeOf(causeOf(error)) === 'NoSuchBucket') return false;
+      throw error;
+    }
+  }
+
+  async #withoutCondition(lack: ConditionLack, seen: string): Promise<Outcome> {
+    const { use, putIfAbsent } = this.options;
+    if (use === 'backups') return backupsWithoutCondition(lack, seen);
+    // The test at the server's start puts one key twice, one after the other: this store would pass.
+    if (lack === 'not atomic' && putIfAbsent === 'auto')
+      return {
+        verdict: 'FAILED',
+        seen: `${seen}, though a second put after the first is refused`,
+        meaning: 'two servers that commit at the same moment could both be told that they won, and one commit would be lost',
+        remedy:
+          'set minio.put_if_absent to "check" (MINIODB_MINIO__PUT_IF_ABSENT=check) and have one server write, or all use one Redis; or take another store',
+      };
+    return this.#tablesByLookingFirst(seen);
+  }
+
+  async #tablesByLookingFirst(seen: string): Promise<Outcome> {
+    this.#lookingFirstWinners ??= raceForKey(this.#lookingFirst, this.#keys.key('race/looking-first'));
+    const winners = await this.#lookingFirstWinners;
+    if (winners !== 1)
+      return {
+        verdict: 'FAILED',
+        seen: `${seen}; looking first under a lock did not help: ${winners} writers were told that they had made one key`,
+        meaning: 'commits would replace each other even with one server',
+        remedy: 'take another store',
+      };
+    const { hasRedis } = this.options;
+    return {
+      verdict: 'LACKING',
+      seen,
+      meaning: hasRedis
+        ? 'the server looks whether a key exists before it makes it, under a lock in Redis: safe while every server that writes to this bucket uses the same Redis'
+        : 'the server looks whether a key exists before it makes it, under a lock of its own: safe while no second server writes to this bucket',
+      remedy: hasRedis
+        ? 'a store that keeps If-None-Match: * on PUT needs no such lock'
+        : 'for several servers take a store that keeps If-None-Match: * on PUT, or let all of them use one Redis (REDIS_MODE)',
+    };
+  }
+
+  async #checksumComesBack(): Promise<Outcome> {
+    const bytes = randomBytes(1_000);
+    const key = await this.#put('checksum', bytes);
+    const response = await this.#store.requests.send({ method: 'HEAD', key });
+    response.resume();
+    const came = response.headers[SHA256_HEADER];
+    if (came === digestOf(bytes).sha256) return ok(`the header ${SHA256_HEADER} comes back with the object`);
+    return {
+      verdict: 'LACKING',
+      seen: `the header ${SHA256_HEADER} comes back ${came === undefined ? 'not at all' : 'changed'}`,
+      meaning:
+        "bytes that change on their way back are not noticed, and a put whose answer was lost is taken for another writer's, which costs a flush one more attempt",
+      remedy: 'let the store, or the proxy before it, pass x-amz-meta-* headers',
+    };
+  }
+
+  async #damageIsRefused(): Promise<Outcome> {
+    const key = this.#keys.key('damaged');
+    const { sha256, md5 } = digestOf(Buffer.from('intact'));
+    const body = Buffer.from('damage');
+    try {
+      const headers = { 'Content-Length': body.length, 'Content-MD5': md5 };
+      (await this.#store.requests.send({ method: 'PUT', key, body, sha256, headers })).resume();
+    } catch (error) {
+      if (isAnswer(error)) return ok(`refused by its hashes (${codeOf(error)})`);
+      throw error;
+    }
+    return {
+      verdict: 'LACKING',
+      seen: 'a body that does not have the hashes sent with it was accepted',
+      meaning: 'an object damaged on its way to the store is kept; the server notices when it reads it, and cannot mend it',
+      remedy: 'reach the store over TLS (MINIO_USE_SSL=true), which notices damage itself',
+    };
+  }
+
+  async #largeObjectComesBack(): Promise<Outcome> {
+    if (!this.options.withLargeObject) return { verdict: 'skipped', seen: 'left out (--quick)' };
+    const { bavail, bsize } = await statfs(this.#scratchDirectory);
+    if (bavail * bsize < LARGE_BYTES * 2)
+      return { verdict: 'skipped', seen: `${tmpdir()} has no room for ${(LARGE_BYTES * 2) / MIB} MiB; set TMPDIR to a directory that has` };
+    const file = path.join(this.#scratchDirectory, 'large');
+    await writeLargeFile(file);
+    const { sha256 } = await digestOfFile(file);
+    const key = this.#keys.key('large');
+    const { requests } = this.#store.requests.counts;
+    const putsBefore = requests.PUT;
+    const sentMs = await millisecondsOf(() => this.#store.putFileIfAbsent(key, file));
+    const parts = requests.PUT - putsBefore;
+    await rm(file);
+    const back = `${file}.back`;
+    const fetchedMs = await millisecondsOf(() => this.#store.download(key, back));
+    const cameBackWhole = (await digestOfFile(back)).sha256 === sha256;
+    await rm(back);
+    if (!cameBackWhole) throw new Error(`an object of ${LARGE_BYTES} bytes came back with other bytes`);
+    return ok(`${LARGE_BYTES / MIB} MiB in ${parts} parts, ${megabytesPerSecond(sentMs)} up, ${megabytesPerSecond(fetchedMs)} down`);
+  }
+
+  async #wrongSecretIsRefused(): Promise<Outcome> {
+    const key = await this.#put('secret', Buffer.from('secret'));
+    const intruder = new S3ObjectStore({ ...this.options.s3, secretKey: randomUUID() });
+    try {
+      await intruder.get(key);
+    } catch (error) {
+      if (isAnswer(causeOf(error))) return ok(`refused (${codeOf(causeOf(error))})`);
+      throw error;
+    } finally {
+      intruder.close();
+    }
+    return {
+      verdict: 'LACKING',
+      seen: 'an object was given out to a request signed with a wrong secret key',
+      meaning: 'whoever reaches the store reads and changes all tables',
+      remedy: 'let nobody but the server reach the store, or take one that checks signatures',
+    };
+  }
+
+  async #clocksAgree(): Promise<Outcome> {
+    const key = await this.#put('clock', Buffer.from('x'));
+    const beforeMs = this.options.clock.nowMs();
+    const response = await this.#store.requests.send({ method: 'HEAD', key });
+    response.resume();
+    const hereMs = (beforeMs + this.options.clock.nowMs()) / 2;
+    const meaning =
+      "the age of objects (maintenance.orphan_age_hours) is taken from the store's clock and compared with this one, and from 15 minutes on requests are refused";
+    const thereMs = Date.parse(response.headers.date ?? '') + DATE_HEADER_MS;
+    if (Number.isNaN(thereMs)) return { verdict: 'LACKING', seen: 'answers have no Date header, so its clock is not known', meaning };
+    const skewMs = thereMs - hereMs;
+    const seen = `${(Math.abs(skewMs) / 1_000).toFixed(1)} s ${skewMs < 0 ? 'behind' : 'ahead of'} this machine's (told in whole seconds)`;
+    if (Math.abs(skewMs) <= SKEW_MS_MAX) return ok(seen);
+    return { verdict: 'LACKING', seen, meaning, remedy: 'let both machines take their time from NTP' };
+  }
+
+  async #put(name: string, bytes: Uint8Array): Promise<string> {
+    const key = this.#keys.key(name);
+    await this.#store.put(key, bytes);
+    return key;
+  }
+
+  async cleanUp(): Promise<void> {
+    try {
+      if (this.#isBucketThere) await this.#removeObjects();
+    } finally {
+      this.#store.close();
+      this.#lookingFirst.close();
+      await rm(this.#scratchDirectory, { recursive: true, force: true });
+    }
+  }
+
+  async #removeObjects(): Promise<void> {
+    await this.#keys.removeAll(this.#store);
+    if (!this.#hasMadeBucket) return;
+    const { bucket } = this.options.s3;
+    try {
+      await this.#store.requests.client.removeBucket(bucket);
+    } catch (error) {
+      // Somebody began to use it: then it is theirs.
+      if (codeOf(error) !== 'BucketNotEmpty')
+        throw new Error(`the bucket ${bucket} was made and could not be removed: ${messageOf(error)}`, { cause: error });
+    }
+  }
+}
+
+function backupsWithoutCondition(lack: ConditionLack, seen: string): Outcome {
+  const remedy = 'take a store that keeps If-None-Match: * on PUT';
+  if (lack === 'unknown') return { verdict: 'FAILED', seen, meaning: 'backups cannot be written', remedy };
+  const meaning = 'what is in the bucket is written over: by the same bytes while one server, or servers with one Redis, write to it';
+  return { verdict: 'LACKING', seen, meaning, remedy };
+}
+
+/** Each MiB begins with its number, so that parts in a wrong order show. */
+async function writeLargeFile(file: string): Promise<void> {
+  const handle = await open(file, 'wx');
+  try {
+    const block = randomBytes(MIB);
+    for (let number = 0; number < LARGE_BYTES / MIB; number += 1) {
+      block.writeUInt32BE(number);
+      await handle.writeFile(block);
+    }
+  } finally {
+    await handle.close();
+  }
+}
+
+/** True for what a store said, in contrast to what the network did: `AccessDenied`, and not `ECONNRESET`. */
+function isAnswer(error: unknown): boolean {
+  return /[a-z]/.test(codeOf(error));
+}
+
+function remedyOf(error: unknown): string | undefined {
+  const cause = causeOf(error);
+  const remedy = REMEDIES[codeOf(cause)];
+  if (remedy !== undefined) return remedy;
+  const saysRemedy = error instanceof AppError && !error.message.includes(messageOf(cause));
+  if (saysRemedy) return undefined;
+  return isAnswer(cause) ? 'look into the log of the store' : UNREACHABLE;
+}
+
+async function millisecondsOf(task: () => Promise<unknown>): Promise<number> {
+  const startedMs = performance.now();
+  await task();
+  return performance.now() - startedMs;
+}
+
+function megabytesPerSecond(ms: number): string {
+  return `${Math.round(LARGE_BYTES / 1e3 / ms)} MB/s`;
+}
