@@ -8,12 +8,12 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { messageOf } from './common/app-error.js';
 import { systemClock } from './common/clock.js';
-import type { Config, MinioBackupConfig, MinioConfig } from './common/config/config.js';
+import type { Config } from './common/config/config.js';
 import { loadConfig } from './common/config/load-config.js';
 import { localTrial } from './infra/object-store/check/local-checks.js';
 import { type Finding, type StorageTrial, runTrial } from './infra/object-store/check/storage-check.js';
-import type { S3Options } from './infra/object-store/s3/s3-requests.js';
 import { s3Trial } from './infra/object-store/s3/storage-check.js';
+import { s3Options } from './infra/object-store/storage-pool.js';
 
 const CONFIG_DIRECTORY = fileURLToPath(new URL('../config', import.meta.url));
 const VERDICT_WIDTH = 9;
@@ -25,9 +25,9 @@ function trialsOf(config: Config, isQuick: boolean): StorageTrial[] {
   const tables =
     storage.kind === 'local'
       ? localTrialOf(config)
-      : s3Trial({ ...common, use: 'tables', s3: optionsOf(minio), putIfAbsent: minio.put_if_absent });
+      : s3Trial({ ...common, use: 'tables', s3: s3Options('minio', minio), putIfAbsent: minio.put_if_absent });
   if (backup.endpoint === '') return [tables];
-  return [tables, s3Trial({ ...common, use: 'backups', s3: optionsOf(backup), putIfAbsent: 'auto' })];
+  return [tables, s3Trial({ ...common, use: 'backups', s3: s3Options('minio_backup', backup), putIfAbsent: backup.put_if_absent })];
 }
 
 function localTrialOf({ data_dir: directory, wal }: Config): StorageTrial {
@@ -39,20 +39,6 @@ function localTrialOf({ data_dir: directory, wal }: Config): StorageTrial {
     walSegmentBytes: wal.segment_bytes,
     clock: systemClock,
   });
-}
-
-function optionsOf(config: MinioConfig | MinioBackupConfig): S3Options {
-  return {
-    endpoint: config.endpoint,
-    useSsl: config.use_ssl,
-    bucket: config.bucket,
-    accessKey: config.access_key,
-    secretKey: config.secret_key,
-    region: config.region,
-    connectionsMax: config.connections_max,
-    idleTimeoutMs: config.idle_timeout_ms,
-    deadlineMs: config.deadline_ms,
-  };
 }
 
 function print(line = ''): void {

@@ -14,22 +14,24 @@ import { temporaryDirectory } from './support/server.js';
 const CACHE_BYTES = 1_000_000;
 const stores: S3ObjectStore[] = [];
 
-async function openStore(overrides: { secretKey?: string; bucket?: string; idleTimeoutMs?: number } = {}, locks?: LeaseStore): Promise<S3ObjectStore> {
+async function openStore(
+  overrides: { secretKey?: string; bucket?: string; idleTimeoutMs?: number } = {},
+  locks?: LeaseStore,
+): Promise<S3ObjectStore> {
   const server = await testObjectStore();
-  const store = new S3ObjectStore(
-    {
-      endpoint: new URL(server.endpoint).host,
-      useSsl: server.endpoint.startsWith('https:'),
-      bucket: overrides.bucket ?? (await server.newBucket()),
-      accessKey: server.accessKey,
-      secretKey: overrides.secretKey ?? server.secretKey,
-      region: server.region,
-      connectionsMax: 32,
-      idleTimeoutMs: overrides.idleTimeoutMs ?? 10_000,
-      deadlineMs: 20_000,
-    },
-    locks,
-  );
+  const store = new S3ObjectStore({
+    endpoint: new URL(server.endpoint).host,
+    useSsl: server.endpoint.startsWith('https:'),
+    bucket: overrides.bucket ?? (await server.newBucket()),
+    accessKey: server.accessKey,
+    secretKey: overrides.secretKey ?? server.secretKey,
+    region: server.region,
+    connectionsMax: 32,
+    idleTimeoutMs: overrides.idleTimeoutMs ?? 10_000,
+    deadlineMs: 20_000,
+    section: 'minio',
+  });
+  if (locks) store.lookFirst(locks);
   stores.push(store);
   return store;
 }

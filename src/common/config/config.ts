@@ -128,6 +128,11 @@ class BucketConfig {
   @IsInt() @Min(100) @Max(600_000) idle_timeout_ms: number = 5_000;
   /** No further attempt of an operation begins later than this after its first. */
   @IsInt() @Min(100) @Max(600_000) deadline_ms: number = 15_000;
+  /**
+   * How an object is made only once. `auto`: by the store (If-None-Match), and where a test before the first use shows that it cannot, by looking
+   * first, under a lock: safe while all writers share Redis, or while there is one writer. `check`: always by looking first.
+   */
+  @IsIn(['auto', 'check']) put_if_absent: 'auto' | 'check' = 'auto';
 }
 
 /** The bucket with the tables. */
@@ -138,11 +143,6 @@ export class MinioConfig extends BucketConfig {
   @IsString() @Matches(BUCKET_NAME, { message: 'must be the name of a bucket' }) bucket: string = 'olap-data';
   /** How long a start waits for a store that does not answer. */
   @IsInt() @Min(0) @Max(86_400) start_wait_seconds: number = 30;
-  /**
-   * How an object is made only once. `auto`: by the store (If-None-Match), and where a test at the start shows that it cannot, by looking first,
-   * under a lock: safe while all writers share Redis, or while there is one writer. `check`: always by looking first.
-   */
-  @IsIn(['auto', 'check']) put_if_absent: 'auto' | 'check' = 'auto';
 }
 
 /** A bucket for backups, on another store than the tables. Without it backups stand in the store of the tables, below `backups/`. */

@@ -25,6 +25,7 @@ export class StoragePool {
     readonly primary: S3ObjectStore | undefined,
     readonly backup: S3ObjectStore | undefined,
     private readonly fallback: FallbackObjectStore | undefined,
+    private readonly chooseWayOfBackupPuts: (backup: S3ObjectStore) => Promise<void>,
   ) {}
 
   /** Files that were read from the backup bucket because the store of the tables could not give them. */
@@ -40,24 +41,36 @@ export class StoragePool {
     logger: Logger,
   ): Promise<StoragePool> {
     // Not asked for anything yet: a backup bucket that is away keeps no server from starting.
-    const backup = config.minio_backup.endpoint === '' ? undefined : new S3ObjectStore(optionsOf(config.minio_backup));
+    const backup = config.minio_backup.endpoint === '' ? undefined : new S3ObjectStore(s3Options('minio_backup', config.minio_backup));
+    const chooseWay = (store: S3ObjectStore): Promise<void> => chooseWayOfPuts(store, config.minio_backup, leases, logger);
     if (config.storage.kind === 'local') {
       const local = new LocalObjectStore(paths.objects);
-      return new StoragePool(local, backup ?? local, undefined, undefined, backup, undefined);
+      return new StoragePool(local, backup ?? local, undefined, undefined, backup, undefined, chooseWay);
     }
     const primary = await openPrimary(config, leases, logger);
     const fallback = backup && new FallbackObjectStore(primary, backup, logger);
     const cached = new CachedObjectStore(fallback ?? primary, FileCache.open(paths.cache, config.cache.bytes_max));
-    return new StoragePool(cached, backup ?? primary, cached, primary, backup, fallback);
+    return new StoragePool(cached, backup ?? primary, cached, primary, backup, fallback, chooseWay);
   }
 
-  #isBackupReady = false;
+  #backupReady: Promise<void> | undefined;
 
   /** Where backups are written: a bucket of their own, or else the store of the tables. @throws AppError UNAVAILABLE when the bucket cannot be used */
   async openBackups(): Promise<RemoteObjectStore> {
-    if (this.backup && !this.#isBackupReady) await this.backup.ensureBucket();
-    this.#isBackupReady = true;
+    if (!this.backup) return this.backups;
+    this.#backupReady ??= this.#prepareBackup(this.backup);
+    try {
+      await this.#backupReady;
+    } catch (error) {
+      this.#backupReady = undefined;
+      throw error;
+    }
     return this.backups;
+  }
+
+  async #prepareBackup(backup: S3ObjectStore): Promise<void> {
+    await backup.ensureBucket();
+    await this.chooseWayOfBackupPuts(backup);
   }
 
   close(): void {
@@ -67,16 +80,24 @@ export class StoragePool {
 }
 
 async function openPrimary({ minio }: Config, leases: LeaseStore, logger: Logger): Promise<S3ObjectStore> {
-  const plain = new S3ObjectStore(optionsOf(minio));
-  await waitForBucket(plain, minio.start_wait_seconds, logger);
-  if (minio.put_if_absent === 'auto') {
-    if (await plain.keepsConditions()) return plain;
+  const store = new S3ObjectStore(s3Options('minio', minio));
+  await waitForBucket(store, minio.start_wait_seconds, logger);
+  await chooseWayOfPuts(store, minio, leases, logger);
+  return store;
+}
+
+async function chooseWayOfPuts(
+  store: S3ObjectStore,
+  { put_if_absent: way, endpoint, bucket }: MinioConfig | MinioBackupConfig,
+  leases: LeaseStore,
+  logger: Logger,
+): Promise<void> {
+  if (way === 'auto' && (await store.keepsConditions())) return;
+  store.lookFirst(leases);
+  if (way === 'auto')
     logger.warn(
-      `the store at ${minio.endpoint} does not keep If-None-Match: objects are made by looking first, under a lock; let no second server write to bucket ${minio.bucket} unless both use the same Redis`,
+      `the store at ${endpoint} does not keep If-None-Match: objects are made by looking first, under a lock; let no second server write to bucket ${bucket} unless both use the same Redis`,
     );
-  }
-  plain.close();
-  return new S3ObjectStore(optionsOf(minio), leases);
 }
 
 async function waitForBucket(store: S3ObjectStore, seconds: number, logger: Logger): Promise<void> {
@@ -93,8 +114,9 @@ async function waitForBucket(store: S3ObjectStore, seconds: number, logger: Logg
   }
 }
 
-function optionsOf(config: MinioConfig | MinioBackupConfig): S3Options {
+export function s3Options(section: S3Options['section'], config: MinioConfig | MinioBackupConfig): S3Options {
   return {
+    section,
     endpoint: config.endpoint,
     useSsl: config.use_ssl,
     bucket: config.bucket,

@@ -35,9 +35,10 @@ export function isWorthRetrying(error: unknown): boolean {
   return !(codeOf(error) in FINAL) && !isNotThere(error) && !isPreconditionFailed(error) && !(error instanceof AppError);
 }
 
-export function asUnavailable(error: unknown, what: string): AppError {
+/** @param section of the configuration, whose variables the message names */
+export function asUnavailable(error: unknown, what: string, section: 'minio' | 'minio_backup'): AppError {
   if (error instanceof AppError) return error;
-  const remedy = FINAL[codeOf(error)];
+  const remedy = FINAL[codeOf(error)]?.replaceAll('MINIO_', `${section.toUpperCase()}_`);
   const reason = remedy === undefined ? `${messageOf(error)} (${codeOf(error) || 'no answer'})` : `${remedy} (${codeOf(error)})`;
   return new AppError('UNAVAILABLE', `${what}: ${reason}`, { cause: error, retryAfterSeconds: 5 });
 }

@@ -3,7 +3,7 @@
  *
  * Put-if-absent is one PUT with `If-None-Match: *`, with the size and hashes of the body, so that the store takes all of it or nothing. A PUT whose
  * answer was lost is asked again: when the key then exists with our hash, the lost one had succeeded. A store that ignores the condition is found
- * out by `keepsConditions`; `checkedPuts` is the way round it, safe as long as all writers share the lock that it takes.
+ * out by `keepsConditions`; `lookFirst` is the way round it, safe as long as all writers share the lock that it takes.
  *
  * Each operation has a bounded number of attempts with growing pauses; a connection on which nothing moves is cut.
  */
@@ -28,17 +28,22 @@ const PAGE_KEYS_MAX = 1_000;
 const PART_BYTES = 256 * 1_024 * 1_024;
 const SHA256_HEADER = 'x-amz-meta-sha256';
 const PUT_LOCK_MS = 60_000;
+const PROBE_PUTS = 8;
 const PUT_LOCK_PAUSE_MS = 20;
 
 export class S3ObjectStore implements RemoteObjectStore {
   readonly requests: S3Requests;
 
-  /** @param checkedPuts the lock under which a put first looks whether the key exists; undefined where the store does that itself */
-  constructor(
-    options: S3Options,
-    private readonly checkedPuts?: LeaseStore,
-  ) {
+  /** The lock under which a put first looks whether the key exists; undefined where the store does that itself. */
+  #checkedPuts: LeaseStore | undefined;
+
+  constructor(options: S3Options) {
     this.requests = new S3Requests(options);
+  }
+
+  /** From now on a put looks first: for a store that does not keep conditions. */
+  lookFirst(locks: LeaseStore): void {
+    this.#checkedPuts = locks;
   }
 
   get name(): string {
@@ -68,7 +73,7 @@ export class S3ObjectStore implements RemoteObjectStore {
 
   /** COMMIT POINT of whatever the object means. */
   async #putOnce(key: string, digest: Digest, body: () => Buffer | ReturnType<typeof readRange>): Promise<boolean> {
-    if (this.checkedPuts) return this.#putChecked(this.checkedPuts, key, digest, body);
+    if (this.#checkedPuts) return this.#putChecked(this.#checkedPuts, key, digest, body);
     return this.#attempt(`object ${key} could not be written`, async (attempt) => {
       try {
         await this.#send('PUT', key, { body: body(), digest, headers: { 'If-None-Match': '*' } });
@@ -232,7 +237,7 @@ export class S3ObjectStore implements RemoteObjectStore {
         return await run(attempt);
       } catch (error) {
         const isLast = attempt >= ATTEMPTS_MAX || performance.now() - startedMs > this.requests.options.deadlineMs;
-        if (isLast || !isWorthRetrying(error)) throw asUnavailable(error, what);
+        if (isLast || !isWorthRetrying(error)) throw asUnavailable(error, what, this.requests.options.section);
         await pause(Math.min(PAUSE_MS_MIN * 2 ** attempt, PAUSE_MS_MAX) * (0.5 + Math.random() / 2));
       }
     }
@@ -251,12 +256,12 @@ export class S3ObjectStore implements RemoteObjectStore {
     });
   }
 
-  /** True when a second conditional put of one key is refused, as it must be; found out by trying. */
+  /** True when of several conditional puts of one key one wins, and a later one is refused, as it must be; found out by trying. */
   async keepsConditions(): Promise<boolean> {
     const key = `_probe/${randomUUID()}`;
     try {
-      const isFirst = await this.putIfAbsent(key, Buffer.from('first'));
-      return isFirst && !(await this.putIfAbsent(key, Buffer.from('second')));
+      const raced = await Promise.all(Array.from({ length: PROBE_PUTS }, (_, put) => this.putIfAbsent(key, Buffer.from(`put ${put}`))));
+      return raced.filter((isNew) => isNew).length === 1 && !(await this.putIfAbsent(key, Buffer.from('late')));
     } catch (error) {
       if (error instanceof AppError && codeOf(error.cause) === 'NotImplemented') return false;
       throw error;

@@ -16,6 +16,8 @@ export interface S3Options {
   readonly accessKey: string;
   readonly secretKey: string;
   readonly region: string;
+  /** Section of the configuration, which errors name. */
+  readonly section: 'minio' | 'minio_backup';
   readonly connectionsMax: number;
   /** A connection on which nothing moves for so long is cut. */
   readonly idleTimeoutMs: number;
@@ -45,6 +47,9 @@ interface RequestParts {
 }
 
 type OnResponse = (response: http.IncomingMessage) => void;
+
+/** Answers that `minio` 8 takes for worth a retry, whoever does that. */
+const UNREAD_STATUS = new Set([408, 429, 499, 500, 502, 503, 504, 520]);
 
 export const SHA256_OF_NOTHING = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
@@ -91,6 +96,8 @@ export class S3Requests {
       if ((response.statusCode ?? 500) >= 500) this.counts.failed += 1;
       this.counts.bytesReceived += Number(response.headers['content-length'] ?? 0);
       onResponse(response);
+      // The client throws on these without reading the body, and an unread answer keeps its connection.
+      if (UNREAD_STATUS.has(response.statusCode ?? 0)) response.resume();
     });
     const { idleTimeoutMs, endpoint } = this.options;
     request.setTimeout(idleTimeoutMs, () => request.destroy(new Error(`${endpoint} did not answer within ${idleTimeoutMs} ms`)));
