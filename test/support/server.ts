@@ -3,10 +3,10 @@
  * Tests talk to it only through REST and gRPC; that is what makes kill -9 tests honest.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { endWithUs, makeServerDirectory } from '../servers/cleaner.js';
 import { storageEnvironment } from './storage.js';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
@@ -37,17 +37,9 @@ export interface RunningServer {
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
-/** What must not outlive the test process: servers first, then their directories. */
-const atExit = new Set<() => void>();
-process.once('exit', () => {
-  for (const end of [...atExit].reverse()) end();
-});
-
 /** A fresh directory under the system's temporary one, removed when the test process ends. */
 export function temporaryDirectory(label: string): string {
-  const directory = mkdtempSync(path.join(tmpdir(), `miniodb-${label}-`));
-  atExit.add(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
+  return makeServerDirectory(label).path;
 }
 
 /** Starts a server and waits for its ready line. Throws with its output when it ends before. */
@@ -65,12 +57,11 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, DATA_DIR: dataDir, REST_PORT: '0', GRPC_PORT: '0', ...storageEnvironment(dataDir), ...options.env },
   });
-  const endWithUs = (): void => void child.kill('SIGKILL');
-  atExit.add(endWithUs);
+  const isGone = child.pid === undefined ? undefined : endWithUs(child.pid);
   let printed = '';
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
     child.once('exit', (code, signal) => {
-      atExit.delete(endWithUs);
+      isGone?.();
       resolve({ code, signal });
     });
   });

@@ -4,6 +4,7 @@
  *
  * `_replica/DIRECTORY.json` says how far a copy is and of which table; a directory that belongs to another table of the same name is cleared first.
  */
+import { existsSync } from 'node:fs';
 import { AppError } from '../../common/app-error.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { RemoteObjectStore } from '../../infra/object-store/remote-object-store.js';
@@ -139,6 +140,8 @@ export class TableReplica {
       throw error;
     }
     try {
+      // A local store does not look before it is read.
+      if (!existsSync(object.path)) return undefined;
       await this.to.putFileIfAbsent(key, object.path);
       return sizeBytes;
     } finally {
