@@ -1,18 +1,17 @@
 /**
- * Another engine reads our tables from their directory alone, after every kind of operation, and must see what our own queries see.
+ * Another engine reads our tables from their directory or bucket alone, after every kind of operation, and must see what our own queries see.
  * ClickHouse (its delta-kernel reader) judges here; a file, a statistic or a deletion vector written wrongly shows as a different answer.
  *
  * The tests of one table build on each other: each is one more operation on the same directory.
  */
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
 import { stringify } from 'lossless-json';
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest';
 import { type ClickHouse, clickHouse } from './support/clickhouse.js';
 import { expectSameAnswers } from './support/foreign-agreement.js';
 import { type JsonRow, createTable, eventually, expectStatus, expectSuccess, flush, tableInfo, writeBatch } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
-import { type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
+import { type RunningServer, call, startServer } from './support/server.js';
+import { type TableObjects, objectsAt } from './support/table-objects.js';
 
 /** Of all that happens by itself only checkpoints are left: every flush, compaction and clean-up below is one that the test asked for. */
 const BY_HAND = {
@@ -64,7 +63,7 @@ describe('ClickHouse agrees with our answers about one table after', () => {
   step('a hard delete of stored rows (deletion vector)', async () => {
     await remove(TABLE, range(50, 90).map(idOf), false);
     await flush(server, TABLE);
-    expect(logText(await logDirectory(TABLE)), 'the delete is a deletion vector').toContain('"deletionVector":{');
+    expect(await logText(await objectsOf(TABLE)), 'the delete is a deletion vector').toContain('"deletionVector":{');
   });
 
   step('a second hard delete in the same files (deletion vector replaced)', async () => {
@@ -108,11 +107,11 @@ describe('ClickHouse agrees with our answers about one table after', () => {
       await bulkInto(TABLE, [ordinaryRow(index)]);
       await flush(server, TABLE);
     }
-    const directory = await logDirectory(TABLE);
+    const objects = await objectsOf(TABLE);
     await eventually(
       'a checkpoint and its hint',
-      () => checkpointsOf(directory),
-      (names) => names.length > 0 && existsSync(path.join(directory, '_last_checkpoint')),
+      () => objects.names(),
+      (names) => names.some((name) => name.endsWith('.checkpoint.parquet')) && names.includes('_delta_log/_last_checkpoint'),
     );
   });
 
@@ -142,8 +141,8 @@ describe('ClickHouse agrees with our answers about one table after', () => {
   });
 
   step('log clean-up and vacuum, with no time travel to keep files for', async () => {
-    const directory = await logDirectory(TABLE);
-    const filesBefore = dataFilesOf(path.dirname(directory)).length;
+    const objects = await objectsOf(TABLE);
+    const filesBefore = (await dataFilesIn(objects)).length;
     expect(await server.stop()).toBe(0);
     const maintenance = { ...BY_HAND.maintenance, checkpoint_commits: 2, time_travel_hours: 0, orphan_age_hours: 0 };
     server = await startServer({ config: { ...BY_HAND, maintenance }, dataDir: server.dataDir });
@@ -154,13 +153,13 @@ describe('ClickHouse agrees with our answers about one table after', () => {
     expectSuccess(await call(server, 'POST', `/v1/tables/${TABLE}/vacuum`));
     await eventually(
       'the first commits to be cleaned up',
-      () => existsSync(path.join(directory, `${'0'.repeat(20)}.json`)),
-      (isThere) => !isThere,
+      () => objects.names(),
+      (names) => !names.includes(`_delta_log/${'0'.repeat(20)}.json`),
     );
     await eventually(
       'replaced data files to be removed',
-      () => dataFilesOf(path.dirname(directory)).length,
-      (files) => files < filesBefore,
+      () => dataFilesIn(objects),
+      (files) => files.length < filesBefore,
     );
   });
 
@@ -259,7 +258,7 @@ describe('ClickHouse agrees about', () => {
     for (let round = 0; round < 3; round++) {
       await remove('scattered', random.some(range(0, total), 5_000).map(idOf), false);
       await flush(server, 'scattered');
-      expect(logText(await logDirectory('scattered')), 'a vector outside the log').toContain('"storageType":"u"');
+      expect(await logText(await objectsOf('scattered')), 'a vector outside the log').toContain('"storageType":"u"');
       await expectSameAnswers(server, engine, 'scattered', { filters: ['n < 1000', 'n > 39000'], sums: ['n'] });
     }
     expectSuccess(await call(server, 'POST', '/v1/tables/scattered/compact'));
@@ -269,20 +268,21 @@ describe('ClickHouse agrees about', () => {
 
 test('ClickHouse never errs and never goes back while flushes and checkpoints go on', async () => {
   const flushes = 24;
+  const addRows = async (index: number): Promise<void> => {
+    const records = range(0, 10).map((row) => ({ id: `row-${index}-${row}`, payload: { n: row } }));
+    await writeBatch(server, 'busy', records);
+    await flush(server, 'busy');
+  };
   await createTable(server, 'busy');
-  await flush(server, 'busy');
+  // So that the column exists that the reader counts.
+  await addRows(0);
   const { location } = await tableInfo(server, 'busy');
   let isWriting = true;
   const writing = (async () => {
-    for (const index of range(0, flushes)) {
-      await writeBatch(
-        server,
-        'busy',
-        range(0, 10).map((row) => ({ id: `row-${index}-${row}`, payload: { n: row } })),
-      );
-      await flush(server, 'busy');
-    }
+    for (const index of range(1, flushes)) await addRows(index);
   })().finally(() => (isWriting = false));
+  // Awaited below; a reader that fails first must not be hidden by it.
+  writing.catch(() => undefined);
   const counts: number[] = [];
   while (isWriting) {
     const answers = await engine.read(
@@ -451,21 +451,15 @@ async function columnNames(): Promise<readonly string[]> {
   return (answer.json.columns as readonly { readonly name: string }[]).map((column) => column.name);
 }
 
-async function logDirectory(table: string): Promise<string> {
-  return path.join((await tableInfo(server, table)).location as string, '_delta_log');
+async function objectsOf(table: string): Promise<TableObjects> {
+  return objectsAt((await tableInfo(server, table)).location as string);
 }
 
-function logText(directory: string): string {
-  const commits = readdirSync(directory).filter((name) => name.endsWith('.json'));
-  return commits.map((name) => readFileSync(path.join(directory, name), 'utf8')).join('');
+async function logText(objects: TableObjects): Promise<string> {
+  const commits = (await objects.names()).filter((name) => /^_delta_log\/\d+\.json$/.test(name));
+  return (await Promise.all(commits.map((name) => objects.read(name)))).join('');
 }
 
-function checkpointsOf(directory: string): string[] {
-  return readdirSync(directory).filter((name) => name.endsWith('.checkpoint.parquet'));
-}
-
-function dataFilesOf(directory: string): string[] {
-  return readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter(
-    (name) => name.endsWith('.parquet') && !name.includes('_delta_log'),
-  );
+async function dataFilesIn(objects: TableObjects): Promise<string[]> {
+  return (await objects.names()).filter((name) => name.endsWith('.parquet') && !name.startsWith('_delta_log/'));
 }

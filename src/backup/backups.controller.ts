@@ -44,7 +44,11 @@ export class BackupsController {
     const chosen = this.#choose(tables);
     const info = await this.backups.create(chosen, type);
     const rows = info.tables.reduce((sum, table) => sum + table.rows, 0);
-    return { success: true, message: `${chosen.length} tables with ${rows} rows backed up, ${info.size_bytes} bytes copied`, ...info };
+    return {
+      success: true,
+      message: `${counted(chosen.length, 'table')} with ${counted(rows, 'row')} backed up, ${info.size_bytes} bytes copied`,
+      ...info,
+    };
   }
 
   #choose(patterns: readonly string[] | undefined): Table[] {
@@ -89,11 +93,15 @@ export class BackupsController {
     const verb = request.dryRun ? 'would be recovered' : 'recovered';
     return {
       success: true,
-      message: `${rows} rows ${verb} from ${source}${there > 0 ? `; ${there} more fit and are there already` : ''}`,
+      message: `${counted(rows, 'row')} ${verb} from ${source}${there > 0 ? `; ${there} more fit and are there already` : ''}`,
       files_recovered: sum((table) => table.files_recovered),
       rows_recovered: rows,
       recovered_keys: tables.flatMap((table) => table.recovered_keys),
       tables,
     };
   }
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

@@ -11,11 +11,11 @@ import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import pMap from 'p-map';
 import { AppError } from '../../common/app-error.js';
-import type { Clock } from '../../common/clock.js';
+import { type Clock, MS_PER_HOUR } from '../../common/clock.js';
 import type { Config } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
 import type { FlushPath } from '../../data/flush-path.js';
-import type { LeaseStore } from '../../infra/coordination/lease.js';
+import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { RemoteObjectStore } from '../../infra/object-store/remote-object-store.js';
 import type { StoragePool } from '../../infra/object-store/storage-pool.js';
@@ -38,8 +38,8 @@ import {
 } from './manifest.js';
 
 const LEASE_NAME = 'backup:data';
-/** Longer than any backup takes; a node that dies meanwhile keeps the others from theirs for so long. */
-const LEASE_MS = 6 * 3_600_000;
+/** A backup that takes longer is given up; a node that dies meanwhile keeps the others from theirs for so long. */
+const LEASE_MS = 2 * MS_PER_HOUR;
 const COPYING_MAX = 4;
 
 export interface DataBackupInfo {
@@ -81,20 +81,20 @@ export class DataBackups {
    * @throws AppError CONFLICT while another backup runs, UNAVAILABLE when a store is away
    */
   create(tables: readonly Table[], type: DataBackupType): Promise<DataBackupInfo> {
-    return this.#alone(() => this.parts.counts.backup(type, () => this.#createNow(tables, type)));
+    return this.#alone((lease) => this.parts.counts.backup(type, () => this.#createNow(tables, type, lease)));
   }
 
-  async #alone<T>(work: () => Promise<T>): Promise<T> {
+  async #alone<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
     const lease = await this.parts.leases.acquire(LEASE_NAME, LEASE_MS);
     if (!lease) throw new AppError('CONFLICT', 'another data backup is being made or deleted; try again when that is done');
     try {
-      return await work();
+      return await work(lease);
     } finally {
       await lease.release();
     }
   }
 
-  async #createNow(tables: readonly Table[], type: DataBackupType): Promise<DataBackupInfo> {
+  async #createNow(tables: readonly Table[], type: DataBackupType, lease: Lease): Promise<DataBackupInfo> {
     const { config, clock, logger, pool } = this.parts;
     const store = await pool.openBackups();
     const taken = new Set(await listBackupIds(store));
@@ -104,6 +104,8 @@ export class DataBackups {
     for (const table of tables) backedUp.push(await this.#copyTable(store, table, backup_id, known));
     const timestamp = new Date(timeOfName(backup_id) ?? 0).toISOString();
     const manifest: Manifest = { format: 1, backup_id, node_id: config.node_id, type, timestamp, tables: backedUp };
+    // Files of an earlier backup that this one names could be deleted from now on.
+    if (!lease.isHeld()) throw new AppError('UNAVAILABLE', `backup ${backup_id} took longer than two hours; back up fewer tables at once`);
     // COMMIT POINT of a backup.
     if (!(await store.putIfAbsent(manifestKey(backup_id), seal(manifest))))
       throw new AppError('CONFLICT', `backup ${backup_id} was made by another node in the same second; try again`);
