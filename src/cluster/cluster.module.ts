@@ -9,9 +9,12 @@ import { FlushPath } from '../data/flush-path.js';
 import { FollowPath } from '../data/follow-path.js';
 import { DeclareColumns } from '../data/maintenance/declare-columns.js';
 import { Widening } from '../data/maintenance/widening.js';
+import { isOnlyLog } from '../data/wal/lsn-range.js';
+import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import { WritePath } from '../data/write-path.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
-import { CLOCK, COMMIT_NOTIFIER, LOGGER, REDIS } from '../infra/infra.module.js';
+import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
 import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import { TableRegistry } from '../tables/table-registry.js';
@@ -62,12 +65,14 @@ export class ClusterModule implements OnApplicationBootstrap, OnApplicationShutd
     @Optional() @Inject(TableKeys) private readonly tableKeys: TableKeys | undefined,
     @Inject(LOGGER) private readonly logger: Logger,
     @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly wal: WriteAheadLog,
   ) {
     // Before the first request: from here on columns are agreed upon before rows have them.
     if (!redis) return;
     const declareColumns = new DeclareColumns(this.followPath, this.flushPath);
     this.writePath.declareColumns = (table, columns) => declareColumns.run(table, columns);
-    this.widening.mayRetype = async () => !(await this.nodes.othersAreAlive());
+    this.widening.mayRetype = () => isOnlyLog(this.store, this.wal.id);
   }
 
   onApplicationBootstrap(): void {

@@ -59,15 +59,31 @@ export class TableKeys {
     const { redis, registry, pool } = this.parts;
     const tables = registry.all();
     const [version, listed] = await redis.run('table keys', (client) => Promise.all([client.get(VERSION_KEY), client.smembers(LIST_KEY)]));
-    if (version === null) this.#written.clear();
     const names = new Set(tables.map((table) => table.name));
     for (const name of listed) if (!names.has(name)) await this.#remove(name);
-    for (const table of tables) if (this.#written.get(table.id) !== table.snapshot.version) await this.#write(table);
+    const listedNames = new Set(listed);
+    for (const table of tables)
+      if (this.#written.get(table.id) !== table.snapshot.version || !listedNames.has(table.name) || !(await this.#isThere(table)))
+        await this.#write(table);
     await redis.run('state of the pools', async (client) => {
       const { active, idle } = redis.counts;
       await client.set('pool:redis:status', JSON.stringify({ active, idle }), 'EX', POOL_STATUS_SECONDS);
       if (pool.primary) await client.set('pool:minio:status', JSON.stringify(pool.primary.requests.connections), 'EX', POOL_STATUS_SECONDS);
       if (version === null) await client.incr(VERSION_KEY);
+    });
+  }
+
+  /** False when Redis lost some of what it had of a table: emptied, or a master of a cluster was, or a failover came before the replica had it. */
+  async #isThere({ name, snapshot }: Table): Promise<boolean> {
+    const keys = [`table:${name}:config`, `table:${name}:created_at`];
+    if (snapshot.version > 0) keys.push(`table:${name}:last_write`);
+    if (snapshot.files.size > 0) keys.push(`index:table:${name}:files`);
+    return this.parts.redis.run(`keys of table ${name}`, async (client) => {
+      const [version, ...counts] = await Promise.all([
+        client.hget(`table:${name}:stats`, 'version'),
+        ...keys.map((key) => client.exists(key)),
+      ]);
+      return Number(version ?? -1) >= snapshot.version && counts.every((count) => count === 1);
     });
   }
 

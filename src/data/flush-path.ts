@@ -23,13 +23,14 @@ import { type DataFile, removeOf, type Snapshot } from '../metadata/delta/snapsh
 import { vectorActions } from '../metadata/delta/table-protocol.js';
 import { ID_COLUMN, LSN_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import type { BulkFile, Generation } from '../tables/generation.js';
-import { readLsns, selectRows } from '../tables/row-sql.js';
+import { POSITION_COLUMN, readLsns, selectRows, SOURCE_COLUMN } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
 import { type TableRegistry, withSchema } from '../tables/table-registry.js';
 import { addAction, MIXED, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
 import { type StoredVectors, storeVectors } from './flush/vectors.js';
 import type { Fetched, FollowPath } from './follow-path.js';
 import type { IdempotencyKeys } from './write/idempotency.js';
+import { seenLogs } from './write/seen-logs.js';
 import type { Applier } from './write/apply.js';
 import type { WriteAheadLog } from './wal/write-ahead-log.js';
 import type { WritePath } from './write-path.js';
@@ -303,6 +304,7 @@ export class FlushPath {
       // An earlier attempt whose answer was lost had succeeded.
       if ((current.transactions.get(wal.id) ?? 0) >= lsn) return [];
       if (current.version !== table.snapshot.version) await followPath.follow(table, current);
+      if (table.config.write_mode === 'upsert') await this.#replaceForeign(table, current, flush);
       const nowMs = clock.nowMs();
       const actions = await this.#actions(table, flush, encoded, nowMs);
       assertSameTypes(current.schema, schema);
@@ -312,6 +314,26 @@ export class FlushPath {
       const protocol = await vectorActions(current, all, table.emptyFile, nowMs);
       return [...protocol, ...(protocol.some((action) => 'metaData' in action) ? all.filter((action) => !('metaData' in action)) : all)];
     });
+  }
+
+  /** Other nodes may have written the same ids of an upsert table, unseen by our writes: of two nodes the one that commits last counts. */
+  async #replaceForeign(table: Table, current: Snapshot, { generations, lsn, schema }: Flush): Promise<void> {
+    const { wal } = this.parts;
+    const now = seenLogs(current, wal.id).join();
+    if (generations.every(({ seenFirst }) => seenFirst === undefined || seenFirst.join() === now)) return;
+    const columns = schema.columns.slice(0, 1);
+    const own = { schema, masks: table.masks, files: [], generations, lsn: String(lsn) };
+    const view = table.pin(lsn);
+    try {
+      const stored = selectRows({ ...(await view.sources()), generations: [] }, { columns, withPlace: true, rows: 'visible' });
+      await table.masks.add(
+        `INSERT INTO ${table.masks.table} SELECT s.${SOURCE_COLUMN}, s.${POSITION_COLUMN}, ${lsn}, false, ${lsn}
+         FROM (${stored}) s SEMI JOIN (${selectRows(own, { columns, withPlace: false, rows: 'visible' })}) o ON o.id = s.id
+         WHERE s.${LSN_COLUMN} < ${wal.lsnStart} OR s.${LSN_COLUMN} >= ${wal.lsnEnd} RETURNING source, soft, since`,
+      );
+    } finally {
+      view.release();
+    }
   }
 
   async #actions(table: Table, flush: Flush, encoded: readonly EncodedFile[], nowMs: number): Promise<Action[]> {

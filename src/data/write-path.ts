@@ -24,6 +24,7 @@ import { type Applicable, fromWalRecord, idsOf, lastLsn, toWalRecord } from './w
 import type { Addressed, Applier } from './write/apply.js';
 import { mayHoldIds } from './write/find-rows.js';
 import { mayHoldRange } from './write/row-range.js';
+import { seenLogs } from './write/seen-logs.js';
 import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
 import type { Idempotency, IdempotencyKeys } from './write/idempotency.js';
 import { newestRows } from './write/newest-rows.js';
@@ -350,6 +351,7 @@ export class WritePath {
           tableId: table.id,
           ids: command.ids,
           soft: command.soft,
+          ...this.#seenBy(table),
           ...this.#lsns(1),
           ...keyOf(waiting),
         };
@@ -378,6 +380,7 @@ export class WritePath {
       texts: encoded.records.map((record) => `${record.text}}`),
       replaces: command.replaces,
       columns,
+      ...(command.replaces || table.config.write_mode === 'upsert' ? this.#seenBy(table) : {}),
       ...this.#lsns(encoded.records.length),
       ...keyOf(waiting),
     };
@@ -448,7 +451,7 @@ export class WritePath {
       waiting.resolve({ lsn: this.appliedLsn, ids, count: 0, refusals: [] });
       return undefined;
     }
-    const write: Applicable = { kind: 'restore', tableId: table.id, ids, ...this.#lsns(count), ...keyOf(waiting) };
+    const write: Applicable = { kind: 'restore', tableId: table.id, ids, ...this.#seenBy(table), ...this.#lsns(count), ...keyOf(waiting) };
     return { waiting, table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids, count, refusals: [] } };
   }
 
@@ -466,12 +469,17 @@ export class WritePath {
       fileName: file.path.slice(file.path.lastIndexOf('/') + 1),
       statistics,
       columns,
-      ...(command.replaces ? { replaces: command.replaces } : {}),
+      ...(command.replaces ? { replaces: command.replaces, ...this.#seenBy(table) } : {}),
       ...(command.keepsExisting ? { keepsExisting: true } : {}),
       ...this.#lsns(statistics.rows),
       ...keyOf(waiting),
     };
     return { waiting, table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids: [], count: statistics.rows, refusals: [] } };
+  }
+
+  #seenBy(table: Table): { seen?: readonly number[] } {
+    const seen = seenLogs(table.snapshot, this.parts.wal.id);
+    return seen.length === 0 ? {} : { seen };
   }
 
   #lsns(count: number): { firstLsn: number; lsnCount: number } {

@@ -25,6 +25,8 @@ export class Generation {
   bytes = 0;
   /** When the oldest row came. */
   oldestMs: number | undefined;
+  /** How far the table held the logs of other nodes when the first row was written; undefined until then. */
+  seenFirst: readonly number[] | undefined;
   readonly bulkFiles: BulkFile[] = [];
   /** LSN up to which it holds everything; set by the freeze. */
   frozenLsn: number | undefined;

@@ -166,11 +166,20 @@ export class TableRegistry {
       this.#assertFree(name);
       const tableId = randomUUID();
       const directory = await this.#freeDirectory(name, tableId);
-      const catalogued: CatalogueTable = { name, tableId, directory, createdMs: this.parts.clock.nowMs() };
-      const log = this.#logOf(directory);
-      const snapshot = await log.create(await contents(catalogued));
-      faultPoint('table.create.after-log');
-      return this.#enter(catalogued, log, snapshot, 'created');
+      const create = async (at: string): Promise<Table> => {
+        const catalogued: CatalogueTable = { name, tableId, directory: at, createdMs: this.parts.clock.nowMs() };
+        const log = this.#logOf(at);
+        const snapshot = await log.create(await contents(catalogued));
+        faultPoint('table.create.after-log');
+        return this.#enter(catalogued, log, snapshot, 'created');
+      };
+      try {
+        return await create(directory);
+      } catch (error) {
+        if (!(error instanceof AppError) || error.code !== 'CONFLICT') throw error;
+        // Another node is making a table of this name: the catalogue decides.
+        return create(`${name}-${tableId.slice(0, 8)}`);
+      }
     });
   }
 

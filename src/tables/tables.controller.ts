@@ -50,6 +50,9 @@ export class TablesController {
       await this.registry.create(body.table_name, config, schema);
     } catch (error) {
       if (!(body.if_not_exists && error instanceof AppError && error.code === 'ALREADY_EXISTS')) throw error;
+      // Another node made it.
+      if (!this.registry.find(body.table_name)) await this.registry.refresh();
+      return { success: true, message: `table ${body.table_name} exists already; nothing was changed` };
     }
     return { success: true, message: `table ${body.table_name} created` };
   }

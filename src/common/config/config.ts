@@ -107,7 +107,7 @@ export class MaintenanceConfig {
   @IsInt() @Min(1) @Max(10_000) checkpoint_commits: number = 50;
   /** How far back `as_of` reaches, and how long replaced files stay. */
   @IsNumber() @Min(0) @Max(87_600) time_travel_hours: number = 168;
-  /** Objects that no version names are removed once they are this old; must exceed the longest flush or compaction. */
+  /** Objects that no version names, and commits that a checkpoint has, are removed once they are this old; must exceed the longest flush or compaction. */
   @IsNumber() @Min(0) @Max(87_600) orphan_age_hours: number = 24;
 }
 

@@ -118,7 +118,8 @@ export class Housekeeping {
         if (!lease.isHeld()) throw new AppError('CONFLICT', `table ${table.name}: the lease for its vacuum was lost`);
         await this.parts.store.delete(key);
       }
-      const logEntries = await table.log.cleanUp(this.#timeTravelStartMs());
+      // A node that looks only now and then must find the versions that follow its own.
+      const logEntries = await table.log.cleanUp(Math.min(this.#timeTravelStartMs(), orphanBeforeMs));
       if (doomed.length + logEntries > 0)
         this.parts.logger.info({ objects: doomed.length, log_entries: logEntries }, `${table.logLabel} vacuumed`);
       return { objects_removed: doomed.length, log_entries_removed: logEntries };

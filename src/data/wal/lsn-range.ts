@@ -30,3 +30,12 @@ export async function claimRange(store: ObjectStore, walId: string, nodeId: stri
   }
   throw new AppError('UNAVAILABLE', `no range of LSNs could be claimed under ${PREFIX}: ${CLAIM_ATTEMPTS_MAX} others were faster`);
 }
+
+/** True while no other log was ever started on this store. One whose node is away may hold acknowledged rows that no file has yet. */
+export async function isOnlyLog(store: ObjectStore, walId: string): Promise<boolean> {
+  for await (const { key } of store.list(PREFIX)) {
+    const bytes = await store.get(key);
+    if (bytes === undefined || (JSON.parse(bytes.toString()) as { wal_id?: unknown }).wal_id !== walId) return false;
+  }
+  return true;
+}

@@ -14,6 +14,8 @@ interface Common {
   readonly lsnCount: number;
   readonly idempotencyKey?: string;
   readonly fingerprint?: string;
+  /** See `seen-logs.ts`; left out when there are no other logs. */
+  readonly seen?: readonly number[];
 }
 
 export interface ApplicableRows extends Common {

@@ -10,6 +10,7 @@ import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api
 import type { Clock } from '../../common/clock.js';
 import { asNumber, type Engine, isOutOfMemory } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
+import { LSNS_PER_WAL } from '../wal/lsn-range.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
 import type { BulkFile, Generation } from '../../tables/generation.js';
 import { POSITION_COLUMN, selectRows, SOURCE_COLUMN } from '../../tables/row-sql.js';
@@ -33,6 +34,7 @@ interface IdOperation {
   readonly soft: boolean;
   /** Asked for as a delete, not as the replacement by a newer row. */
   readonly isDelete: boolean;
+  readonly seen: readonly number[];
 }
 
 /** Together about a minute. */
@@ -95,6 +97,7 @@ export class Applier {
     generation.rows += lines.length;
     generation.bytes += bytes.length;
     generation.oldestMs ??= this.clock.nowMs();
+    generation.seenFirst ??= writes[0]?.seen ?? [];
   }
 
   /** Runs one statement of a logged write. Queries share the engine's memory: when they have all of it, the write waits for them instead of failing. */
@@ -162,12 +165,13 @@ export class Applier {
       });
       const listed = `SELECT unnest(from_json(${quoteText(JSON.stringify(operations.map(({ id }) => id)))}, '["VARCHAR"]')) AS id,
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ lsn }) => lsn)))}, '["BIGINT"]')) AS lsn,
-        unnest(from_json(${quoteText(JSON.stringify(operations.map(({ soft }) => soft)))}, '["BOOLEAN"]')) AS soft`;
+        unnest(from_json(${quoteText(JSON.stringify(operations.map(({ soft }) => soft)))}, '["BOOLEAN"]')) AS soft,
+        unnest(from_json(${quoteText(JSON.stringify(operations.map(({ seen }) => seen)))}, '[["BIGINT"]]')) AS seen`;
       const hidden = await this.#patiently(() =>
         table.masks.add(
           `INSERT INTO ${table.masks.table}
          SELECT m.${SOURCE_COLUMN}, m.${POSITION_COLUMN}, min(o.lsn), arg_min(o.soft, o.lsn), min(o.lsn)
-         FROM (${matches}) m JOIN (${listed}) o ON o.id = m.id AND (m.${LSN_COLUMN} < o.lsn OR m.${LSN_COLUMN} >= ${this.lsnEnd})
+         FROM (${matches}) m JOIN (${listed}) o ON o.id = m.id AND ${this.#isOlder(`m.${LSN_COLUMN}`, 'o.lsn', 'o.seen')}
          GROUP BY m.${SOURCE_COLUMN}, m.${POSITION_COLUMN} RETURNING source, soft, since`,
         ),
       );
@@ -177,6 +181,13 @@ export class Applier {
     } finally {
       view.release();
     }
+  }
+
+  /** SQL: a row was there when a write was made. Rows of other nodes were if the files held their log so far (`seen`, a list). */
+  #isOlder(row: string, write: string, seen: string): string {
+    const isOwn = `${row} >= ${this.lsnEnd - LSNS_PER_WAL} AND ${row} < ${this.lsnEnd}`;
+    const isSeen = `len(list_filter(${seen}, s -> s // ${LSNS_PER_WAL} = ${row} // ${LSNS_PER_WAL} AND ${row} <= s)) > 0`;
+    return `CASE WHEN ${isOwn} THEN ${row} < ${write} ELSE ${isSeen} END`;
   }
 
   #noteMasks(table: Table, lsn: number): void {
@@ -260,7 +271,8 @@ export class Applier {
     await this.#fitBuffer(generation, schema);
     const view = table.pin(write.firstLsn - 1);
     try {
-      const rows = await this.#restorable(table, view, write.ids);
+      const restorable = await this.#restorable(table, view, write.ids);
+      const rows = `SELECT * FROM (${restorable}) WHERE ${this.#isOlder(LSN_COLUMN, String(write.firstLsn), listOf(write.seen ?? []))}`;
       const names = schema.columnList;
       const kept = `${generation.bufferTable}_restored`;
       await this.engine.run(`CREATE TABLE ${kept} AS SELECT * FROM (${rows})`);
@@ -285,7 +297,7 @@ export class Applier {
   async #takeBulkFile(table: Table, schema: TableSchema, write: ApplicableBulk): Promise<Map<number, number>> {
     const { firstLsn, statistics } = write;
     const file = { path: path.join(this.bulkDirectory, write.fileName), statistics, lsnBase: firstLsn, source: table.newSource(), schema };
-    if (write.replaces) await this.#hideRange(table, write.replaces, firstLsn);
+    if (write.replaces) await this.#hideRange(table, write.replaces, firstLsn, write.seen ?? []);
     const doubled = write.keepsExisting ? await this.#hideDoubled(table, file, firstLsn) : 0;
     table.active.bulkFiles.push(file);
     table.active.oldestMs ??= this.clock.nowMs();
@@ -293,7 +305,7 @@ export class Applier {
   }
 
   /** Hides the rows of a range that were written before an LSN. */
-  async #hideRange(table: Table, range: RowRange, lsn: number): Promise<void> {
+  async #hideRange(table: Table, range: RowRange, lsn: number, seen: readonly number[]): Promise<void> {
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
       const sources = await view.sources(undefined, mayHoldRange(range));
@@ -303,7 +315,7 @@ export class Applier {
       const hidden = await this.#patiently(() =>
         table.masks.addAt(
           lsn,
-          `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN}, ${lsn}, false, ${lsn} FROM (${rows}) WHERE ${LSN_COLUMN} < ${lsn} OR ${LSN_COLUMN} >= ${this.lsnEnd}`,
+          `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN}, ${lsn}, false, ${lsn} FROM (${rows}) WHERE ${this.#isOlder(LSN_COLUMN, String(lsn), listOf(seen))}`,
         ),
       );
       if (hidden > 0) this.#noteMasks(table, lsn);
@@ -329,6 +341,10 @@ export class Applier {
       view.release();
     }
   }
+}
+
+function listOf(lsns: readonly number[]): string {
+  return `[${lsns.join()}]::BIGINT[]`;
 }
 
 function groupByTable(writes: readonly Addressed[]): Map<Table, Addressed[]> {
@@ -359,7 +375,13 @@ function standsAlone({ write }: Addressed): boolean {
 
 function idOperations(write: Applicable, table: Table): IdOperation[] {
   if (write.kind === 'delete')
-    return (write satisfies ApplicableDelete).ids.map((id) => ({ id, lsn: write.firstLsn, soft: write.soft, isDelete: true }));
+    return (write satisfies ApplicableDelete).ids.map((id) => ({
+      id,
+      lsn: write.firstLsn,
+      soft: write.soft,
+      isDelete: true,
+      seen: write.seen ?? [],
+    }));
   if (write.kind !== 'rows' || !(write.replaces || table.config.write_mode === 'upsert')) return [];
-  return idsOf(write.texts).map((id, index) => ({ id, lsn: write.firstLsn + index, soft: false, isDelete: false }));
+  return idsOf(write.texts).map((id, index) => ({ id, lsn: write.firstLsn + index, soft: false, isDelete: false, seen: write.seen ?? [] }));
 }

@@ -4,6 +4,7 @@
  * because every change ends in a conditional put.
  */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { RedisConnection } from '../redis/redis-connection.js';
 import type { Lease, LeaseStore } from './lease.js';
 
@@ -12,6 +13,7 @@ const KEY_PREFIX = 'metadata:lock:';
 const KEEP_MS = 7 * 24 * 3_600_000;
 /** A grant counts from before the call, and ends a little early: clocks tick at different speeds. */
 const MARGIN = 0.02;
+const GIVE_BACK_PAUSE_MS = 1_000;
 
 const ACQUIRE = `
 local time = redis.call('TIME')
@@ -34,8 +36,12 @@ export class RedisLeaseStore implements LeaseStore {
     const key = KEY_PREFIX + name;
     const token = randomUUID();
     const startedMs = performance.now();
+    const asking = this.redis.run(`lease ${name}`, (client) => client.eval(ACQUIRE, 1, key, token, String(ttlMs), String(KEEP_MS)));
     const fence = Number(
-      await this.redis.run(`lease ${name}`, (client) => client.eval(ACQUIRE, 1, key, token, String(ttlMs), String(KEEP_MS))),
+      await asking.catch((error: unknown) => {
+        void this.#giveBack(name, key, token, startedMs + ttlMs);
+        throw error;
+      }),
     );
     if (fence === 0) return undefined;
     let isReleased = false;
@@ -49,5 +55,21 @@ export class RedisLeaseStore implements LeaseStore {
         await this.redis.run(`lease ${name}`, (client) => client.eval(RELEASE, 1, key, token)).catch(() => undefined);
       },
     };
+  }
+
+  /**
+   * What was sent to a Redis that did not answer may be done later all the same: a hung one carries out what waits in its sockets when it goes on, and
+   * gives the lease to nobody. So it is released, twice: the first release may be carried out before the acquisition.
+   */
+  async #giveBack(name: string, key: string, token: string, untilMs: number): Promise<void> {
+    for (let releases = 0; releases < 2 && performance.now() < untilMs;) {
+      await pause(GIVE_BACK_PAUSE_MS, undefined, { ref: false });
+      try {
+        await this.redis.run(`lease ${name}`, (client) => client.eval(RELEASE, 1, key, token));
+        releases += 1;
+      } catch {
+        // Still away.
+      }
+    }
   }
 }

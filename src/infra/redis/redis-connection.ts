@@ -29,6 +29,7 @@ export class RedisConnection {
   #calls = 0;
   #failures = 0;
   #inFlight = 0;
+  #isClosed = false;
 
   constructor(
     readonly config: RedisConfig,
@@ -44,6 +45,10 @@ export class RedisConnection {
       const text = messageOf(error.lastNodeError ?? error);
       if (text !== this.#lastError) this.logger.warn({ err: error }, `Redis: ${text}`);
       this.#lastError = text;
+    });
+    // The client never gives up by itself, but for one case: its failover detector hears of a new master while it is looking for one, and breaks that off.
+    client.on('end', () => {
+      if (!this.#isClosed) setTimeout(() => this.#isClosed || void client.connect().catch(() => undefined), RETRY_MS_MAX).unref();
     });
     client.on('ready', () => {
       if (this.#lastError !== undefined) this.logger.info('Redis is reachable again');
@@ -111,6 +116,7 @@ export class RedisConnection {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.client.disconnect();
     this.subscriber.disconnect();
   }

@@ -16,6 +16,8 @@ import { applyActions, type Snapshot } from './snapshot.js';
 
 /** Other writers that may win before we give up. Each round is one read and one put. */
 const COMMIT_ATTEMPTS_MAX = 50;
+/** See `isCleanedUpUnder`; clean-up keeps versions for hours. */
+const AWAKE_MS = 10_000;
 const VERSION_DIGITS = 20;
 const COMMIT_NAME = /\/(\d{20})\.json$/;
 const CHECKPOINT_NAME = /\/(\d{20})\.checkpoint\.parquet$/;
@@ -106,12 +108,27 @@ export class DeltaLog {
     return undefined;
   }
 
+  /** When this log was last seen to have nothing newer, or was written to. */
+  #lookedMs = 0;
+
+  /** Whoever slept longer than versions are kept finds no next one and would take its own for the newest, and the next number for free. */
+  async #isCleanedUpUnder({ version }: Snapshot): Promise<boolean> {
+    // Not asked by those who look all the time: versions are kept much longer.
+    if (this.clock.nowMs() - this.#lookedMs < AWAKE_MS) return false;
+    // Clean-up goes from the oldest version up: while ours is there, so are all after it.
+    return (await this.store.get(`${this.#key(version)}.json`)) === undefined;
+  }
+
   /** The table with every commit that came after `snapshot`. */
   async refresh(snapshot: Snapshot): Promise<Snapshot> {
     let newest = snapshot;
     for (;;) {
       const bytes = await this.store.get(`${this.#key(newest.version + 1)}.json`);
-      if (bytes === undefined) return newest;
+      if (bytes === undefined) {
+        if (await this.#isCleanedUpUnder(newest)) newest = await this.load();
+        this.#lookedMs = this.clock.nowMs();
+        return newest;
+      }
       newest = applyActions(newest, newest.version + 1, this.#decode(newest.version + 1, bytes));
     }
   }
@@ -126,12 +143,15 @@ export class DeltaLog {
     operation: Operation,
     build: (current: Snapshot) => readonly Action[] | Promise<readonly Action[]>,
   ): Promise<Snapshot> {
-    let current = snapshot;
+    let current = (await this.#isCleanedUpUnder(snapshot)) ? await this.load() : snapshot;
     for (let attempt = 0; attempt < COMMIT_ATTEMPTS_MAX; attempt += 1) {
       const actions = await build(current);
       if (actions.length === 0) return current;
       const commit = this.#compose(current, operation, actions);
-      if (await this.#put(current.version + 1, commit)) return applyActions(current, current.version + 1, commit);
+      if (await this.#put(current.version + 1, commit)) {
+        this.#lookedMs = this.clock.nowMs();
+        return applyActions(current, current.version + 1, commit);
+      }
       current = await this.refresh(current);
     }
     throw new AppError('UNAVAILABLE', `${this.directory}: ${COMMIT_ATTEMPTS_MAX} commits in a row were overtaken by other writers`);
