@@ -34,6 +34,8 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   const options = grpcOptions({ host, port: grpcPort || (await freePort(host)), messageBytesMax: config.limits.body_bytes_max });
   const grpc = app.connectMicroservice<MicroserviceOptions>(options, { inheritAppConfig: true, deferInitialization: true });
   grpc.registerPreRequestHook(grpcRequestHook);
+  // The application calls the hooks of all modules; without this the microservice in it would call them again, and every timer would run twice.
+  (grpc as unknown as { setIsInitHookCalled(isCalled: boolean): void }).setIsInitHookCalled(true);
   serveOpenApi(app);
   closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();

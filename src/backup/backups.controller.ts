@@ -86,7 +86,8 @@ export class BackupsController {
   })
   async recover(@Body(new ValidationPipe(RecoverDto)) body: RecoverDto): Promise<RecoverAnswer> {
     const request = parseRecover(body, this.config.limits.ids_max);
-    const { source, tables } = await this.recovery.recover(request);
+    const { source, tables: recovered } = await this.recovery.recover(request);
+    const tables = recovered.map(({ isWhole: _, ...table }) => table);
     const sum = (of: (table: RecoveredTable) => number): number => tables.reduce((total, table) => total + of(table), 0);
     const rows = sum((table) => table.rows_recovered);
     const there = sum((table) => table.rows_matched) - rows;

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { AppError } from '../common/app-error.js';
+import { isJsonObject } from '../common/json.js';
 
 const HEAD = /^\{"checksum":"sha256:([0-9a-f]{64})","content":/;
 
@@ -16,16 +17,23 @@ export function seal(content: unknown): Buffer {
   return Buffer.from(`{"checksum":"sha256:${checksumOf(text)}","content":${text}}`);
 }
 
-/** @throws AppError DATA_CORRUPTION when the document is cut, changed or none of ours; `validate: false` only asks that it can be read */
-export function unseal<T>(bytes: Buffer, name: string, validate: boolean): T {
+/**
+ * @param hasShape what the content must have; asked also without `validate`
+ * @throws AppError DATA_CORRUPTION when the document is cut, changed or none of ours
+ */
+export function unseal<T>(bytes: Buffer, name: string, validate: boolean, hasShape: (content: Record<string, unknown>) => boolean): T {
   const text = bytes.toString();
   const [head = '', checksum] = HEAD.exec(text) ?? [];
   if (validate && (checksum === undefined || checksumOf(text.slice(head.length, -1)) !== checksum)) throw damaged(name);
+  let document: unknown;
   try {
-    return (JSON.parse(text) as { content: T }).content;
+    document = JSON.parse(text);
   } catch (error) {
     throw damaged(name, error);
   }
+  const content = isJsonObject(document) ? document['content'] : undefined;
+  if (!isJsonObject(content) || !hasShape(content)) throw damaged(name);
+  return content as T;
 }
 
 function damaged(name: string, cause?: unknown): AppError {

@@ -512,6 +512,7 @@ export class WritePath {
       group = [];
       groupBytes = 0;
     };
+    if (this.parts.fetchesFiles) await this.#fence();
     for await (const record of wal.replay()) {
       const write = fromWalRecord(record);
       this.#lastLsn = Math.max(this.#lastLsn, lastLsn(write));
@@ -539,6 +540,28 @@ export class WritePath {
         'the write-ahead log has writes of a table that the catalogue does not know; they stay there until the table is taken back with POST /v1/metadata/restore',
       );
     return replayed;
+  }
+
+  /**
+   * A commit of the process before may still be on its way to the store, and come when its rows are in our buffers again. So each table that has rows
+   * to replay gets a commit first: it takes the version that the late one would have taken.
+   */
+  async #fence(): Promise<void> {
+    const { registry, wal, clock } = this.parts;
+    const tables = new Set<Table>();
+    for await (const record of wal.replay()) {
+      const write = fromWalRecord(record);
+      const table = registry.findById(write.tableId);
+      if (table && lastLsn(write) > table.committedLsn(wal.id)) tables.add(table);
+    }
+    for (const table of tables) {
+      const before = table.snapshot;
+      const snapshot = await table.log.commit(before, { name: 'FENCE', parameters: { wal: wal.id } }, (current) => [
+        { txn: { appId: wal.id, version: current.transactions.get(wal.id) ?? 0, lastUpdated: clock.nowMs() } },
+      ]);
+      if (snapshot.version === before.version + 1) table.snapshot = snapshot;
+      else await table.reopen(snapshot);
+    }
   }
 
   /** First LSN of writes whose table is not in the catalogue, though nobody dropped it. */
@@ -603,6 +626,7 @@ function filesSought(command: WriteCommand): ((file: DataFile) => boolean) | und
       return mayHoldAny(command.ids);
     case 'bulk':
       if (command.keepsExisting) return () => true;
+      if (command.replaces && command.table.config.write_mode === 'upsert') return () => true;
       return command.replaces && mayHoldRange(command.replaces);
   }
 }

@@ -16,6 +16,7 @@ export interface Column {
 }
 
 export const ID_COLUMN = 'id';
+export const ID_FIELD_ID = 1;
 export const TIMESTAMP_COLUMN = 'timestamp';
 /** Physical column of every data file and buffer: the order of writing. Not part of the table's schema, so other readers never see it. */
 export const LSN_COLUMN = '_lsn';
@@ -51,7 +52,7 @@ export class TableSchema {
 
   /** The columns that every table has. */
   static initial(): TableSchema {
-    const id: Column = { name: ID_COLUMN, type: 'VARCHAR', fieldId: 1 };
+    const id: Column = { name: ID_COLUMN, type: 'VARCHAR', fieldId: ID_FIELD_ID };
     const timestamp: Column = { name: TIMESTAMP_COLUMN, type: 'TIMESTAMPTZ', fieldId: 2 };
     return new TableSchema([id, timestamp], FIRST_PAYLOAD_FIELD_ID);
   }

@@ -3,7 +3,7 @@
  * is built from here: queries, the search for ids, flush, compaction. Files without hidden rows are read plainly, so deletes cost only where they are.
  */
 import { quoteName, quoteText, quoteTextList } from '../infra/duckdb/sql-text.js';
-import { type Column, LSN_COLUMN, LSN_FIELD_ID, type TableSchema } from '../metadata/table-schema.js';
+import { type Column, ID_COLUMN, ID_FIELD_ID, LSN_COLUMN, LSN_FIELD_ID, type TableSchema } from '../metadata/table-schema.js';
 import type { Generation } from './generation.js';
 import type { Masks } from './masks.js';
 
@@ -139,6 +139,11 @@ function byNameOrFieldId(schema: TableSchema, files: readonly OpenFile[]): FileR
 /** The rows of data files with nothing but their LSN; `file_index` and `file_row_number` say where each stands. */
 export function readLsns(paths: readonly string[]): string {
   return `read_parquet(${quoteTextList(paths)}, schema = MAP {${LSN_FIELD_ID}: {name: '${LSN_COLUMN}', type: 'BIGINT', default_value: NULL}})`;
+}
+
+/** The rows of a data file with nothing but their id, by its field id: its other columns may have the names of the reader's options. */
+export function readIds(path: string): string {
+  return `read_parquet(${quoteText(path)}, schema = MAP {${ID_FIELD_ID}: {name: '${ID_COLUMN}', type: 'VARCHAR', default_value: NULL}})`;
 }
 
 function fileColumn(fieldId: number): string {

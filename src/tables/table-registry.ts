@@ -1,7 +1,8 @@
 /** The tables of this server: opens those of the catalogue at the start, creates and drops them. Names are compared without case. */
 import { randomUUID } from 'node:crypto';
 import pMap from 'p-map';
-import { AppError } from '../common/app-error.js';
+import { setTimeout as pause } from 'node:timers/promises';
+import { AppError, messageOf } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import { faultPoint } from '../common/fault-points.js';
 import { isJsonObject } from '../common/json.js';
@@ -25,6 +26,7 @@ const CONFIG_KEY = 'miniodb.config';
 export const BACKUPS_DIRECTORY = 'backups';
 /** Tables whose logs are read at once at the start. */
 const OPENING_MAX = 8;
+const SETTLE_PAUSE_MS = 1_000;
 /** Stands for the end of a table in a notification. */
 const DROPPED_VERSION = -1;
 
@@ -37,6 +39,8 @@ export interface TableRegistryParts {
   readonly notifier: CommitNotifier;
   readonly defaults: TableConfig;
   readonly tablesMax: number;
+  /** Other nodes have the same tables. */
+  readonly isShared: boolean;
 }
 
 export class TableRegistry {
@@ -116,7 +120,8 @@ export class TableRegistry {
   }
 
   #logOf(directory: string): DeltaLog {
-    return new DeltaLog(this.parts.store, directory, this.#checkpoints, this.parts.clock);
+    const { store, clock, isShared } = this.parts;
+    return new DeltaLog(store, directory, this.#checkpoints, clock, isShared);
   }
 
   async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.parts.store): Promise<Table> {
@@ -226,6 +231,10 @@ export class TableRegistry {
     return this.#catalogue.hasSeen(tableId);
   }
 
+  wasDropped(name: string, tableId: string): Promise<boolean> {
+    return this.#catalogue.wasDropped(name, tableId);
+  }
+
   /** A table to read only, that is not one of this server's: its files come from somewhere else. The caller closes it. */
   openDetached(catalogued: CatalogueTable, snapshot: Snapshot, files: ObjectReader): Promise<Table> {
     return this.#openTable(catalogued, this.#logOf(catalogued.directory), snapshot, files);
@@ -287,18 +296,38 @@ export class TableRegistry {
       try {
         await this.#catalogue.drop(catalogued);
       } catch (error) {
-        table.isDropped = false;
+        // The entry may be there all the same. Until that is known nobody may write to the table.
+        void this.#settleDrop(table, catalogued);
         throw error;
       }
-      faultPoint('table.drop.after-catalogue');
-      this.#byKey.delete(table.name.toLowerCase());
-      this.parts.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
-      const files = table.snapshot.files.size;
-      this.onDropped(table);
-      void this.#removeLater(table, catalogued);
-      this.parts.logger.info({ table_id: table.id, files }, `${table.logLabel} dropped`);
-      return files;
+      return this.#finishDrop(table, catalogued);
     });
+  }
+
+  #finishDrop(table: Table, catalogued: CatalogueTable): number {
+    faultPoint('table.drop.after-catalogue');
+    this.#byKey.delete(table.name.toLowerCase());
+    this.parts.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
+    const files = table.snapshot.files.size;
+    this.onDropped(table);
+    void this.#removeLater(table, catalogued);
+    this.parts.logger.info({ table_id: table.id, files }, `${table.logLabel} dropped`);
+    return files;
+  }
+
+  /** Finds out whether a drop whose answer was lost has happened, as soon as the store can be asked. */
+  async #settleDrop(table: Table, catalogued: CatalogueTable): Promise<void> {
+    for (;;) {
+      try {
+        const { live } = await this.#catalogue.load();
+        if (live.some(({ tableId }) => tableId === table.id)) table.isDropped = false;
+        else this.#finishDrop(table, catalogued);
+        return;
+      } catch (error) {
+        this.parts.logger.warn(`${table.logLabel} it is not known yet whether it was dropped: ${messageOf(error)}`);
+        await pause(SETTLE_PAUSE_MS, undefined, { ref: false });
+      }
+    }
   }
 
   async #removeLater(table: Table, catalogued: CatalogueTable): Promise<void> {

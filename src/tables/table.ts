@@ -114,6 +114,15 @@ export class Table {
     for (const file of this.snapshot.files.values()) await this.#load(this.sourceOf(file), await this.readVectors(file));
   }
 
+  /** Takes a newer version as if it had been opened at that one. Only while nothing was written or read yet. */
+  async reopen(snapshot: Snapshot): Promise<void> {
+    this.snapshot = snapshot;
+    this.schema = snapshot.schema;
+    this.#sources.clear();
+    await this.masks.destroy();
+    await this.open();
+  }
+
   /** The hidden rows of a file as the log has them. */
   async readVectors(file: DataFile): Promise<HiddenRows> {
     return {

@@ -46,6 +46,7 @@ import { VisibleLsn } from './visible-lsn.js';
           notifier,
           defaults: defaults.config,
           tablesMax: config.limits.tables_max,
+          isShared: config.redis.mode !== 'none',
         });
         await registry.open();
         return registry;

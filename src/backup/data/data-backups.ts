@@ -34,6 +34,7 @@ import {
   listBackupIds,
   type Manifest,
   manifestKey,
+  noSuchBackup,
   readManifest,
 } from './manifest.js';
 
@@ -122,8 +123,7 @@ export class DataBackups {
     const keys = new Set<string>();
     for await (const { key } of store.list(DATA_PREFIX)) keys.add(key);
     const known = new Map<string, BackupObject>();
-    for (const id of ids) {
-      const { tables } = await readManifest(store, id);
+    for (const { tables } of await this.#readable(store, ids)) {
       for (const { table_id: tableId, objects } of tables)
         for (const object of objects) if (keys.has(object.key)) known.set(`${tableId}/${object.path}`, object);
     }
@@ -179,8 +179,21 @@ export class DataBackups {
   /** Every backup that is there, newest first. */
   async list(): Promise<DataBackupInfo[]> {
     const store = await this.parts.pool.openBackups();
-    const ids = (await listBackupIds(store)).reverse();
-    return pMap(ids, async (id) => infoOf(await readManifest(store, id)), { concurrency: COPYING_MAX });
+    return (await this.#readable(store, await listBackupIds(store))).map(infoOf).reverse();
+  }
+
+  /** The manifests of those that are not damaged; the others are told of in the log. */
+  async #readable(store: RemoteObjectStore, ids: readonly string[]): Promise<Manifest[]> {
+    const read = async (id: string): Promise<Manifest | undefined> => {
+      try {
+        return await readManifest(store, id);
+      } catch (error) {
+        if (!(error instanceof AppError) || (error.code !== 'DATA_CORRUPTION' && error.code !== 'NOT_FOUND')) throw error;
+        this.parts.logger.error({ err: error }, `backup ${id} is left out: ${error.message}`);
+        return undefined;
+      }
+    };
+    return (await pMap(ids, read, { concurrency: COPYING_MAX })).filter((manifest) => manifest !== undefined);
   }
 
   /**
@@ -194,14 +207,16 @@ export class DataBackups {
 
   async #deleteNow(backupId: string): Promise<number> {
     const store = await this.parts.pool.openBackups();
-    await readManifest(store, backupId);
+    const ids = await listBackupIds(store);
+    if (!ids.includes(backupId)) throw noSuchBackup(backupId);
     const own = `${DATA_PREFIX}${backupId}/`;
-    const dependents: string[] = [];
-    for (const id of await listBackupIds(store)) {
-      if (id === backupId) continue;
-      const { tables } = await readManifest(store, id);
-      if (tables.some(({ objects }) => objects.some(({ key }) => key.startsWith(own)))) dependents.push(id);
-    }
+    const others = await this.#readable(
+      store,
+      ids.filter((id) => id !== backupId),
+    );
+    const dependents = others
+      .filter(({ tables }) => tables.some(({ objects }) => objects.some(({ key }) => key.startsWith(own))))
+      .map(({ backup_id: id }) => id);
     if (dependents.length > 0)
       throw new AppError('CONFLICT', `backup ${backupId} holds files of ${dependents.join(', ')}; delete those first`);
     // The manifest goes first: what is left after an interruption is no backup.

@@ -67,10 +67,13 @@ export async function listBackupIds(store: RemoteObjectStore): Promise<string[]>
 /** @throws AppError NOT_FOUND when there is no such backup, DATA_CORRUPTION for a damaged one */
 export async function readManifest(store: RemoteObjectStore, backupId: string): Promise<Manifest> {
   const bytes = timeOfName(backupId) === undefined ? undefined : await store.get(manifestKey(backupId));
-  if (bytes === undefined)
-    throw new AppError('NOT_FOUND', `there is no data backup ${backupId}; GET /v1/backups lists those that are there`);
-  const manifest = unseal<Manifest>(bytes, backupId, true);
+  if (bytes === undefined) throw noSuchBackup(backupId);
+  const manifest = unseal<Manifest>(bytes, backupId, true, ({ tables }) => Array.isArray(tables));
   const { format } = manifest as { readonly format: number };
   if (format !== 1) throw new AppError('DATA_CORRUPTION', `backup ${backupId} has format ${format}, which this version does not know`);
   return manifest;
+}
+
+export function noSuchBackup(backupId: string): AppError {
+  return new AppError('NOT_FOUND', `there is no data backup ${backupId}; GET /v1/backups lists those that are there`);
 }

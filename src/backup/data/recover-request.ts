@@ -2,7 +2,7 @@
 import { invalidArgument } from '../../common/app-error.js';
 import { MS_PER_DAY } from '../../common/clock.js';
 import type { RowRange } from '../../data/write/row-range.js';
-import { canonicalTimestamp, fromMs } from '../../data/write/timestamp.js';
+import { canonicalTimestamp } from '../../data/write/timestamp.js';
 import { parseAsOf } from '../../query/as-of.js';
 import { assertTableName } from '../../tables/table-name.js';
 import type { RecoverDto } from '../backup.dto.js';
@@ -55,12 +55,13 @@ function rangeOf({ id_range: byId, time_range: byTime }: RecoverDto, idsMax: num
 /** @param dayMs added to a day, which has no time of its own */
 function instantOf(text: string | undefined, field: string, dayMs: number): string | undefined {
   if (text === undefined) return undefined;
-  const dayStart = DAY.test(text) ? canonicalTimestamp(`${text}T00:00:00Z`) : undefined;
-  const canonical = dayStart === undefined ? canonicalTimestamp(text) : fromMs(Date.parse(dayStart) + dayMs);
+  const isDay = DAY.test(text);
+  const canonical = canonicalTimestamp(isDay ? `${text}T00:00:00Z` : text);
   if (canonical === undefined)
     throw invalidArgument(
       `time_range.${field} must be a day (2024-01-15) or an instant (RFC 3339 with a zone), got ${JSON.stringify(text)}`,
       [{ field: `time_range.${field}` }],
     );
-  return (BigInt(Date.parse(`${canonical.slice(0, 19)}Z`)) * 1_000n + BigInt(canonical.slice(20, 26))).toString();
+  const ms = BigInt(Date.parse(`${canonical.slice(0, 19)}Z`)) + BigInt(isDay ? dayMs : 0);
+  return (ms * 1_000n + BigInt(canonical.slice(20, 26))).toString();
 }

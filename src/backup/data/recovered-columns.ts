@@ -9,29 +9,32 @@ const EXACT_DOUBLE_MAX = 2 ** 53;
 export interface FittedColumns {
   /** The table's columns with those that only the backup has. */
   readonly schema: TableSchema;
-  /** Select list in the order of that schema, over rows with the backup's columns. */
+  /** Select list in the order of that schema, over rows `s` with the backup's columns. */
   readonly select: string;
+  /** Names of columns that may not take every value, with a condition on the rows that they cannot. */
+  readonly inexact: readonly (readonly [string, string])[];
 }
 
 /** @throws AppError CONFLICT for a column that has another type by now */
 export function fitColumns(from: TableSchema, to: TableSchema, tableName: string): FittedColumns {
   const added = from.columns.filter(({ name }) => !to.column(name));
   const schema = added.reduce((made, { name, type }) => made.with(name, type), to);
+  const inexact: (readonly [string, string])[] = [];
   const select = schema.columns.map((column) => {
     const given = from.column(column.name);
-    return given
-      ? `${valueAs(given, column, tableName)} AS ${quoteName(column.name)}`
-      : `NULL::${column.type} AS ${quoteName(column.name)}`;
+    if (!given) return `NULL::${column.type} AS ${quoteName(column.name)}`;
+    const value = `s.${quoteName(given.name)}`;
+    if (given.type !== column.type) {
+      assertWidened(given, column, tableName);
+      inexact.push([column.name, `${value} NOT BETWEEN ${-EXACT_DOUBLE_MAX} AND ${EXACT_DOUBLE_MAX}`]);
+    }
+    return `${value}::${column.type} AS ${quoteName(column.name)}`;
   });
-  return { schema, select: select.join(', ') };
+  return { schema, select: select.join(', '), inexact };
 }
 
-function valueAs(given: Column, column: Column, tableName: string): string {
-  const value = `s.${quoteName(given.name)}`;
-  if (given.type === column.type) return value;
-  if (given.type === 'BIGINT' && column.type === 'DOUBLE')
-    return `CASE WHEN ${value} BETWEEN ${-EXACT_DOUBLE_MAX} AND ${EXACT_DOUBLE_MAX} OR ${value} IS NULL THEN ${value}::DOUBLE
-      ELSE error('column ${column.name.replaceAll("'", "''")} is DOUBLE now, which cannot hold ' || ${value}) END`;
+function assertWidened(given: Column, column: Column, tableName: string): void {
+  if (given.type === 'BIGINT' && column.type === 'DOUBLE') return;
   throw new AppError(
     'CONFLICT',
     `table ${tableName}: column ${column.name} is ${column.type} now and was ${given.type} then; recover into another table (target_table)`,

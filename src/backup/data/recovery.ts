@@ -28,7 +28,7 @@ import type { TableRegistry } from '../../tables/table-registry.js';
 import type { BackupCounts } from '../backup-counts.js';
 import { BACKUP_DIRECTORY, BackupFiles } from './backup-files.js';
 import { type BackupTable, listBackupIds, type Manifest, readManifest, snapshotOf } from './manifest.js';
-import { fitColumns } from './recovered-columns.js';
+import { fitColumns, type FittedColumns } from './recovered-columns.js';
 
 /** Ids that an answer lists. */
 const KEYS_LISTED_MAX = 1_000;
@@ -61,10 +61,15 @@ export interface RecoveredTable {
   readonly recovered_keys: readonly string[];
 }
 
+/** The table was not there: it comes back as it was, whatever it holds. */
+interface RecoveredWhole extends RecoveredTable {
+  readonly isWhole?: true;
+}
+
 export interface RecoverResult {
   /** A backup's id, or what version of a table. */
   readonly source: string;
-  readonly tables: readonly RecoveredTable[];
+  readonly tables: readonly RecoveredWhole[];
 }
 
 /** A table as it was, opened for reading. */
@@ -99,7 +104,7 @@ export class Recovery {
 
   async #recoverNow(request: RecoverRequest): Promise<RecoverResult> {
     const result = request.asOf ? await this.#fromVersion(request, request.asOf) : await this.#fromBackup(request);
-    if (result.tables.every(({ rows_matched: rows }) => rows === 0))
+    if (result.tables.every(({ rows_matched: rows, isWhole }) => rows === 0 && !isWhole))
       throw new AppError('NOT_FOUND', `no row of ${result.source} fits the request; nothing was recovered`);
     if (!request.dryRun)
       for (const { target_table: target, rows_recovered: rows } of result.tables)
@@ -122,7 +127,7 @@ export class Recovery {
   async #fromBackup(request: RecoverRequest): Promise<RecoverResult> {
     const store = await this.parts.pool.openBackups();
     const manifest = await chooseBackup(store, request);
-    const tables: RecoveredTable[] = [];
+    const tables: RecoveredWhole[] = [];
     for (const backedUp of chooseTables(manifest, request)) {
       const files = new BackupFiles(store, this.parts.scratch, manifest.backup_id, backedUp);
       try {
@@ -134,10 +139,10 @@ export class Recovery {
     return { source: `backup ${manifest.backup_id}`, tables };
   }
 
-  async #recoverTable(backedUp: BackupTable, files: BackupFiles, request: RecoverRequest): Promise<RecoveredTable> {
+  async #recoverTable(backedUp: BackupTable, files: BackupFiles, request: RecoverRequest): Promise<RecoveredWhole> {
     const target = request.targetTable ?? backedUp.name;
-    const isWhole = Object.keys(request.range).length === 0;
-    if (isWhole && !request.dryRun && !this.parts.registry.find(target)) return this.#recoverWhole(backedUp, files, target);
+    const isWhole = Object.keys(request.range).length === 0 && !this.parts.registry.find(target);
+    if (isWhole && !request.dryRun) return this.#recoverWhole(backedUp, files, target);
     const catalogued: CatalogueTable = {
       name: backedUp.name,
       tableId: backedUp.table_id,
@@ -147,7 +152,8 @@ export class Recovery {
     const detached = await this.parts.registry.openDetached(catalogued, snapshotOf(backedUp), files);
     const view = detached.pin(Number.MAX_SAFE_INTEGER);
     try {
-      return await this.#recoverRows({ name: backedUp.name, config: detached.config, view }, request);
+      const recovered = await this.#recoverRows({ name: backedUp.name, config: detached.config, view }, request);
+      return isWhole ? { ...recovered, files_recovered: view.files.length, isWhole } : recovered;
     } finally {
       view.release();
       await detached.close();
@@ -155,9 +161,11 @@ export class Recovery {
   }
 
   /** The table is not there: its files become those of a new one, with rows that wait for their restore, and at the cost of a copy. */
-  async #recoverWhole(backedUp: BackupTable, files: BackupFiles, target: string): Promise<RecoveredTable> {
+  async #recoverWhole(backedUp: BackupTable, files: BackupFiles, target: string): Promise<RecoveredWhole> {
     const { registry, store, writePath } = this.parts;
     const table = await registry.createWith(target, async ({ tableId, directory, createdMs }) => {
+      // All are verified before the first is stored, so that a damaged backup leaves nothing behind.
+      for (const object of backedUp.objects) await files.fetch(object);
       for (const object of backedUp.objects) await store.putFileIfAbsent(`${directory}/${object.path}`, await files.fetch(object));
       return backedUp.actions.map((action): Action =>
         'metaData' in action ? { metaData: { ...action.metaData, id: tableId, name: target, createdTime: createdMs } } : action,
@@ -174,6 +182,7 @@ export class Recovery {
         rows_recovered: backedUp.rows,
         files_recovered: view.files.length,
         recovered_keys: await this.#keysOf(rows),
+        isWhole: true,
       };
     } finally {
       view.release();
@@ -217,6 +226,7 @@ export class Recovery {
   ): Promise<RowSelect> {
     const isUpsert = target.config.write_mode === 'upsert';
     const fitted = fitColumns(source.view.schema, schema, target.name);
+    await this.#assertExact(fitted, matched, target);
     // An upsert table has one row an id: the last one written.
     const newest = isUpsert ? ` QUALIFY row_number() OVER (PARTITION BY s.id ORDER BY s.${LSN_COLUMN} DESC) = 1` : '';
     const select = `SELECT ${fitted.select}, s.${SOURCE_COLUMN}`;
@@ -235,6 +245,18 @@ export class Recovery {
     } catch (error) {
       view.release();
       throw error;
+    }
+  }
+
+  /** @throws AppError CONFLICT naming a column that is DOUBLE now and was an integer too large for that */
+  async #assertExact({ inexact }: FittedColumns, matched: string, target: Table): Promise<void> {
+    for (const [column, condition] of inexact) {
+      const row = await this.parts.engine.row(`SELECT count(*) AS n FROM (${matched}) s WHERE ${condition}`);
+      if (asNumber(row['n']) > 0)
+        throw new AppError(
+          'CONFLICT',
+          `table ${target.name}: column ${column} is DOUBLE now, which cannot hold ${asNumber(row['n'])} of the integers of then exactly; recover into another table (target_table)`,
+        );
     }
   }
 

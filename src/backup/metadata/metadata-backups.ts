@@ -7,6 +7,7 @@ import { MS_PER_DAY, MS_PER_SECOND } from '../../common/clock.js';
 import type { Clock } from '../../common/clock.js';
 import { AppError, messageOf } from '../../common/app-error.js';
 import type { Config } from '../../common/config/config.js';
+import { isJsonObject } from '../../common/json.js';
 import type { Logger } from '../../common/logger.js';
 import type { LeaseStore } from '../../infra/coordination/lease.js';
 import type { StoragePool } from '../../infra/object-store/storage-pool.js';
@@ -141,7 +142,7 @@ export class MetadataBackups {
   async read({ key, fileName }: StoredBackup, validate: boolean): Promise<MetadataBackup> {
     const bytes = await (await this.parts.pool.openBackups()).get(key);
     if (bytes === undefined) throw new AppError('NOT_FOUND', `backup ${fileName} is not there any more`);
-    const backup = unseal<MetadataBackup>(bytes, fileName, validate);
+    const backup = unseal<MetadataBackup>(bytes, fileName, validate, ({ entries }) => isJsonObject(entries));
     const { format } = backup as { readonly format: number };
     if (format !== 1) throw new AppError('DATA_CORRUPTION', `backup ${fileName} has format ${format}, which this version does not know`);
     return backup;

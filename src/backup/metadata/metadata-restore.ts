@@ -171,6 +171,8 @@ export class MetadataRestore {
       directory: index.directory,
       createdMs: Date.parse(index.created_at),
     };
+    // Its writes may still stand in write-ahead logs: the old table must not come back with them.
+    if (await registry.wasDropped(entries.name, index.table_id)) return this.#planDropped(entries);
     const found = await registry.loadLog(index.directory);
     if (found && found.metaData.id !== index.table_id) throw new AppError('CONFLICT', `${index.directory} holds another table by now`);
     if (found && found.version < index.version)
@@ -209,6 +211,14 @@ export class MetadataRestore {
         'CONFLICT',
         `${missing.size} of the ${named} files of the table are not in the store any more (${first} is the first); recover the rows from a data backup with POST /v1/recover`,
       );
+  }
+
+  /** The table was dropped, and its rows with it. */
+  #planDropped(entries: TableEntries): Plan {
+    const { steps, apply } = this.#planEmpty({ ...entries, index: undefined });
+    const text = 'the table was dropped, its rows with it; they come back with POST /v1/recover from a data backup';
+    const index: Step[] = entries.index ? [{ key: entries.index.key, outcome: apply ? 'skipped' : 'error', text }] : [];
+    return { steps: [...steps, ...index], ...(apply ? { apply } : {}) };
   }
 
   /** Only the configuration was asked for: a table without rows. */

@@ -13,12 +13,12 @@ import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import { LSNS_PER_WAL } from '../wal/lsn-range.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
 import type { BulkFile, Generation } from '../../tables/generation.js';
-import { POSITION_COLUMN, selectRows, SOURCE_COLUMN } from '../../tables/row-sql.js';
+import { POSITION_COLUMN, readIds, selectRows, SOURCE_COLUMN } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import type { Applicable, ApplicableBulk, ApplicableDelete, ApplicableRestore, ApplicableRows } from './applicable.js';
 import { idsOf } from './applicable.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
-import { mayHoldRange, rangeCondition, type RowRange } from './row-range.js';
+import { mayHoldRange, rangeCondition } from './row-range.js';
 
 /** A write together with the table it belongs to, and the table's columns once the write is in. */
 export interface Addressed {
@@ -297,28 +297,30 @@ export class Applier {
   async #takeBulkFile(table: Table, schema: TableSchema, write: ApplicableBulk): Promise<Map<number, number>> {
     const { firstLsn, statistics } = write;
     const file = { path: path.join(this.bulkDirectory, write.fileName), statistics, lsnBase: firstLsn, source: table.newSource(), schema };
-    if (write.replaces) await this.#hideRange(table, write.replaces, firstLsn, write.seen ?? []);
+    if (write.replaces) await this.#hideReplaced(table, write, file);
     const doubled = write.keepsExisting ? await this.#hideDoubled(table, file, firstLsn) : 0;
     table.active.bulkFiles.push(file);
     table.active.oldestMs ??= this.clock.nowMs();
     return new Map([[firstLsn, statistics.rows - doubled]]);
   }
 
-  /** Hides the rows of a range that were written before an LSN. */
-  async #hideRange(table: Table, range: RowRange, lsn: number, seen: readonly number[]): Promise<void> {
+  /** Hides the rows that those of a bulk file take the place of: of its range, and in an upsert table of its ids. */
+  async #hideReplaced(table: Table, { replaces = {}, firstLsn, seen = [] }: ApplicableBulk, file: BulkFile): Promise<void> {
+    const isUpsert = table.config.write_mode === 'upsert';
+    const range = rangeCondition(replaces);
+    const where = isUpsert && range !== '' ? `(${range}) OR id IN (SELECT b.id FROM ${readIds(file.path)} b)` : range;
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
-      const sources = await view.sources(undefined, mayHoldRange(range));
+      const sources = await view.sources(undefined, isUpsert ? undefined : mayHoldRange(replaces));
       const columns = table.schema.columns.slice(0, 2);
-      const where = rangeCondition(range);
       const rows = selectRows(sources, { columns, withPlace: true, rows: 'visible', ...(where === '' ? {} : { where }) });
       const hidden = await this.#patiently(() =>
         table.masks.addAt(
-          lsn,
-          `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN}, ${lsn}, false, ${lsn} FROM (${rows}) WHERE ${this.#isOlder(LSN_COLUMN, String(lsn), listOf(seen))}`,
+          firstLsn,
+          `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN}, ${firstLsn}, false, ${firstLsn} FROM (${rows}) WHERE ${this.#isOlder(LSN_COLUMN, String(firstLsn), listOf(seen))}`,
         ),
       );
-      if (hidden > 0) this.#noteMasks(table, lsn);
+      if (hidden > 0) this.#noteMasks(table, firstLsn);
     } finally {
       view.release();
     }
@@ -334,7 +336,7 @@ export class Applier {
         table.masks.addAt(
           lsn,
           `SELECT ${file.source}, r.file_row_number, ${lsn}, false, ${lsn}
-           FROM read_parquet(${quoteText(file.path)}, file_row_number = true) r SEMI JOIN (${rows}) e ON e.id = r.id`,
+           FROM ${readIds(file.path)} r SEMI JOIN (${rows}) e ON e.id = r.id`,
         ),
       );
     } finally {

@@ -23,7 +23,8 @@ export class CachedObjectStore implements ObjectStore {
 
   async putFileIfAbsent(key: string, file: string): Promise<boolean> {
     const isNew = await this.remote.putFileIfAbsent(key, file);
-    if (isNew) await this.cache.adopt(key, file);
+    // One that is there already is ours too, from an attempt whose answer was lost; of a log's objects another node may have made it.
+    if (isNew || !key.includes('/_delta_log/')) await this.cache.adopt(key, file);
     return isNew;
   }
 

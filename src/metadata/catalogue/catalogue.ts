@@ -81,11 +81,19 @@ export class Catalogue {
     return [...this.#states.values()].some(({ state }) => state.ids.includes(tableId));
   }
 
-  /** Makes a table exist. @throws AppError ALREADY_EXISTS; CONFLICT for one that was dropped and is not removed yet */
+  /** True for a table that existed and was dropped. */
+  async wasDropped(name: string, tableId: string): Promise<boolean> {
+    const keys: string[] = [];
+    for await (const { key } of this.store.list(`${PREFIX}${name.toLowerCase()}/`)) keys.push(key);
+    const { live, ids } = await this.#stateOf(keys);
+    return live?.tableId !== tableId && ids.includes(tableId);
+  }
+
+  /** Makes a table exist. @throws AppError ALREADY_EXISTS; CONFLICT for one that was dropped */
   async create(table: CatalogueTable): Promise<void> {
-    await this.#append(table.name, ({ live, dropped }) => {
-      if (dropped.some(({ tableId }) => tableId === table.tableId))
-        throw new AppError('CONFLICT', `table ${table.name} was dropped and its files are being removed`);
+    await this.#append(table.name, ({ live, ids }) => {
+      if (live?.tableId !== table.tableId && ids.includes(table.tableId))
+        throw new AppError('CONFLICT', `table ${table.name} was dropped; what is left of its log is not taken back`);
       if (live) throw new AppError('ALREADY_EXISTS', `table ${table.name} exists already`);
       return { action: 'create', ...table };
     });

@@ -43,6 +43,8 @@ export class DeltaLog {
     readonly directory: string,
     private readonly checkpoints: CheckpointFiles,
     private readonly clock: Clock,
+    /** Other nodes may clean the log up. */
+    private readonly isShared = false,
   ) {}
 
   /** Writes version 0. @throws AppError CONFLICT when the directory has a log already */
@@ -114,7 +116,7 @@ export class DeltaLog {
   /** Whoever slept longer than versions are kept finds no next one and would take its own for the newest, and the next number for free. */
   async #isCleanedUpUnder({ version }: Snapshot): Promise<boolean> {
     // Not asked by those who look all the time: versions are kept much longer.
-    if (this.clock.nowMs() - this.#lookedMs < AWAKE_MS) return false;
+    if (!this.isShared || this.clock.nowMs() - this.#lookedMs < AWAKE_MS) return false;
     // Clean-up goes from the oldest version up: while ours is there, so are all after it.
     return (await this.store.get(`${this.#key(version)}.json`)) === undefined;
   }
