@@ -34,7 +34,9 @@ function notEmpty(text: string | undefined): string | undefined {
 }
 
 function rangeOf({ id_range: byId, time_range: byTime }: RecoverDto, idsMax: number): RowRange {
-  const lists = [byId?.ids, byTime?.ids].filter((list) => list !== undefined && list.length > 0);
+  const lists = [byId?.ids, byTime?.ids].filter((list) => list !== undefined);
+  // Not "all of them": with force_overwrite that would replace the whole table.
+  if (lists.some((list) => list.length === 0)) throw invalidArgument('ids must name at least one id, or be left out', [{ field: 'ids' }]);
   const ids = lists.length === 0 ? undefined : lists.reduce((both, list) => both?.filter((id) => list?.includes(id)));
   if (ids && ids.length > idsMax)
     throw invalidArgument(`${ids.length} ids; at most ${idsMax} (limits.ids_max)`, [{ field: 'id_range.ids' }]);
