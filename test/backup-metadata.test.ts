@@ -411,7 +411,12 @@ describe('POST /v1/metadata/restore', () => {
     const { backup_id: id } = await backUpMetadata(server);
     expectSuccess(await call(server, 'DELETE', '/v1/tables/dropped?cascade=true'));
     const body = { backup_file: `${id}.json`, filters: { table_pattern: 'dropped' } };
-    const { details } = expectError(await restoreMetadata(server, { ...body, key_patterns: ['index:*'] }), 409, 'CONFLICT', /1 of 1 entries/);
+    const { details } = expectError(
+      await restoreMetadata(server, { ...body, key_patterns: ['index:*'] }),
+      409,
+      'CONFLICT',
+      /1 of 1 entries/,
+    );
     expect(JSON.stringify(details)).toMatch(/dropped.*recover/);
     expect((await call(server, 'GET', '/v1/tables/dropped')).status).toBe(404);
     const answer = await restored(body);

@@ -139,7 +139,9 @@ describe('the catalogue is lost', () => {
     const newest = `cut/_delta_log/${String((await tableInfo(server, 'cut'))['version']).padStart(20, '0')}.json`;
     const store = await storedObjects(server.dataDir);
     vectors = [...(await store.list('vectors/')).keys()].filter((name) => name.endsWith('.bin'));
-    server = await killAndStart(server, () => wipe(server, (name) => isCatalogue(name) || name === newest || vectors.includes(name) || name === 'hollow/empty.parquet'));
+    server = await killAndStart(server, () =>
+      wipe(server, (name) => isCatalogue(name) || name === newest || vectors.includes(name) || name === 'hollow/empty.parquet'),
+    );
   }, 120_000);
 
   async function makeTableWithVectors(name: string): Promise<void> {

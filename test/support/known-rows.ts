@@ -25,12 +25,16 @@ export interface Change {
 
 export type Outcome = 'done' | 'refused';
 
+/** In a note, for what concerns every row. */
+export const ALL_ROWS = 'all rows';
+
 interface Pending extends Change {
   readonly before: ReadonlyMap<string, State>;
 }
 
 export class KnownRows {
   readonly #rows = new Map<string, Payload>();
+  readonly #history: string[] = [];
   #pending: Pending | undefined;
   acknowledged = 0;
   refused = 0;
@@ -54,6 +58,18 @@ export class KnownRows {
     return this.#pending !== undefined;
   }
 
+  /** For the report of a failure. */
+  note(what: string): void {
+    this.#history.push(`${new Date().toISOString().slice(14, 23)} ${what}`);
+  }
+
+  /** What was done to a row of `texts` or `rowTexts`, and whatever concerns all rows. */
+  historyOf(text: string): string[] {
+    const [id = ''] = text.split(' ');
+    const named = new RegExp(`(^|[ ,])${id}([ ,:]|$)`);
+    return this.#history.filter((line) => named.test(line) || line.includes(ALL_ROWS));
+  }
+
   /** Every row that must be there, as `rowTexts` gives them. */
   texts(): string[] {
     return [...this.#rows].map(([id, payload]) => rowText(id, payload));
@@ -67,11 +83,13 @@ export class KnownRows {
     this.#pending = undefined;
     if (isSuccess(answer)) {
       this.acknowledged += 1;
+      this.note(change.what);
       this.#take(change);
       return { outcome: 'done', answer };
     }
     if (change.mayRefuse?.(answer) !== true) throw new UnexpectedAnswer(`${this.owner}: ${change.what}`, answer);
     this.refused += 1;
+    this.note(`${change.what}: refused`);
     return { outcome: 'refused', answer };
   }
 
@@ -81,7 +99,9 @@ export class KnownRows {
     if (!pending) return;
     const ids = [...pending.before.keys()].map((id) => `'${id}'`).join(', ');
     const found = (await rowTexts(server, this.table, `id IN (${ids})`)).join('\n');
-    if (found === textOf(pending.after)) this.#take(pending);
+    const hasHappened = found === textOf(pending.after);
+    this.note(`${pending.what}: cut off, and ${hasHappened ? 'done' : 'not done'}`);
+    if (hasHappened) this.#take(pending);
     else if (found !== textOf(pending.before))
       throw new Error(
         `${this.owner}: ${pending.what} was cut off; before [${textOf(pending.before)}], after [${textOf(pending.after)}], found [${found}]`,
