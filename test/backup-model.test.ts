@@ -20,8 +20,9 @@ import {
 import { expectSuccess, flush, type JsonRow, rowsOf, tableInfo, writeBatch } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { call, type RunningServer, startServer } from './support/server.js';
+import { TEST_STORAGE } from './support/storage.js';
 
-const ROUNDS = Number(process.env['RECOVERY_ROUNDS'] ?? 30);
+const ROUNDS = Number(process.env['RECOVERY_ROUNDS'] ?? (TEST_STORAGE === 'local' ? 30 : 8));
 const STEPS_MAX = 14;
 const IDS = ['a1', 'a2', 'a3', 'b1', 'b2', 'c1'];
 const PATTERNS = ['a*', '?1', '[ab]*', '*[2-3]', 'c1', '*', 'zz*'];

@@ -704,16 +704,6 @@ describe('errors', () => {
   });
 
   test.each([
-    ['BackupMetadata', { force: true }],
-    ['RestoreMetadata', { backup_file: 'backup_20240115_103000.json' }],
-    ['ListBackups', { days: 7 }],
-    ['GetMetadataStatus', {}],
-  ])('%s, which is not built yet, is UNIMPLEMENTED', async (method, request) => {
-    const answer = await grpc.unary(method, request);
-    expect(answer.ok ? 'OK' : grpcStatus[answer.status]).toBe('UNIMPLEMENTED');
-  });
-
-  test.each([
     ['GetToken', { api_key: 'a', secret: 'b' }],
     ['RefreshToken', { refresh_token: 'a' }],
     ['RevokeToken', { token: 'a' }],

@@ -1,4 +1,5 @@
 /** Names of backups carry their UTC second: `backup_20240115_103000`. They sort by time, and people can read them. */
+import { AppError } from '../common/app-error.js';
 import { MS_PER_SECOND } from '../common/clock.js';
 
 const NAME = /^[a-z]+_(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)$/;
@@ -28,5 +29,11 @@ export async function takeName(prefix: 'backup' | 'data', nowMs: number, take: (
     const name = backupName(prefix, nowMs + second * MS_PER_SECOND);
     if (await take(name)) return name;
   }
-  throw new Error(`no free name for a backup within ${SECONDS_TRIED_MAX} seconds`);
+  throw new AppError(
+    'RESOURCE_EXHAUSTED',
+    `the names of backups of the next ${SECONDS_TRIED_MAX} seconds are taken; try again in a minute`,
+    {
+      retryAfterSeconds: SECONDS_TRIED_MAX,
+    },
+  );
 }
