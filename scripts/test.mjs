@@ -21,19 +21,22 @@ if (given.length === 0 && !process.env.TEST_STORAGE) {
   for (const storage of ['minio', 'minio-redis'])
     runs.push({ name: `TEST_STORAGE=${storage}`, parameters: ENGINE_SUITES, environment: { ...SMALLER, TEST_STORAGE: storage } });
 }
-const total = { passed: 0, failed: 0, exitCode: 0 };
+const total = { passed: 0, failed: 0, exitCode: 0, failures: [] };
 for (const run of runs) {
   if (runs.length > 1) process.stdout.write(`\n${run.name}\n`);
   const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
   const reportFile = path.join(folder, 'report.json');
   const exitCode = await runVitest(run, reportFile);
-  const { passed, failed, notRun } = countResults(exitCode, reportFile);
+  const { passed, failed, notRun, failures } = countResults(exitCode, reportFile);
   rmSync(folder, { recursive: true, force: true });
   for (const name of notRun) process.stdout.write(`not run: ${name}\n`);
+  total.failures.push(...failures.map((failure) => `${run.name}: ${failure}`));
   total.passed += passed;
   total.failed += failed;
   total.exitCode ||= exitCode;
 }
+// Once more at the end, where a long log is read first.
+for (const failure of total.failures) process.stdout.write(`failed: ${failure}\n`);
 if (total.passed + total.failed === 0) process.stdout.write('No test ran.\n');
 process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : total.exitCode || 1;
@@ -56,7 +59,7 @@ function runVitest({ parameters, environment }, reportFile) {
  * though each test passed (an error outside of them), or one that ended without a report.
  */
 function countResults(code, reportFile) {
-  if (!existsSync(reportFile)) return { passed: 0, failed: 1, notRun: [] };
+  if (!existsSync(reportFile)) return { passed: 0, failed: 1, notRun: [], failures: ['no report was written'] };
   const files = JSON.parse(readFileSync(reportFile, 'utf8')).testResults;
   const tests = files.flatMap((file) => file.assertionResults);
   const having = (status) => tests.filter((test) => test.status === status);
@@ -66,5 +69,17 @@ function countResults(code, reportFile) {
   const notRun = neverChosen
     ? []
     : tests.filter((test) => test.status !== 'passed' && test.status !== 'failed').map((test) => test.fullName);
-  return { passed: having('passed').length, failed: found === 0 && tests.length > 0 && code !== 0 ? 1 : found, notRun };
+  const failures = [
+    ...having('failed').map(({ fullName, failureMessages }) => `${fullName}\n${failureMessages.map(beginning).join('\n')}`),
+    ...filesFailed.map(({ name, message }) => `${path.relative(REPOSITORY, name)}\n${beginning(message)}`),
+  ];
+  return { passed: having('passed').length, failed: found === 0 && tests.length > 0 && code !== 0 ? 1 : found, notRun, failures };
+}
+
+function beginning(message) {
+  return message
+    .split('\n')
+    .slice(0, 12)
+    .map((line) => `    ${line.slice(0, 300)}`)
+    .join('\n');
 }

@@ -9,7 +9,15 @@ import { request as httpRequest } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import protobuf from 'protobufjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { connectGrpc, failureOf, type GrpcAnswer, type GrpcConnection, type GrpcMessage, structOf, timestampOf } from './support/grpc-client.js';
+import {
+  connectGrpc,
+  failureOf,
+  type GrpcAnswer,
+  type GrpcConnection,
+  type GrpcMessage,
+  structOf,
+  timestampOf,
+} from './support/grpc-client.js';
 import { countOf, createTable, expectStatus, memoryOf, rowsOf, tableInfo, write } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 
@@ -96,25 +104,56 @@ const bodies: readonly RestCase[] = [
   post('bytes that are not UTF-8', '/v1/data', Buffer.from(payloadText('{"name":"\xff\xfe"}'), 'latin1'), invalid(/UTF-8/i)),
   post('a UTF-8 sequence cut short', '/v1/data', Buffer.from(payloadText('{"name":"\xe2\x82"}'), 'latin1'), invalid(/UTF-8/i)),
   post('65 levels of arrays', '/v1/data', payloadText(`{"tags":${'['.repeat(65)}${']'.repeat(65)}}`), invalid(/deep|nest/i)),
-  post('100,000 levels of arrays', '/v1/data', () => payloadText(`{"tags":${'['.repeat(100_000)}${']'.repeat(100_000)}}`), invalid(/deep|nest/i)),
-  post('100,000 levels of objects', '/v1/data', () => payloadText(`${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`), invalid(/deep|nest/i)),
-  post('100,000 levels of arrays in a query', '/v1/query', () => `{"sql":"SELECT 1","params":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, invalid(/deep|nest/i)),
+  post(
+    '100,000 levels of arrays',
+    '/v1/data',
+    () => payloadText(`{"tags":${'['.repeat(100_000)}${']'.repeat(100_000)}}`),
+    invalid(/deep|nest/i),
+  ),
+  post(
+    '100,000 levels of objects',
+    '/v1/data',
+    () => payloadText(`${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`),
+    invalid(/deep|nest/i),
+  ),
+  post(
+    '100,000 levels of arrays in a query',
+    '/v1/query',
+    () => `{"sql":"SELECT 1","params":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
+    invalid(/deep|nest/i),
+  ),
   post('a body over the limit', '/v1/data', () => JSON.stringify(record({ name: 'x'.repeat(BODY_BYTES_MAX) })), TOO_LARGE),
   post('a query over the limit', '/v1/query', () => JSON.stringify({ sql: `SELECT '${'x'.repeat(BODY_BYTES_MAX)}'` }), TOO_LARGE),
-  post('no content type we know', '/v1/data', 'table=people', UNSUPPORTED_MEDIA_TYPE(/content-type|media type/i), { 'content-type': 'application/x-www-form-urlencoded' }),
+  post('no content type we know', '/v1/data', 'table=people', UNSUPPORTED_MEDIA_TYPE(/content-type|media type/i), {
+    'content-type': 'application/x-www-form-urlencoded',
+  }),
   post('plain text', '/v1/data', payloadText('{}'), UNSUPPORTED_MEDIA_TYPE(/content-type|media type/i), { 'content-type': 'text/plain' }),
-  post('a content type that is no content type', '/v1/query', '{"sql":"SELECT 1"}', UNSUPPORTED_MEDIA_TYPE(/content-type|media type/i), { 'content-type': ';;;' }),
-  post('an unknown content encoding', '/v1/data/bulk?table=people', goodLine, UNSUPPORTED_MEDIA_TYPE(/encoding/i), { ...ndjson, 'content-encoding': 'bogus' }),
-  post('gzip that is not gzip', '/v1/data/bulk?table=people', goodLine, invalid(/gzip|body could not be read/i), { ...ndjson, 'content-encoding': 'gzip' }),
-  post('gzip that ends early', '/v1/data/bulk?table=people', gzipSync(`${goodLine}\n`.repeat(1_000)).subarray(0, 60), invalid(/gzip|body could not be read/i), { ...ndjson, 'content-encoding': 'gzip' }),
+  post('a content type that is no content type', '/v1/query', '{"sql":"SELECT 1"}', UNSUPPORTED_MEDIA_TYPE(/content-type|media type/i), {
+    'content-type': ';;;',
+  }),
+  post('an unknown content encoding', '/v1/data/bulk?table=people', goodLine, UNSUPPORTED_MEDIA_TYPE(/encoding/i), {
+    ...ndjson,
+    'content-encoding': 'bogus',
+  }),
+  post('gzip that is not gzip', '/v1/data/bulk?table=people', goodLine, invalid(/gzip|body could not be read/i), {
+    ...ndjson,
+    'content-encoding': 'gzip',
+  }),
+  post(
+    'gzip that ends early',
+    '/v1/data/bulk?table=people',
+    gzipSync(`${goodLine}\n`.repeat(1_000)).subarray(0, 60),
+    invalid(/gzip|body could not be read/i),
+    { ...ndjson, 'content-encoding': 'gzip' },
+  ),
 ];
 
 const records: readonly RestCase[] = [
   post('no table', '/v1/data', { id: 'bad-1', payload: {} }, invalid(/table/)),
   post('a table that is a number', '/v1/data', { table: 7, id: 'bad-1', payload: {} }, invalid(/table/)),
   post('a table that is null', '/v1/data', { table: null, id: 'bad-1', payload: {} }, invalid(/table/)),
-  ...['', '1people', 'peo ple', 'people;drop', '../etc', 'people\u0000', 'naïve', '_people', 'a'.repeat(65), 'people"', 'p.q'].map((table) =>
-    post(`the table name ${JSON.stringify(table)}`, '/v1/data', { table, id: 'bad-1', payload: {} }, invalid(/table/)),
+  ...['', '1people', 'peo ple', 'people;drop', '../etc', 'people\u0000', 'naïve', '_people', 'a'.repeat(65), 'people"', 'p.q'].map(
+    (table) => post(`the table name ${JSON.stringify(table)}`, '/v1/data', { table, id: 'bad-1', payload: {} }, invalid(/table/)),
   ),
   ...['', ' ', 'a b', 'a/b', '../a', 'é', 'a\n', 'a'.repeat(256)].map((id) =>
     post(`the id ${JSON.stringify(id)}`, '/v1/data', { table: 'people', id, payload: {} }, invalid(/\bid\b/)),
@@ -123,31 +162,85 @@ const records: readonly RestCase[] = [
   post('an id that is an object', '/v1/data', { table: 'people', id: {}, payload: {} }, invalid(/\bid\b/)),
   post('an id with a lone surrogate', '/v1/data', '{"table":"people","id":"a\\ud83e","payload":{}}', invalid(/\bid\b|surrogate|unicode/i)),
   ...[
-    'yesterday', '', '2024-01-01', '2024-01-01T10:00:00', '2024-13-01T00:00:00Z', '2024-02-30T00:00:00Z', '2024-01-01T25:00:00Z', '2024-01-01T00:00:00+99:00',
-    '294999-01-01T00:00:00Z', true, {}, [], 1e300, 9e18, 'now()',
-  ].map((timestamp) => post(`the timestamp ${JSON.stringify(timestamp)}`, '/v1/data', { table: 'people', id: 'bad-1', timestamp, payload: {} }, invalid(/timestamp/))),
+    'yesterday',
+    '',
+    '2024-01-01',
+    '2024-01-01T10:00:00',
+    '2024-13-01T00:00:00Z',
+    '2024-02-30T00:00:00Z',
+    '2024-01-01T25:00:00Z',
+    '2024-01-01T00:00:00+99:00',
+    '294999-01-01T00:00:00Z',
+    true,
+    {},
+    [],
+    1e300,
+    9e18,
+    'now()',
+  ].map((timestamp) =>
+    post(
+      `the timestamp ${JSON.stringify(timestamp)}`,
+      '/v1/data',
+      { table: 'people', id: 'bad-1', timestamp, payload: {} },
+      invalid(/timestamp/),
+    ),
+  ),
   post('a payload that is text', '/v1/data', record('age=3'), invalid(/payload/)),
   post('a payload that is an array', '/v1/data', record([1]), invalid(/payload/)),
   post('a payload that is a number', '/v1/data', record(3), invalid(/payload/)),
   post('an unknown member', '/v1/data', { table: 'people', id: 'bad-1', payload: {}, colour: 'red' }, invalid(/colour/)),
   post('an unknown member of data', '/v1/data', { table: 'people', data: { id: 'bad-1', payload: {}, colour: 'red' } }, invalid(/colour/)),
-  post('an unknown member of a record', '/v1/data', { table: 'people', records: [{ id: 'bad-1', payload: {}, colour: 'red' }] }, invalid(/colour/)),
+  post(
+    'an unknown member of a record',
+    '/v1/data',
+    { table: 'people', records: [{ id: 'bad-1', payload: {}, colour: 'red' }] },
+    invalid(/colour/),
+  ),
   post('data and records', '/v1/data', { table: 'people', data: { id: 'bad-1', payload: {} }, records: [] }, invalid(/data|records/)),
   post('data and a flat id', '/v1/data', { table: 'people', id: 'bad-2', data: { id: 'bad-1', payload: {} } }, invalid(/data|\bid\b/)),
   post('data that is an array', '/v1/data', { table: 'people', data: [] }, invalid(/data/)),
   post('records that are an object', '/v1/data', { table: 'people', records: {} }, invalid(/records/)),
   post('no records', '/v1/data', { table: 'people', records: [] }, invalid(/records/)),
-  post('a record that is no object', '/v1/data', { table: 'people', records: [{ id: 'bad-1', payload: {} }, 5] }, invalid(/records?\b.*1|1.*records?\b/)),
-  post('one bad record of three', '/v1/data', { table: 'people', records: [{ id: 'bad-1', payload: {} }, { id: 'bad 2', payload: {} }, { id: 'bad-3', payload: {} }] }, invalid(/\bid\b/)),
-  post('one value of three that does not fit', '/v1/data', { table: 'people', records: [1, 2, 'x'].map((age, index) => ({ id: `bad-${index}`, payload: { age } })) }, invalid(/age/)),
-  post('more records than a batch may have', '/v1/data', () => ({ table: 'people', records: Array.from({ length: BATCH_RECORDS_MAX + 1 }, () => ({ id: 'bad-1' })) }), {
-    status: 413,
-    code: 'PAYLOAD_TOO_LARGE',
-    says: /records/,
-  }),
+  post(
+    'a record that is no object',
+    '/v1/data',
+    { table: 'people', records: [{ id: 'bad-1', payload: {} }, 5] },
+    invalid(/records?\b.*1|1.*records?\b/),
+  ),
+  post(
+    'one bad record of three',
+    '/v1/data',
+    {
+      table: 'people',
+      records: [
+        { id: 'bad-1', payload: {} },
+        { id: 'bad 2', payload: {} },
+        { id: 'bad-3', payload: {} },
+      ],
+    },
+    invalid(/\bid\b/),
+  ),
+  post(
+    'one value of three that does not fit',
+    '/v1/data',
+    { table: 'people', records: [1, 2, 'x'].map((age, index) => ({ id: `bad-${index}`, payload: { age } })) },
+    invalid(/age/),
+  ),
+  post(
+    'more records than a batch may have',
+    '/v1/data',
+    () => ({ table: 'people', records: Array.from({ length: BATCH_RECORDS_MAX + 1 }, () => ({ id: 'bad-1' })) }),
+    {
+      status: 413,
+      code: 'PAYLOAD_TOO_LARGE',
+      says: /records/,
+    },
+  ),
   post('ack with a word that is none', '/v1/data?ack=sometime', record({}), invalid(/ack/)),
   post('an unknown query parameter', '/v1/data?akc=flushed', record({}), invalid(/akc/)),
-  post('an idempotency key of 10,000 characters', '/v1/data', record({}), invalid(/idempotency/i), { 'idempotency-key': 'k'.repeat(10_000) }),
+  post('an idempotency key of 10,000 characters', '/v1/data', record({}), invalid(/idempotency/i), {
+    'idempotency-key': 'k'.repeat(10_000),
+  }),
 ];
 
 const values: readonly RestCase[] = [
@@ -163,7 +256,12 @@ const values: readonly RestCase[] = [
   post('digits as text in a BIGINT', '/v1/data', record({ age: '30' }), invalid(/age.*BIGINT/)),
   post('a boolean in a BIGINT', '/v1/data', record({ age: true }), invalid(/age.*BIGINT/)),
   post('an object in a BIGINT', '/v1/data', record({ age: { years: 3 } }), invalid(/age.*BIGINT/)),
-  post('2^63 in a BIGINT', '/v1/data', payloadText('{"age":9223372036854775808}'), invalid(/age.*9223372036854775808|9223372036854775808.*age/)),
+  post(
+    '2^63 in a BIGINT',
+    '/v1/data',
+    payloadText('{"age":9223372036854775808}'),
+    invalid(/age.*9223372036854775808|9223372036854775808.*age/),
+  ),
   post('-2^63-1 in a BIGINT', '/v1/data', payloadText('{"age":-9223372036854775809}'), invalid(/age/)),
   post('40 digits in a BIGINT', '/v1/data', payloadText(`{"age":${'9'.repeat(40)}}`), invalid(/age/)),
   post('2^64 in a new column', '/v1/data', payloadText('{"fresh":18446744073709551616}'), invalid(/fresh/)),
@@ -176,7 +274,12 @@ const values: readonly RestCase[] = [
   post('text in a DOUBLE', '/v1/data', record({ score: '1.5' }), invalid(/score.*DOUBLE/)),
   post('1e400 in a DOUBLE', '/v1/data', payloadText('{"score":1e400}'), invalid(/score/)),
   post('2^53+1 in a DOUBLE', '/v1/data', payloadText('{"score":9007199254740993}'), invalid(/score/)),
-  post('more columns than a table may have', '/v1/data', record(Object.fromEntries(Array.from({ length: COLUMNS_MAX + 1 }, (_, index) => [`c${index}`, 1]))), invalid(/column/)),
+  post(
+    'more columns than a table may have',
+    '/v1/data',
+    record(Object.fromEntries(Array.from({ length: COLUMNS_MAX + 1 }, (_, index) => [`c${index}`, 1]))),
+    invalid(/column/),
+  ),
 ];
 
 const changes: readonly RestCase[] = [
@@ -184,20 +287,50 @@ const changes: readonly RestCase[] = [
   withBody('PUT', 'update with an empty id', '/v1/data', { table: 'people', id: '', payload: {} }, invalid(/\bid\b/)),
   withBody('PUT', 'update without a table', '/v1/data', { id: 'p1', payload: {} }, invalid(/table/)),
   withBody('PUT', 'update without a payload', '/v1/data', { table: 'people', id: 'p1' }, invalid(/payload/)),
-  withBody('PUT', 'update with partial as text', '/v1/data', { table: 'people', id: 'p1', payload: {}, partial: 'yes' }, invalid(/partial/)),
-  withBody('PUT', 'update with a value that does not fit', '/v1/data', { table: 'people', id: 'p1', payload: { age: 'old' } }, invalid(/age/)),
-  withBody('PUT', 'update with an unknown member', '/v1/data', { table: 'people', id: 'p1', payload: {}, parital: true }, invalid(/parital/)),
+  withBody(
+    'PUT',
+    'update with partial as text',
+    '/v1/data',
+    { table: 'people', id: 'p1', payload: {}, partial: 'yes' },
+    invalid(/partial/),
+  ),
+  withBody(
+    'PUT',
+    'update with a value that does not fit',
+    '/v1/data',
+    { table: 'people', id: 'p1', payload: { age: 'old' } },
+    invalid(/age/),
+  ),
+  withBody(
+    'PUT',
+    'update with an unknown member',
+    '/v1/data',
+    { table: 'people', id: 'p1', payload: {}, parital: true },
+    invalid(/parital/),
+  ),
   withBody('DELETE', 'delete without an id', '/v1/data', { table: 'people' }, invalid(/\bids?\b/)),
   withBody('DELETE', 'delete without a table', '/v1/data', { id: 'p1' }, invalid(/table/)),
   withBody('DELETE', 'delete with id and ids', '/v1/data', { table: 'people', id: 'p1', ids: ['p1'] }, invalid(/\bids?\b/)),
   withBody('DELETE', 'delete with no ids', '/v1/data', { table: 'people', ids: [] }, invalid(/\bids\b/)),
   withBody('DELETE', 'delete with ids of numbers', '/v1/data', { table: 'people', ids: [1] }, invalid(/\bids?\b/)),
-  withBody('DELETE', 'delete with more ids than allowed', '/v1/data', { table: 'people', ids: Array.from({ length: IDS_MAX + 1 }, (_, index) => `i${index}`) }, {
-    status: 413,
-    code: 'PAYLOAD_TOO_LARGE',
-    says: /ids/,
-  }),
-  withBody('DELETE', 'delete with soft_delete as a number', '/v1/data', { table: 'people', id: 'p1', soft_delete: 1 }, invalid(/soft_delete/)),
+  withBody(
+    'DELETE',
+    'delete with more ids than allowed',
+    '/v1/data',
+    { table: 'people', ids: Array.from({ length: IDS_MAX + 1 }, (_, index) => `i${index}`) },
+    {
+      status: 413,
+      code: 'PAYLOAD_TOO_LARGE',
+      says: /ids/,
+    },
+  ),
+  withBody(
+    'DELETE',
+    'delete with soft_delete as a number',
+    '/v1/data',
+    { table: 'people', id: 'p1', soft_delete: 1 },
+    invalid(/soft_delete/),
+  ),
   withBody('DELETE', 'delete in a table that is not there', '/v1/data', { table: 'nobody', id: 'p1' }, notFound(/nobody/)),
   bare('delete by query with soft_delete=perhaps', 'DELETE', '/v1/data?table=people&id=p1&soft_delete=perhaps', invalid(/soft_delete/)),
   bare('delete by query without an id', 'DELETE', '/v1/data?table=people', invalid(/\bids?\b/)),
@@ -214,8 +347,18 @@ const queries: readonly RestCase[] = [
   post('sql that is a comment', '/v1/query', { sql: '-- SELECT 1' }, invalid(/sql|statement|select/i)),
   post('sql with a lone surrogate', '/v1/query', '{"sql":"SELECT \'\\ud83e\'"}', invalid(/surrogate|unicode|UTF/i)),
   post('sql with a zero byte', '/v1/query', { sql: 'SELECT 1\u0000' }, invalid(/sql|syntax|character|NUL|zero|terminator/i)),
-  post('2,000 functions in one another', '/v1/query', { sql: `SELECT ${'abs('.repeat(2_000)}1${')'.repeat(2_000)}` }, invalid(/depth|deep|nest|syntax|expression/i)),
-  post('200,000 brackets', '/v1/query', { sql: `SELECT ${'('.repeat(200_000)}1${')'.repeat(200_000)}` }, invalid(/depth|deep|nest|syntax|expression|memory|exhausted/i)),
+  post(
+    '2,000 functions in one another',
+    '/v1/query',
+    { sql: `SELECT ${'abs('.repeat(2_000)}1${')'.repeat(2_000)}` },
+    invalid(/depth|deep|nest|syntax|expression/i),
+  ),
+  post(
+    '200,000 brackets',
+    '/v1/query',
+    { sql: `SELECT ${'('.repeat(200_000)}1${')'.repeat(200_000)}` },
+    invalid(/depth|deep|nest|syntax|expression|memory|exhausted/i),
+  ),
   post('a syntax error', '/v1/query', { sql: 'SELEC 1' }, invalid(/syntax|SELEC/i)),
   post('an unknown column', '/v1/query', { sql: 'SELECT colour FROM people' }, invalid(/colour/)),
   post('an unknown function', '/v1/query', { sql: 'SELECT frobnicate(1)' }, invalid(/frobnicate/)),
@@ -224,20 +367,39 @@ const queries: readonly RestCase[] = [
   post('text that is no number', '/v1/query', { sql: 'SELECT name::BIGINT FROM people' }, invalid(/convert|cast/i)),
   post('a value out of range', '/v1/query', { sql: 'SELECT (age + 9223372036854775807)::BIGINT FROM people' }, invalid(/overflow|range/i)),
   ...[
-    "INSERT INTO people VALUES ('x')", 'DELETE FROM people', 'UPDATE people SET age = 1', 'DROP TABLE people', 'CREATE TABLE t AS SELECT 1', 'ALTER TABLE people ADD COLUMN x INT',
-    "COPY people TO '/tmp/people.csv'", "ATTACH ':memory:' AS other", 'SET threads = 1', 'PRAGMA database_list', 'INSTALL httpfs', 'CALL pragma_version()', 'BEGIN', 'CHECKPOINT', 'VACUUM',
+    "INSERT INTO people VALUES ('x')",
+    'DELETE FROM people',
+    'UPDATE people SET age = 1',
+    'DROP TABLE people',
+    'CREATE TABLE t AS SELECT 1',
+    'ALTER TABLE people ADD COLUMN x INT',
+    "COPY people TO '/tmp/people.csv'",
+    "ATTACH ':memory:' AS other",
+    'SET threads = 1',
+    'PRAGMA database_list',
+    'INSTALL httpfs',
+    'CALL pragma_version()',
+    'BEGIN',
+    'CHECKPOINT',
+    'VACUUM',
   ].map((sql) => post(`the statement ${sql}`, '/v1/query', { sql }, invalid(/SELECT/))),
-  ...[0, -1, 1.5, '10', 10_001, 1e18, true, [], {}].map((limit) => post(`limit ${JSON.stringify(limit)}`, '/v1/query', { sql: 'SELECT 1', limit }, invalid(/limit/))),
+  ...[0, -1, 1.5, '10', 10_001, 1e18, true, [], {}].map((limit) =>
+    post(`limit ${JSON.stringify(limit)}`, '/v1/query', { sql: 'SELECT 1', limit }, invalid(/limit/)),
+  ),
   post('limit beyond 64 bit', '/v1/query', '{"sql":"SELECT 1","limit":99999999999999999999}', invalid(/limit/)),
   ...['x', 'bm90IGEgY3Vyc29y', '....', '=', 'eyJhbGciOiJub25lIn0.e30.', 'c'.repeat(5_000), 'é'].map((cursor) =>
     post(`the cursor ${cursor.slice(0, 30)}`, '/v1/query', { sql: 'SELECT * FROM people', cursor }, invalid(/cursor/)),
   ),
   post('a cursor that is a number', '/v1/query', { sql: 'SELECT 1', cursor: 5 }, invalid(/cursor/)),
-  ...[0, -1, 'soon', 1e15, 2.5].map((timeout_ms) => post(`timeout_ms ${JSON.stringify(timeout_ms)}`, '/v1/query', { sql: 'SELECT 1', timeout_ms }, invalid(/timeout_ms/))),
+  ...[0, -1, 'soon', 1e15, 2.5].map((timeout_ms) =>
+    post(`timeout_ms ${JSON.stringify(timeout_ms)}`, '/v1/query', { sql: 'SELECT 1', timeout_ms }, invalid(/timeout_ms/)),
+  ),
   post('params that are text', '/v1/query', { sql: 'SELECT $1', params: 'a' }, invalid(/params/)),
   post('too few params', '/v1/query', { sql: 'SELECT $1, $2', params: ['a'] }, invalid(/param/i)),
   post('too many params', '/v1/query', { sql: 'SELECT $1', params: ['a', 'b'] }, invalid(/param/i)),
-  ...['long ago', -1, 1.5, {}, true].map((as_of) => post(`as_of ${JSON.stringify(as_of)}`, '/v1/query', { sql: 'SELECT * FROM people', as_of }, invalid(/as_of/))),
+  ...['long ago', -1, 1.5, {}, true].map((as_of) =>
+    post(`as_of ${JSON.stringify(as_of)}`, '/v1/query', { sql: 'SELECT * FROM people', as_of }, invalid(/as_of/)),
+  ),
   post('a result format that there is not', '/v1/query', { sql: 'SELECT 1' }, invalid(/accept/i), { accept: 'image/png' }),
   post('an unknown member of a query', '/v1/query', { sql: 'SELECT 1', lmit: 5 }, invalid(/lmit/)),
   bare('a query that does not run, to be killed', 'DELETE', '/v1/queries/no-such-query', notFound(/query/i)),
@@ -250,17 +412,45 @@ const tables: readonly RestCase[] = [
     post(`creating ${JSON.stringify(table_name)}`, '/v1/tables', { table_name }, invalid(/table/)),
   ),
   post('a table that exists', '/v1/tables', { table_name: 'people' }, { status: 409, code: 'ALREADY_EXISTS', says: /people/ }),
-  post('a table that exists, in capitals', '/v1/tables', { table_name: 'PEOPLE' }, { status: 409, code: 'ALREADY_EXISTS', says: /people/i }),
+  post(
+    'a table that exists, in capitals',
+    '/v1/tables',
+    { table_name: 'PEOPLE' },
+    { status: 409, code: 'ALREADY_EXISTS', says: /people/i },
+  ),
   post('an unknown member of a table', '/v1/tables', { table_name: 'made', colour: 1 }, invalid(/colour/)),
   post('if_not_exists that is text', '/v1/tables', { table_name: 'made', if_not_exists: 'yes' }, invalid(/if_not_exists/)),
   post('a config that is an array', '/v1/tables', { table_name: 'made', config: [] }, invalid(/config/)),
   ...Object.entries({
-    colour: 'red', buffer_size: 0, flush_interval_seconds: -5, retention_days: -1, id_strategy: 'magic', write_mode: 'sideways', layout: 'zigzag', backup_enabled: 'yes', auto_generate_id: 1,
-    id_prefix: 'a b', properties: ['x'], id_validation: { max_length: 0 }, sort_by: 7,
-  }).map(([key, value]) => post(`config ${key} = ${JSON.stringify(value)}`, '/v1/tables', { table_name: 'made', config: { [key]: value } }, invalid(new RegExp(key)))),
+    colour: 'red',
+    buffer_size: 0,
+    flush_interval_seconds: -5,
+    retention_days: -1,
+    id_strategy: 'magic',
+    write_mode: 'sideways',
+    layout: 'zigzag',
+    backup_enabled: 'yes',
+    auto_generate_id: 1,
+    id_prefix: 'a b',
+    properties: ['x'],
+    id_validation: { max_length: 0 },
+    sort_by: 7,
+  }).map(([key, value]) =>
+    post(
+      `config ${key} = ${JSON.stringify(value)}`,
+      '/v1/tables',
+      { table_name: 'made', config: { [key]: value } },
+      invalid(new RegExp(key)),
+    ),
+  ),
   post('a buffer_size that is text', '/v1/tables', { table_name: 'made', config: { buffer_size: 'many' } }, invalid(/buffer_size/)),
   post('a buffer_size that is a fraction', '/v1/tables', { table_name: 'made', config: { buffer_size: 10.5 } }, invalid(/buffer_size/)),
-  post('an id pattern that is no expression', '/v1/tables', { table_name: 'made', config: { id_validation: { pattern: '([' } } }, invalid(/id_validation.*expression/)),
+  post(
+    'an id pattern that is no expression',
+    '/v1/tables',
+    { table_name: 'made', config: { id_validation: { pattern: '([' } } },
+    invalid(/id_validation.*expression/),
+  ),
   post('a schema that is text', '/v1/tables', { table_name: 'made', schema: 'age BIGINT' }, invalid(/schema/)),
   withBody('PATCH', 'patch with an unknown key', '/v1/tables/people', { config: { colour: 'red' } }, invalid(/colour/)),
   withBody('PATCH', 'patch with a bad value', '/v1/tables/people', { config: { buffer_size: -1 } }, invalid(/buffer_size/)),
@@ -283,18 +473,62 @@ const bulkLoads: readonly RestCase[] = [
   post('bulk with a bad table name', '/v1/data/bulk?table=a%20b', goodLine, invalid(/table/), ndjson),
   post('bulk with on_error=maybe', '/v1/data/bulk?table=people&on_error=maybe', goodLine, invalid(/on_error/), ndjson),
   post('bulk with an unknown parameter', '/v1/data/bulk?table=people&onerror=skip', goodLine, invalid(/onerror/), ndjson),
-  post('bulk in HTML', '/v1/data/bulk?table=people', '<p>', UNSUPPORTED_MEDIA_TYPE(/content-type|media type/i), { 'content-type': 'text/html' }),
+  post('bulk in HTML', '/v1/data/bulk?table=people', '<p>', UNSUPPORTED_MEDIA_TYPE(/content-type|media type/i), {
+    'content-type': 'text/html',
+  }),
   post('a bulk line that is no JSON', '/v1/data/bulk?table=people', `${goodLine}\n{"id":\n${goodLine}\n`, invalid(/line 2\b/), ndjson),
   post('a bulk line that is an array', '/v1/data/bulk?table=people', `${goodLine}\n[1]\n`, invalid(/line 2\b/), ndjson),
   post('a bulk line that is null', '/v1/data/bulk?table=people', `${goodLine}\nnull\n`, invalid(/line 2\b/), ndjson),
-  post('a bulk line with a bad id', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"a b"}\n`, invalid(/line 2\b.*\bid\b|\bid\b.*line 2\b/s), ndjson),
-  post('a bulk line with a bad timestamp', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"x","timestamp":"soon"}\n`, invalid(/line 2\b.*timestamp|timestamp.*line 2\b/s), ndjson),
-  post('a bulk value that does not fit', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"x","age":"thirty"}\n`, invalid(/line 2\b.*age|age.*line 2\b/s), ndjson),
-  post('a bulk value beyond 64 bit', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"x","age":9223372036854775808}\n`, invalid(/line 2\b.*age|age.*line 2\b/s), ndjson),
+  post(
+    'a bulk line with a bad id',
+    '/v1/data/bulk?table=people',
+    `${goodLine}\n{"id":"a b"}\n`,
+    invalid(/line 2\b.*\bid\b|\bid\b.*line 2\b/s),
+    ndjson,
+  ),
+  post(
+    'a bulk line with a bad timestamp',
+    '/v1/data/bulk?table=people',
+    `${goodLine}\n{"id":"x","timestamp":"soon"}\n`,
+    invalid(/line 2\b.*timestamp|timestamp.*line 2\b/s),
+    ndjson,
+  ),
+  post(
+    'a bulk value that does not fit',
+    '/v1/data/bulk?table=people',
+    `${goodLine}\n{"id":"x","age":"thirty"}\n`,
+    invalid(/line 2\b.*age|age.*line 2\b/s),
+    ndjson,
+  ),
+  post(
+    'a bulk value beyond 64 bit',
+    '/v1/data/bulk?table=people',
+    `${goodLine}\n{"id":"x","age":9223372036854775808}\n`,
+    invalid(/line 2\b.*age|age.*line 2\b/s),
+    ndjson,
+  ),
   post('a bulk line with NaN', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"x","score":NaN}\n`, invalid(/line 2\b/), ndjson),
-  post('a bulk line that is not UTF-8', '/v1/data/bulk?table=people', Buffer.from(`${goodLine}\n{"id":"x","name":"\xff"}\n`, 'latin1'), invalid(/line 2\b|UTF-8/i), ndjson),
-  post('a bulk line with a lone surrogate', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"x","name":"\\ud83e"}\n`, invalid(/line 2\b/), ndjson),
-  post('a bulk line nested too deeply', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"x","tags":${'['.repeat(2_000)}${']'.repeat(2_000)}}\n`, invalid(/line 2\b/), ndjson),
+  post(
+    'a bulk line that is not UTF-8',
+    '/v1/data/bulk?table=people',
+    Buffer.from(`${goodLine}\n{"id":"x","name":"\xff"}\n`, 'latin1'),
+    invalid(/line 2\b|UTF-8/i),
+    ndjson,
+  ),
+  post(
+    'a bulk line with a lone surrogate',
+    '/v1/data/bulk?table=people',
+    `${goodLine}\n{"id":"x","name":"\\ud83e"}\n`,
+    invalid(/line 2\b/),
+    ndjson,
+  ),
+  post(
+    'a bulk line nested too deeply',
+    '/v1/data/bulk?table=people',
+    `${goodLine}\n{"id":"x","tags":${'['.repeat(2_000)}${']'.repeat(2_000)}}\n`,
+    invalid(/line 2\b/),
+    ndjson,
+  ),
   post('a bulk field with a reserved name', '/v1/data/bulk?table=people', `${goodLine}\n{"id":"x","_lsn":4}\n`, invalid(/_lsn/), ndjson),
 ];
 
@@ -313,13 +547,22 @@ const restCases: readonly RestCase[] = [bodies, records, values, changes, querie
 
 const { INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, ABORTED, RESOURCE_EXHAUSTED, UNIMPLEMENTED } = grpcStatus;
 /** What a 5xx is called over gRPC. */
-const GRPC_SERVER_ERRORS: readonly number[] = [grpcStatus.UNKNOWN, grpcStatus.INTERNAL, grpcStatus.UNAVAILABLE, grpcStatus.DATA_LOSS, grpcStatus.DEADLINE_EXCEEDED];
+const GRPC_SERVER_ERRORS: readonly number[] = [
+  grpcStatus.UNKNOWN,
+  grpcStatus.INTERNAL,
+  grpcStatus.UNAVAILABLE,
+  grpcStatus.DATA_LOSS,
+  grpcStatus.DEADLINE_EXCEEDED,
+];
 
 function grpcInvalid(name: string, method: string, request: GrpcMessage, says: RegExp): GrpcCase {
   return { name, method, request, status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says };
 }
 
-const dataOf = (payload: GrpcMessage, more: GrpcMessage = {}): GrpcMessage => ({ table: 'people', data: { id: 'bad-1', payload, ...more } });
+const dataOf = (payload: GrpcMessage, more: GrpcMessage = {}): GrpcMessage => ({
+  table: 'people',
+  data: { id: 'bad-1', payload, ...more },
+});
 const noMessage = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff);
 
 const grpcCases: readonly GrpcCase[] = [
@@ -327,8 +570,18 @@ const grpcCases: readonly GrpcCase[] = [
   grpcInvalid('a write without data', 'WriteData', { table: 'people' }, /data/),
   grpcInvalid('a write to a bad table name', 'WriteData', { table: 'a b', data: { id: 'bad-1', payload: structOf({}) } }, /table/),
   grpcInvalid('a write with a bad id', 'WriteData', { table: 'people', data: { id: 'a b', payload: structOf({}) } }, /\bid\b/),
-  grpcInvalid('a write with an id of 256 characters', 'WriteData', { table: 'people', data: { id: 'x'.repeat(256), payload: structOf({}) } }, /\bid\b/),
-  grpcInvalid('a write with an empty id where ids are given by the user', 'WriteData', { table: 'strict', data: { id: '', payload: structOf({}) } }, /\bid\b/),
+  grpcInvalid(
+    'a write with an id of 256 characters',
+    'WriteData',
+    { table: 'people', data: { id: 'x'.repeat(256), payload: structOf({}) } },
+    /\bid\b/,
+  ),
+  grpcInvalid(
+    'a write with an empty id where ids are given by the user',
+    'WriteData',
+    { table: 'strict', data: { id: '', payload: structOf({}) } },
+    /\bid\b/,
+  ),
   grpcInvalid('text in a BIGINT', 'WriteData', dataOf(structOf({ age: 'thirty' })), /age.*BIGINT/),
   grpcInvalid('a number in a VARCHAR', 'WriteData', dataOf(structOf({ name: 5 })), /name.*VARCHAR/),
   grpcInvalid('a list in a DOUBLE', 'WriteData', dataOf(structOf({ score: [1] })), /score.*DOUBLE/),
@@ -338,39 +591,134 @@ const grpcCases: readonly GrpcCase[] = [
   grpcInvalid('a value that is of no kind', 'WriteData', dataOf({ fields: { age: {} } }), /age/),
   grpcInvalid('a reserved field', 'WriteData', dataOf(structOf({ _lsn: 5 })), /_lsn/),
   grpcInvalid('an empty field name', 'WriteData', dataOf(structOf({ '': 5 })), /field|column/i),
-  { name: 'a payload nested 10,000 times', method: 'WriteData', bytes: nestedPayload(10_000), status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says: /deep|nest|message|request/i },
-  grpcInvalid('a timestamp of the year 300000', 'WriteData', dataOf(structOf({}), { timestamp: { seconds: '9400000000000', nanos: 0 } }), /timestamp/),
-  grpcInvalid('a timestamp with negative nanos', 'WriteData', dataOf(structOf({}), { timestamp: { seconds: '0', nanos: -1 } }), /timestamp/),
-  grpcInvalid('a timestamp with two seconds of nanos', 'WriteData', dataOf(structOf({}), { timestamp: { seconds: '0', nanos: 2_000_000_000 } }), /timestamp/),
-  grpcInvalid('an update without an id', 'UpdateData', { table: 'people', payload: structOf({ age: 1 }), timestamp: timestampOf('2024-01-01T00:00:00Z') }, /\bid\b/),
+  {
+    name: 'a payload nested 10,000 times',
+    method: 'WriteData',
+    bytes: nestedPayload(10_000),
+    status: INVALID_ARGUMENT,
+    code: 'INVALID_ARGUMENT',
+    says: /deep|nest|message|request/i,
+  },
+  grpcInvalid(
+    'a timestamp of the year 300000',
+    'WriteData',
+    dataOf(structOf({}), { timestamp: { seconds: '9400000000000', nanos: 0 } }),
+    /timestamp/,
+  ),
+  grpcInvalid(
+    'a timestamp with negative nanos',
+    'WriteData',
+    dataOf(structOf({}), { timestamp: { seconds: '0', nanos: -1 } }),
+    /timestamp/,
+  ),
+  grpcInvalid(
+    'a timestamp with two seconds of nanos',
+    'WriteData',
+    dataOf(structOf({}), { timestamp: { seconds: '0', nanos: 2_000_000_000 } }),
+    /timestamp/,
+  ),
+  grpcInvalid(
+    'an update without an id',
+    'UpdateData',
+    { table: 'people', payload: structOf({ age: 1 }), timestamp: timestampOf('2024-01-01T00:00:00Z') },
+    /\bid\b/,
+  ),
   grpcInvalid('an update without a table', 'UpdateData', { id: 'p1', payload: structOf({ age: 1 }) }, /table/),
   grpcInvalid('an update without a payload', 'UpdateData', { table: 'people', id: 'p1' }, /payload/),
-  grpcInvalid('an update with a value that does not fit', 'UpdateData', { table: 'people', id: 'p1', payload: structOf({ age: 'old' }) }, /age/),
+  grpcInvalid(
+    'an update with a value that does not fit',
+    'UpdateData',
+    { table: 'people', id: 'p1', payload: structOf({ age: 'old' }) },
+    /age/,
+  ),
   grpcInvalid('a delete without an id', 'DeleteData', { table: 'people' }, /\bid\b/),
   grpcInvalid('a delete without a table', 'DeleteData', { id: 'p1' }, /table/),
-  { name: 'a delete in a table that is not there', method: 'DeleteData', request: { table: 'nobody', id: 'p1' }, status: NOT_FOUND, code: 'NOT_FOUND', says: /nobody/ },
+  {
+    name: 'a delete in a table that is not there',
+    method: 'DeleteData',
+    request: { table: 'nobody', id: 'p1' },
+    status: NOT_FOUND,
+    code: 'NOT_FOUND',
+    says: /nobody/,
+  },
   grpcInvalid('a query without sql', 'QueryData', {}, /sql/i),
   grpcInvalid('a syntax error', 'QueryData', { sql: 'SELEC 1' }, /syntax|SELEC/i),
   grpcInvalid('a statement that changes something', 'QueryData', { sql: 'DROP TABLE people' }, /SELECT/),
   grpcInvalid('a negative limit', 'QueryData', { sql: 'SELECT 1', limit: -1 }, /limit/),
   grpcInvalid('a huge limit', 'QueryData', { sql: 'SELECT 1', limit: 2_147_483_647 }, /limit/),
   grpcInvalid('a forged cursor', 'QueryData', { sql: 'SELECT * FROM people', cursor: 'bm90IGEgY3Vyc29y' }, /cursor/),
-  { name: 'an unknown table', method: 'QueryData', request: { sql: 'SELECT * FROM nobody' }, status: NOT_FOUND, code: 'NOT_FOUND', says: /nobody/ },
+  {
+    name: 'an unknown table',
+    method: 'QueryData',
+    request: { sql: 'SELECT * FROM nobody' },
+    status: NOT_FOUND,
+    code: 'NOT_FOUND',
+    says: /nobody/,
+  },
   grpcInvalid('a table without a name', 'CreateTable', {}, /table.name/),
   grpcInvalid('a bad table name', 'CreateTable', { table_name: '1a' }, /table/),
   grpcInvalid('a negative buffer size', 'CreateTable', { table_name: 'made', config: { buffer_size: -1 } }, /buffer_size/),
   grpcInvalid('an unknown id strategy', 'CreateTable', { table_name: 'made', config: { id_strategy: 'magic' } }, /id_strategy/),
-  { name: 'a table that exists', method: 'CreateTable', request: { table_name: 'people' }, status: ALREADY_EXISTS, code: 'ALREADY_EXISTS', says: /people/ },
-  { name: 'a table that is not there', method: 'GetTable', request: { table_name: 'nobody' }, status: NOT_FOUND, code: 'NOT_FOUND', says: /nobody/ },
+  {
+    name: 'a table that exists',
+    method: 'CreateTable',
+    request: { table_name: 'people' },
+    status: ALREADY_EXISTS,
+    code: 'ALREADY_EXISTS',
+    says: /people/,
+  },
+  {
+    name: 'a table that is not there',
+    method: 'GetTable',
+    request: { table_name: 'nobody' },
+    status: NOT_FOUND,
+    code: 'NOT_FOUND',
+    says: /nobody/,
+  },
   grpcInvalid('a table without a name, asked for', 'GetTable', {}, /table/),
-  { name: 'drop of a table that is not there', method: 'DeleteTable', request: { table_name: 'nobody' }, status: NOT_FOUND, code: 'NOT_FOUND', says: /nobody/ },
-  { name: 'drop of a table with rows', method: 'DeleteTable', request: { table_name: 'people' }, status: ABORTED, code: 'CONFLICT', says: /cascade/ },
-  ...['WriteData', 'QueryData', 'DeleteData', 'UpdateData', 'CreateTable', 'GetTable', 'StreamWrite', 'StreamQuery'].map((method): GrpcCase => ({
-    name: `bytes that are no message, to ${method}`, method, bytes: noMessage, status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says: /message|request|decod|pars|deserializ/i,
-  })),
-  { name: 'text that is not UTF-8', method: 'QueryData', bytes: Uint8Array.of(0x0a, 0x02, 0xff, 0xfe), status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says: /./ },
+  {
+    name: 'drop of a table that is not there',
+    method: 'DeleteTable',
+    request: { table_name: 'nobody' },
+    status: NOT_FOUND,
+    code: 'NOT_FOUND',
+    says: /nobody/,
+  },
+  {
+    name: 'drop of a table with rows',
+    method: 'DeleteTable',
+    request: { table_name: 'people' },
+    status: ABORTED,
+    code: 'CONFLICT',
+    says: /cascade/,
+  },
+  ...['WriteData', 'QueryData', 'DeleteData', 'UpdateData', 'CreateTable', 'GetTable', 'StreamWrite', 'StreamQuery'].map(
+    (method): GrpcCase => ({
+      name: `bytes that are no message, to ${method}`,
+      method,
+      bytes: noMessage,
+      status: INVALID_ARGUMENT,
+      code: 'INVALID_ARGUMENT',
+      says: /message|request|decod|pars|deserializ/i,
+    }),
+  ),
+  {
+    name: 'text that is not UTF-8',
+    method: 'QueryData',
+    bytes: Uint8Array.of(0x0a, 0x02, 0xff, 0xfe),
+    status: INVALID_ARGUMENT,
+    code: 'INVALID_ARGUMENT',
+    says: /./,
+  },
   { name: 'an unknown method', method: 'Frobnicate', bytes: Uint8Array.of(), status: UNIMPLEMENTED, code: undefined, says: /./ },
-  { name: 'a message over the limit', method: 'WriteData', bytes: new Uint8Array(6 * MIB), status: RESOURCE_EXHAUSTED, code: undefined, says: /large|size|max/i },
+  {
+    name: 'a message over the limit',
+    method: 'WriteData',
+    bytes: new Uint8Array(6 * MIB),
+    status: RESOURCE_EXHAUSTED,
+    code: undefined,
+    says: /large|size|max/i,
+  },
 ];
 
 /** A WriteDataRequest whose payload is a list in a list in a list: by hand, because the client's encoder refuses to make it. */
@@ -390,9 +738,27 @@ function nestedPayload(depth: number): Uint8Array {
 /** Streams answer after their first message; each of these must end with an error (or, for writes, with the record named). */
 const streamQueryCases: readonly (Omit<GrpcCase, 'method'> & { readonly request: GrpcMessage })[] = [
   { name: 'a stream of a query without sql', request: {}, status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says: /sql/i },
-  { name: 'a stream with a negative batch size', request: { sql: 'SELECT * FROM people', batch_size: -1 }, status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says: /batch_size/ },
-  { name: 'a stream with a huge batch size', request: { sql: 'SELECT * FROM people', batch_size: 2_000_000_000 }, status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says: /batch_size/ },
-  { name: 'a stream with a forged cursor', request: { sql: 'SELECT * FROM people', cursor: 'zzz' }, status: INVALID_ARGUMENT, code: 'INVALID_ARGUMENT', says: /cursor/ },
+  {
+    name: 'a stream with a negative batch size',
+    request: { sql: 'SELECT * FROM people', batch_size: -1 },
+    status: INVALID_ARGUMENT,
+    code: 'INVALID_ARGUMENT',
+    says: /batch_size/,
+  },
+  {
+    name: 'a stream with a huge batch size',
+    request: { sql: 'SELECT * FROM people', batch_size: 2_000_000_000 },
+    status: INVALID_ARGUMENT,
+    code: 'INVALID_ARGUMENT',
+    says: /batch_size/,
+  },
+  {
+    name: 'a stream with a forged cursor',
+    request: { sql: 'SELECT * FROM people', cursor: 'zzz' },
+    status: INVALID_ARGUMENT,
+    code: 'INVALID_ARGUMENT',
+    says: /cursor/,
+  },
   { name: 'a stream of an unknown table', request: { sql: 'SELECT * FROM nobody' }, status: NOT_FOUND, code: 'NOT_FOUND', says: /nobody/ },
 ];
 
@@ -484,7 +850,9 @@ test(`after ${ROUNDS} more rounds the process is alive, has served no 5xx, and i
   for (let round = 0; round < ROUNDS; round += 1) await oneRound();
   const after = memoryOf(server.pid);
   const grown = after - before;
-  console.log(`bad input: ${restCases.length} REST and ${grpcCases.length + streamQueryCases.length} gRPC cases, ${ROUNDS} rounds: RSS ${mib(before)} -> ${mib(after)} MiB`);
+  console.log(
+    `bad input: ${restCases.length} REST and ${grpcCases.length + streamQueryCases.length} gRPC cases, ${ROUNDS} rounds: RSS ${mib(before)} -> ${mib(after)} MiB`,
+  );
   expect(seenServerErrors).toEqual([]);
   expect(grown, `RSS has grown by ${mib(grown)} MiB`).toBeLessThan(MEMORY_GROWTH_BYTES_MAX);
   expectStatus(await call(server, 'GET', '/v1/health'), 200);
@@ -538,14 +906,21 @@ function send(each: RestCase): Promise<RawAnswer> {
   const { hostname, port } = new URL(server.rest);
   return new Promise((resolve, reject) => {
     const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
-    const outgoing = httpRequest({ hostname, port, method: each.method, path: each.path, headers: { ...length, ...each.headers }, agent: false }, (response) => {
-      const parts: Buffer[] = [];
-      response.on('data', (part: Buffer) => parts.push(part));
-      const settle = (): void =>
-        resolve({ status: response.statusCode ?? 0, contentType: response.headers['content-type'] ?? '', text: Buffer.concat(parts).toString() });
-      response.once('end', settle);
-      response.once('error', settle);
-    });
+    const outgoing = httpRequest(
+      { hostname, port, method: each.method, path: each.path, headers: { ...length, ...each.headers }, agent: false },
+      (response) => {
+        const parts: Buffer[] = [];
+        response.on('data', (part: Buffer) => parts.push(part));
+        const settle = (): void =>
+          resolve({
+            status: response.statusCode ?? 0,
+            contentType: response.headers['content-type'] ?? '',
+            text: Buffer.concat(parts).toString(),
+          });
+        response.once('end', settle);
+        response.once('error', settle);
+      },
+    );
     outgoing.once('error', (error) => reject(new Error(`${each.name}: no answer (${error.message})`)));
     outgoing.end(body);
   });
@@ -556,7 +931,11 @@ function checkRest(each: RestCase, answer: RawAnswer): void {
   const seen = `${answer.status} ${answer.text.slice(0, 500)}`;
   expect(answer.contentType, seen).toContain('application/json');
   const body = JSON.parse(answer.text) as { error: unknown; code: unknown; message: string; request_id: string };
-  expect({ status: answer.status, error: body.error, code: body.code }, seen).toEqual({ status: each.status, error: each.code, code: each.status });
+  expect({ status: answer.status, error: body.error, code: body.code }, seen).toEqual({
+    status: each.status,
+    error: each.code,
+    code: each.status,
+  });
   expect(body.message, seen).toMatch(each.says);
   expect(body.request_id, seen).toMatch(/^\S+$/);
   expectNothingLeaks(answer.text);

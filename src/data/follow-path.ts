@@ -139,13 +139,7 @@ export class FollowPath {
       for (const file of added) now.push(await open(file));
       const committedLsn = table.committedLsn(this.parts.wal.id);
       await table.masks.add(insertMasks(table, movedMasks(table, old, now, `m.since > ${committedLsn}`, 'm.since, m.soft, m.changed')));
-      // Rows that were hidden before and could be restored until we ended that.
-      const hardened = movedMasks(table, old, now, `m.since <= ${committedLsn} AND m.changed > ${committedLsn}`, 'm.changed');
-      const changed = await this.parts.engine.rows(
-        `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.changed FROM (${hardened}) s(source, pos, changed)
-         WHERE m.source = s.source AND m.pos = s.pos AND m.soft RETURNING m.source`,
-      );
-      for (const row of changed) table.masks.count(asNumber(row['source']), 0, -1);
+      await table.masks.harden(movedMasks(table, old, now, `m.changed > ${committedLsn} AND NOT m.soft`, 'm.changed'));
     } finally {
       for (const object of opened) object.release();
     }
@@ -179,6 +173,9 @@ export class FollowPath {
         `INSERT INTO ${table.masks.table} SELECT ${source}, m.pos, m.since, m.soft, m.changed FROM ${table.masks.table} m
          WHERE m.source = ${old} AND m.since > ${committedLsn} AND m.pos NOT IN (SELECT pos FROM ${table.masks.table} WHERE source = ${source})
          RETURNING source, soft, since`,
+      );
+      await table.masks.harden(
+        `SELECT ${source}, m.pos, m.changed FROM ${table.masks.table} m WHERE m.source = ${old} AND m.changed > ${committedLsn} AND NOT m.soft`,
       );
       retired.push(old);
     }

@@ -108,6 +108,20 @@ export class Masks {
     return total;
   }
 
+  /**
+   * Rows that were restored or deleted for good cannot be restored any more.
+   * @param rows a SELECT of source, position and the LSN of the change; rows that cannot be restored at that LSN stay as they are
+   * @returns the LSN of each change
+   */
+  async harden(rows: string): Promise<number[]> {
+    const hardened = await this.engine.rows(
+      `UPDATE ${this.table} AS m SET soft = false, changed = s.changed FROM (${rows}) s(source, pos, changed)
+       WHERE m.source = s.source AND m.pos = s.pos AND m.soft AND m.since < s.changed RETURNING m.source, m.changed`,
+    );
+    for (const row of hardened) this.count(asNumber(row['source']), 0, -1);
+    return hardened.map((row) => asNumber(row['changed']));
+  }
+
   /** Positions of a source hidden at or before an LSN, sorted, and which of them are soft. */
   async positions(source: number, lsn: number): Promise<{ all: number[]; soft: number[] }> {
     const rows = await this.engine.rows(

@@ -43,7 +43,8 @@ export class Housekeeping {
   /** Writes a checkpoint when enough commits came since the last one. */
   async checkpointIfDue(table: Table): Promise<void> {
     const { version } = table.snapshot;
-    const last = this.#checkpointed.get(table) ?? version - (version % this.parts.config.checkpoint_commits);
+    // Of a table that was opened now, nobody knows whether the checkpoint of this very version was written.
+    const last = this.#checkpointed.get(table) ?? version - 1 - ((version - 1) % this.parts.config.checkpoint_commits);
     if (table.isDropped || version === 0 || version - last < this.parts.config.checkpoint_commits) {
       this.#checkpointed.set(table, last);
       return;

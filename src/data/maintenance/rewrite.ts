@@ -7,7 +7,7 @@
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { faultPoint } from '../../common/fault-points.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import type { Engine } from '../../infra/duckdb/engine.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Action } from '../../metadata/delta/action.js';
@@ -186,12 +186,7 @@ export class Rewriter {
         insertMasks(table, movedMasks(table, old, visible.map(asRead), `m.since > ${movedLsn}`, 'm.since, m.soft, m.changed')),
       );
     // Hidden before, and restored or deleted for good since the masks were moved.
-    const hardened = movedMasks(table, old, files.map(asRead), `m.since <= ${movedLsn} AND NOT m.soft`, 'm.changed');
-    const rows = await this.parts.engine.rows(
-      `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.changed FROM (${hardened}) s(source, pos, changed)
-       WHERE m.source = s.source AND m.pos = s.pos AND m.soft RETURNING m.source`,
-    );
-    for (const row of rows) table.masks.count(asNumber(row['source']), 0, -1);
+    await table.masks.harden(movedMasks(table, old, files.map(asRead), `m.since <= ${movedLsn} AND NOT m.soft`, 'm.changed'));
   }
 
   /** COMMIT POINT of a compaction or widening. */

@@ -213,17 +213,13 @@ export class Applier {
 
   /**
    * Makes soft-deleted rows ordinary deleted ones.
-   * @param rows SQL of their places, with the LSN of what ends their chance to be restored
+   * @param rows SQL of source, position and the LSN of what ends their chance to be restored
    * @returns how many
    */
   async #harden(table: Table, rows: string): Promise<number> {
-    const changed = await this.engine.rows(
-      `UPDATE ${table.masks.table} AS m SET soft = false, changed = s.lsn FROM (${rows}) s
-       WHERE m.source = s.${SOURCE_COLUMN} AND m.pos = s.${POSITION_COLUMN} AND m.soft AND m.since < s.lsn RETURNING m.source, m.changed`,
-    );
-    for (const row of changed) table.masks.count(asNumber(row['source']), 0, -1);
-    if (changed.length > 0) this.#noteMasks(table, Math.min(...changed.map((row) => asNumber(row['changed']))));
-    return changed.length;
+    const changes = await table.masks.harden(rows);
+    if (changes.length > 0) this.#noteMasks(table, changes.reduce((first, lsn) => Math.min(first, lsn)));
+    return changes.length;
   }
 
   async #softRowsSql(table: Table, view: ReturnType<Table['pin']>, ids: readonly string[]): Promise<string> {
