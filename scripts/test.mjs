@@ -11,7 +11,13 @@ import path from 'node:path';
 import { REPOSITORY, prepare } from './prepare.mjs';
 
 /** Suites that say whether the engine keeps what it acknowledged and answers right; smaller than on local files, which come first. */
-const ENGINE_SUITES = ['test/model.test.ts', 'test/crash.test.ts', 'test/right-answers.test.ts', 'test/paging.test.ts'];
+const ENGINE_SUITES = [
+  'test/model.test.ts',
+  'test/crash.test.ts',
+  'test/right-answers.test.ts',
+  'test/paging.test.ts',
+  'test/interop-clickhouse.test.ts',
+];
 const SMALLER = { MODEL_OPERATIONS: '1000', CRASH_KILLS: '25', RIGHT_ANSWERS_QUERIES: '2000' };
 
 prepare();
