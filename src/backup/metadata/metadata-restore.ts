@@ -193,7 +193,7 @@ export class MetadataRestore {
   /** @throws AppError CONFLICT when files of the table are not in the store any more */
   async #assertComplete({ directory }: IndexEntry, snapshot: Snapshot): Promise<void> {
     const missing = new Map<string, number | undefined>();
-    for (const file of snapshot.files.values()) {
+    for (const file of [...snapshot.files.values(), ...(snapshot.emptyFile ? [snapshot.emptyFile] : [])]) {
       missing.set(`${directory}/${file.path}`, file.sizeBytes);
       for (const vector of [file.vector, file.softVector]) {
         const object = vector && vectorObjectName(vector);
