@@ -170,7 +170,7 @@ describe('the proto file', () => {
     for (const [name, method] of Object.entries(methods)) {
       expect([name, Boolean(method.requestStream), Boolean(method.responseStream)]).toEqual([
         name,
-        name === 'StreamWrite',
+        ['StreamWrite', 'BulkWrite'].includes(name),
         name === 'StreamQuery',
       ]);
       expect([`${name}Request`, `${name}Response`]).toEqual(

@@ -23,18 +23,20 @@ import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
 import { syncDirectory } from '../infra/object-store/local-object-store.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
 import type { FileStatistics } from '../metadata/delta/file-statistics.js';
-import { type Column, type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
+import { type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import { parquetSelect } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
-import { type BulkColumns, decideColumns } from './bulk/bulk-columns.js';
-import { type BulkFields, LINE_BYTES_MAX, readLines } from './bulk/bulk-lines.js';
+import type { BulkBodies } from './bulk/bulk-bodies.js';
+import type { BulkBody, BulkLines, BulkPlan } from './bulk/bulk-body.js';
+import type { BulkFormat } from './bulk/bulk-format.js';
+import { type BulkFields, readLines } from './bulk/bulk-lines.js';
+import { fieldType, ndjson } from './bulk/ndjson-body.js';
 import { RefusalList } from './bulk/refusal-list.js';
 import { spool } from './bulk/spool.js';
 import { copyToParquet, sortOrder } from './flush/data-files.js';
-import { type EncodedRequest, encodeRecords, WideningNeeded } from './write/encode-records.js';
+import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
 import type { Idempotency } from './write/idempotency.js';
 import type { RecordInput, RecordRefusal } from './write/record.js';
-import { fromMs } from './write/timestamp.js';
 import type { BulkCommand, WriteAnswer } from './write/write-command.js';
 import { BulkOutdated, type WritePath } from './write-path.js';
 
@@ -46,11 +48,11 @@ const LINES_IN_ONE_STEP = 2_000;
 const ATTEMPTS_MAX = 5;
 const EXACT_DOUBLE_MAX = 2 ** 53;
 const ID_PATTERN = quoteText('[A-Za-z0-9_-]{1,255}');
-const TIMESTAMP_PATTERN = quoteText('\\d{4}-\\d\\d-\\d\\dT([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:[0-5]\\d)');
 
 export interface BulkRequest {
   readonly table: Table;
   readonly body: Readable;
+  readonly format: BulkFormat;
   readonly encoding: string | undefined;
   readonly fields: BulkFields;
   readonly onError: 'abort' | 'skip';
@@ -94,6 +96,7 @@ export interface BulkPathParts {
   readonly logger: Logger;
   readonly engine: Engine;
   readonly scratch: ScratchFiles;
+  readonly bodies: BulkBodies;
   readonly writePath: WritePath;
   /** Bulk files live here until a flush has them; part of the WAL. */
   readonly directory: string;
@@ -110,7 +113,7 @@ export class BulkPath {
 
   /** Stores a body. All or nothing under `abort`; under `skip` the rows that fit. */
   async store(given: BulkRequest): Promise<BulkAnswer> {
-    const spooled = this.parts.scratch.path('ndjson');
+    const spooled = this.parts.scratch.path(given.format);
     try {
       const { bytes, digest } = await spool(
         given.body,
@@ -122,42 +125,61 @@ export class BulkPath {
       const request = given.idempotency
         ? { ...given, idempotency: { ...given.idempotency, fingerprint: given.idempotency.fingerprint + digest } }
         : given;
-      if (bytes <= SMALL_BYTES_MAX || request.table.config.write_mode === 'upsert') return await this.#storeAsRows(request, spooled, bytes);
-      return await this.#storeAsFile(request, spooled);
+      const { table, fields, onError } = request;
+      const refusals = new RefusalList();
+      const target = {
+        config: table.config,
+        schema: table.schema,
+        fields,
+        nowMs: this.parts.clock.nowMs(),
+        columnsMax: this.parts.config.limits.columns_max,
+      };
+      return await this.parts.bodies.use(spooled, bytes, request.format, target, onError === 'skip' ? refusals : undefined, (body) =>
+        this.#storeBody(request, body, refusals),
+      );
     } finally {
       await this.parts.scratch.remove(spooled);
     }
   }
 
-  async #storeAsRows(request: BulkRequest, spooled: string, bytes: number): Promise<BulkAnswer> {
-    if (bytes > UPSERT_BYTES_MAX)
+  /** @param refusals rows that were refused while the body was opened */
+  async #storeBody(request: BulkRequest, body: BulkBody, refusals: RefusalList): Promise<BulkAnswer> {
+    const isUpsert = request.table.config.write_mode === 'upsert';
+    if (body.bytes > SMALL_BYTES_MAX && !isUpsert) return this.#storeAsFile(request, body, refusals);
+    const lines = await body.lines();
+    // Packed formats unpack to many times their size.
+    if (lines.bytes > SMALL_BYTES_MAX && !isUpsert) return this.#storeAsFile(request, body, refusals);
+    return this.#storeAsRows(request, lines, refusals);
+  }
+
+  async #storeAsRows(request: BulkRequest, lines: BulkLines, refusals: RefusalList): Promise<BulkAnswer> {
+    if (lines.bytes > UPSERT_BYTES_MAX)
       throw new AppError(
         'PAYLOAD_TOO_LARGE',
-        `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes; send it in parts`,
+        `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes as NDJSON; send it in parts`,
       );
+    const { table, fields, onError, idempotency } = request;
     const records: RecordInput[] = [];
-    const refusals = new RefusalList();
-    for await (const line of readLines(spooled, request.fields, this.parts.config.limits.json_depth_max)) {
+    for await (const line of readLines(lines, fields, this.parts.config.limits.json_depth_max)) {
       if ('record' in line) records.push(line.record);
-      else if (request.onError === 'abort') throw refusedBody(request.table, line.refusal);
+      else if (onError === 'abort') throw refusedBody(table, line.refusal);
       else refusals.add(line.refusal);
     }
-    const { table, onError, idempotency } = request;
     const answer = await this.parts.writePath.submit(
-      { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true },
+      { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes },
       idempotency,
     );
     refusals.add(...answer.refusals);
     return bulkAnswer(answer, refusals);
   }
 
-  async #storeAsFile(request: BulkRequest, spooled: string): Promise<BulkAnswer> {
+  async #storeAsFile(request: BulkRequest, body: BulkBody, given: RefusalList): Promise<BulkAnswer> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const { nextFieldId } = request.table.schema;
-      const refusals = new RefusalList();
+      const refusals = given.copy();
       let parquet: BulkParquet | undefined;
       try {
-        parquet = (await this.#encodeAtOnce(request, spooled)) ?? (await this.#encodeByLine(request, spooled, refusals));
+        parquet = (await this.#encodeAtOnce(request, body)) ?? (await this.#encodeByLine(request, body, refusals));
         if (!parquet) return { lsn: this.parts.writePath.appliedLsn, count: 0, refusedCount: refusals.count, refusals: refusals.first };
         return bulkAnswer(await this.#log(request, parquet, nextFieldId), refusals);
       } catch (error) {
@@ -212,30 +234,12 @@ export class BulkPath {
   }
 
   /** The quick way. @returns undefined when the rows have to be looked at one by one */
-  async #encodeAtOnce(request: BulkRequest, spooled: string): Promise<BulkParquet | undefined> {
-    const { table, fields } = request;
+  async #encodeAtOnce({ table }: BulkRequest, body: BulkBody): Promise<BulkParquet | undefined> {
     if (!table.idRule.isDefault) return undefined;
     try {
-      const columns = await decideColumns(this.parts.engine, spooled, fields, table.schema, this.parts.config.limits.columns_max);
-      const id = columns && idExpression(columns, fields, table);
-      const timestamp = columns && timestampExpression(columns, fields, this.parts.clock.nowMs());
-      if (!columns || id === undefined || timestamp === undefined) return undefined;
-      const fieldTypes = [
-        `${quoteText(fields.id)}: 'VARCHAR'`,
-        `${quoteText(fields.timestamp)}: 'VARCHAR'`,
-        ...columns.payload.map(({ column }) => fieldType(column)),
-      ];
-      const source = `read_ndjson(${quoteText(spooled)}, columns = {${fieldTypes.join(', ')}}, maximum_object_size = ${LINE_BYTES_MAX})`;
-      const given = new Set(columns.payload.map(({ column }) => column.name));
-      const payload = columns.schema.payloadColumns.map((column) =>
-        given.has(column.name) ? quoteName(column.name) : `NULL::${column.type} AS ${quoteName(column.name)}`,
-      );
-      const parquet = await this.#copy(
-        table,
-        columns.schema,
-        `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...payload].join(', ')} FROM ${source}`,
-      );
-      if (parquet && (await this.#isFaithful(parquet, columns))) return parquet;
+      const plan = await body.plan(table.schema);
+      const parquet = plan && (await this.#copy(table, plan.schema, plan.select));
+      if (parquet && (await this.#isFaithful(parquet, plan))) return parquet;
       if (parquet) await rm(parquet.file);
       return undefined;
     } catch (error) {
@@ -246,19 +250,19 @@ export class BulkPath {
   }
 
   /** True when nothing was lost on the way: every value that was there is still there, every id is allowed, every number is exact. */
-  async #isFaithful(parquet: BulkParquet, columns: BulkColumns): Promise<boolean> {
+  async #isFaithful(parquet: BulkParquet, plan: BulkPlan): Promise<boolean> {
     const { nullCount, minValues, maxValues } = JSON.parse(parquet.statistics.text) as Record<string, Record<string, unknown>>;
-    if (parquet.statistics.rows !== columns.rows) return false;
-    const lostNothing = columns.payload.every(({ column, use }) => nullCount?.[column.name] === columns.rows - use.rows);
-    const isExact = columns.payload.every(
-      ({ column }) => column.type !== 'DOUBLE' || isWithin(minValues?.[column.name], maxValues?.[column.name]),
+    if (parquet.statistics.rows !== plan.rows) return false;
+    const lostNothing = plan.payload.every(({ column, rows }) => nullCount?.[column.name] === plan.rows - rows);
+    const isExact = plan.payload.every(
+      ({ column, hasIntegers }) => column.type !== 'DOUBLE' || !hasIntegers || isWithin(minValues?.[column.name], maxValues?.[column.name]),
     );
     if (!lostNothing || !isExact || nullCount?.['id'] !== 0 || nullCount[TIMESTAMP_COLUMN] !== 0) return false;
     // A value that opens this many brackets may be nested too deeply; the other way counts exactly.
     const depthMax = this.parts.config.limits.json_depth_max;
-    const nested = columns.payload
+    const nested = plan.payload
       .filter(({ column }) => column.type === 'JSON')
-      .map(({ column }) => `${bracketsOf(quoteName(column.name))} > ${depthMax}`);
+      .map(({ column: { name } }) => `NOT json_valid(${quoteName(name)}) OR ${bracketsOf(quoteName(name))} > ${depthMax}`);
     const suspicious = [`NOT regexp_full_match(id, ${ID_PATTERN})`, ...nested].join(' OR ');
     const row = await this.parts.engine.row(
       `SELECT count(*) FILTER (WHERE ${suspicious}) AS n FROM read_parquet(${quoteText(parquet.file)})`,
@@ -267,12 +271,11 @@ export class BulkPath {
   }
 
   /** The thorough way: checks and encodes each row in JavaScript, writes those that fit as clean NDJSON, and has the engine encode that. */
-  async #encodeByLine(request: BulkRequest, spooled: string, refusals: RefusalList): Promise<BulkParquet | undefined> {
+  async #encodeByLine(request: BulkRequest, body: BulkBody, refusals: RefusalList): Promise<BulkParquet | undefined> {
     const clean = this.parts.scratch.path('ndjson');
     try {
-      const schema = await this.#cleanLines(request, spooled, clean, refusals);
-      const types = schema.columns.map((column) => fieldType(column));
-      const select = `SELECT ${schema.columnList} FROM read_ndjson(${quoteText(clean)}, columns = {${types.join(', ')}}, maximum_object_size = ${LINE_BYTES_MAX})`;
+      const schema = await this.#cleanLines(request, await body.lines(), clean, refusals);
+      const select = `SELECT ${schema.columnList} FROM ${ndjson(clean, schema.columns.map(fieldType))}`;
       return await this.#copy(request.table, schema, select);
     } finally {
       await this.parts.scratch.remove(clean);
@@ -280,12 +283,12 @@ export class BulkPath {
   }
 
   /** @returns the table's schema with the columns that the rows add */
-  async #cleanLines(request: BulkRequest, spooled: string, clean: string, refusals: RefusalList): Promise<TableSchema> {
+  async #cleanLines(request: BulkRequest, lines: BulkLines, clean: string, refusals: RefusalList): Promise<TableSchema> {
     const { table, onError } = request;
-    const depthMax = this.parts.config.limits.json_depth_max;
+    const rules = { ...this.parts.writePath.rulesOf(table, onError), newTypes: lines.newTypes };
     let { schema } = table;
     const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
-      const encoded = await this.#encodeStep(table, step, schema, onError);
+      const encoded = await this.#encodeStep(table, step, schema, rules);
       schema = encoded.schema;
       refusals.add(...encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
       return encoded.records.map((record) => `{${record.text}}\n`).join('');
@@ -293,7 +296,7 @@ export class BulkPath {
     async function* cleaned(): AsyncIterable<string> {
       let step: RecordInput[] = [];
       let start = 0;
-      for await (const line of readLines(spooled, request.fields, depthMax)) {
+      for await (const line of readLines(lines, request.fields, rules.depthMax)) {
         if ('record' in line) step.push(line.record);
         else if (onError === 'abort') throw refusedBody(table, line.refusal);
         else refusals.add(line.refusal);
@@ -308,17 +311,12 @@ export class BulkPath {
     return schema;
   }
 
-  async #encodeStep(
-    table: Table,
-    records: readonly RecordInput[],
-    schema: TableSchema,
-    onError: 'abort' | 'skip',
-  ): Promise<EncodedRequest> {
+  async #encodeStep(table: Table, records: readonly RecordInput[], schema: TableSchema, rules: EncodeRules): Promise<EncodedRequest> {
     let mayWiden = true;
     let draft = schema;
     for (;;) {
       try {
-        return encodeRecords(records, draft, this.parts.writePath.rulesOf(table, onError), mayWiden);
+        return encodeRecords(records, draft, rules, mayWiden);
       } catch (error) {
         if (!(error instanceof WideningNeeded)) throw error;
         if (table.schema.column(error.column.name)) {
@@ -344,35 +342,6 @@ export class BulkPath {
     await rm(file, { force: true });
     return undefined;
   }
-}
-
-function fieldType(column: Column): string {
-  return `${quoteText(column.name)}: ${quoteText(column.type)}`;
-}
-
-/** SQL of the id of a bulk row, or undefined when it takes a closer look. */
-function idExpression({ id, rows }: BulkColumns, fields: BulkFields, table: Table): string | undefined {
-  const isUsable = [...id.types].every((type) => type === 'VARCHAR' || type === 'BIGINT' || type === 'UBIGINT');
-  if (!isUsable) return undefined;
-  if (id.rows === rows) return quoteName(fields.id);
-  const { id_strategy: strategy, id_prefix: prefix, auto_generate_id: isAutomatic } = table.config;
-  if (id.rows > 0 || strategy === 'snowflake' || (strategy === 'user_provided' && !isAutomatic)) return undefined;
-  return strategy === 'custom' ? `${quoteText(prefix)} || uuid()::VARCHAR` : 'uuid()::VARCHAR';
-}
-
-/** SQL of the time of a bulk row; NULL for a text that is no RFC 3339. */
-function timestampExpression({ timestamp, rows }: BulkColumns, fields: BulkFields, nowMs: number): string | undefined {
-  const name = quoteName(fields.timestamp);
-  const now = `TIMESTAMPTZ ${quoteText(fromMs(nowMs) ?? '')}`;
-  const types = [...timestamp.types];
-  if (types.length === 0) return now;
-  const value = types.every((type) => type === 'VARCHAR')
-    ? `CASE WHEN regexp_full_match(${name}, ${TIMESTAMP_PATTERN}) THEN try_cast(${name} AS TIMESTAMPTZ) END`
-    : types.every((type) => type === 'BIGINT' || type === 'UBIGINT')
-      ? `make_timestamptz(try_cast(${name} AS BIGINT) * 1000)`
-      : undefined;
-  if (value === undefined || timestamp.rows === rows) return value;
-  return `CASE WHEN ${name} IS NULL THEN ${now} ELSE ${value} END`;
 }
 
 /** SQL of how many brackets a JSON text opens. */

@@ -5,6 +5,7 @@
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { isJsonObject } from '../common/json.js';
 import { assertTableName } from '../tables/table-name.js';
+import type { BulkFields } from './bulk/bulk-lines.js';
 import type { RecordInput } from './write/record.js';
 
 export interface WriteRequest {
@@ -133,4 +134,31 @@ export function toBoolean(value: unknown, field: string): boolean {
   if (value === 'true') return true;
   if (value === 'false' || value === undefined) return false;
   throw invalidArgument(`${field} must be true or false`, [{ field }]);
+}
+
+/** What the query of a bulk request, or the first message of a bulk stream, says about the body. */
+export interface BulkDescription {
+  readonly table: string;
+  readonly fields: BulkFields;
+  readonly onError: 'abort' | 'skip';
+}
+
+/** @throws AppError INVALID_ARGUMENT naming what cannot be used */
+export function parseBulk(described: Readonly<Record<string, unknown>>): BulkDescription {
+  const { table, id_field: id = 'id', timestamp_field: timestamp = 'timestamp', on_error: onError = 'abort', ...unknown } = described;
+  assertNoOthers(unknown);
+  assertTableName(table);
+  if (onError !== 'abort' && onError !== 'skip') throw invalidArgument('on_error must be abort or skip', [{ field: 'on_error' }]);
+  if (!isFieldName(id) || !isFieldName(timestamp))
+    throw invalidArgument('id_field and timestamp_field must be names of keys', [{ field: 'id_field' }]);
+  return { table, fields: { id, timestamp }, onError };
+}
+
+function isFieldName(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= 255;
+}
+
+export function assertNoOthers(others: Record<string, unknown>): void {
+  const [name] = Object.keys(others);
+  if (name !== undefined) throw invalidArgument(`query parameter ${name.slice(0, 100)} is not known here`, [{ field: name.slice(0, 100) }]);
 }

@@ -1,6 +1,6 @@
 /** Writes over REST and gRPC. Every route ends in one call of the write path; what differs is how a request says what it wants. */
 import { createHash } from 'node:crypto';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import type { Metadata, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js';
 import { Body, Controller, Delete, Headers, HttpCode, Post, Put, Query, Req } from '@nestjs/common';
 import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
@@ -14,9 +14,10 @@ import type { Table } from '../tables/table.js';
 import { assertTableName } from '../tables/table-name.js';
 import { TableDefaults } from '../tables/table-defaults.js';
 import { TableRegistry } from '../tables/table-registry.js';
-import { BulkPath } from './bulk-path.js';
+import { BULK_MEDIA_TYPES, type BulkFormat, bulkFormatOf, parseFormat } from './bulk/bulk-format.js';
+import { type BulkAnswer, BulkPath } from './bulk-path.js';
 import { DeleteDto, RestoreDto, UpdateDto, WriteAnswerDto, WriteDto } from './data.dto.js';
-import { parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
+import { assertNoOthers, type BulkDescription, parseBulk, parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
 import { FlushPath } from './flush-path.js';
 import { OperationCounts } from './operation-counts.js';
 import type { Idempotency } from './write/idempotency.js';
@@ -42,6 +43,16 @@ interface GrpcRecord {
   readonly id: string;
   readonly timestamp: string | null;
   readonly payload: Record<string, unknown> | null;
+}
+
+interface GrpcBulkWrite {
+  readonly table: string;
+  readonly format: string;
+  readonly encoding: string;
+  readonly id_field: string;
+  readonly timestamp_field: string;
+  readonly on_error: string;
+  readonly data: Buffer;
 }
 
 interface GrpcStreamWrite {
@@ -111,7 +122,7 @@ export class DataController {
     description:
       'Flat rows, one column a key. `abort` stores all or nothing, `skip` the rows that fit, and lists the others with line, field and reason.',
   })
-  @ApiConsumes('application/x-ndjson')
+  @ApiConsumes(...BULK_MEDIA_TYPES)
   @ApiBody({ schema: { type: 'string', example: '{"id":"a","timestamp":"2024-01-01T10:00:00Z","price":9.5}\n' } })
   @ApiQuery({ name: 'table', example: 'users' })
   @ApiQuery({ name: 'id_field', required: false, description: 'Key that holds the id; default id' })
@@ -120,35 +131,13 @@ export class DataController {
   async bulk(
     @Req() request: FastifyRequest,
     @Query() query: Record<string, unknown>,
+    @Headers('content-type') mediaType = '',
     @Headers('content-encoding') encoding?: string,
     @Headers('idempotency-key') key?: string,
   ): Promise<Record<string, unknown>> {
-    const {
-      table: name,
-      id_field: idField = 'id',
-      timestamp_field: timestampField = 'timestamp',
-      on_error: onError = 'abort',
-      ack,
-      ...unknown
-    } = query;
-    assertNoOthers(unknown);
-    assertTableName(name);
-    if (onError !== 'abort' && onError !== 'skip') throw invalidArgument('on_error must be abort or skip', [{ field: 'on_error' }]);
-    if (!isFieldName(idField) || !isFieldName(timestampField))
-      throw invalidArgument('id_field and timestamp_field must be names of keys', [{ field: 'id_field' }]);
+    const { ack, ...described } = query;
     const isFlushed = parseAck(ack);
-    const table = await this.#tableToWrite(name);
-    const body = bodyStream(request);
-    const answer = await this.#counted('write', table, () =>
-      this.bulkPath.store({
-        table,
-        body,
-        encoding,
-        fields: { id: idField, timestamp: timestampField },
-        onError,
-        idempotency: idempotencyOf(key, 'BULK', query),
-      }),
-    );
+    const { table, answer } = await this.#bulk(parseBulk(described), bulkFormatOf(mediaType), encoding, bodyStream(request), key);
     if (isFlushed) await this.flushPath.flush(table);
     return {
       success: true,
@@ -159,6 +148,47 @@ export class DataController {
       errors: answer.refusals,
       lsn: answer.lsn,
     };
+  }
+
+  /** The pieces are one body; the next one is read when the last is on disk. */
+  @GrpcStreamCall('MinIODBService', 'BulkWrite')
+  async bulkByGrpc(call: ServerReadableStream<GrpcBulkWrite, unknown>, callback: sendUnaryData<unknown>): Promise<void> {
+    const messages = (call as AsyncIterable<GrpcBulkWrite | UnreadableMessage>)[Symbol.asyncIterator]();
+    const first = await nextMessage(messages);
+    if (!first) throw invalidArgument('the stream has no message; the first one names table and format');
+    const { table, format, encoding } = first;
+    const request = parseBulk({
+      table,
+      ...given({ id_field: first.id_field, timestamp_field: first.timestamp_field, on_error: first.on_error }),
+    });
+    const { answer } = await this.#bulk(
+      request,
+      parseFormat(format),
+      encoding,
+      Readable.from(pieces(first, messages)),
+      keyOf(call.metadata),
+    );
+    callback(null, {
+      success: answer.refusedCount === 0,
+      count: answer.count,
+      refused_count: answer.refusedCount,
+      errors: answer.refusals,
+      lsn: answer.lsn,
+    });
+  }
+
+  async #bulk(
+    request: BulkDescription,
+    format: BulkFormat,
+    encoding: string | undefined,
+    body: Readable,
+    key: string | undefined,
+  ): Promise<{ table: Table; answer: BulkAnswer }> {
+    const { fields, onError } = request;
+    const table = await this.#tableToWrite(request.table);
+    const idempotency = idempotencyOf(key, 'BULK', { ...request, format });
+    const store = (): Promise<BulkAnswer> => this.bulkPath.store({ table, body, format, encoding, fields, onError, idempotency });
+    return { table, answer: await this.#counted('write', table, store) };
   }
 
   @Put()
@@ -323,22 +353,26 @@ function parseAck(ack: unknown): boolean {
   throw invalidArgument('ack must be flushed, or be left out', [{ field: 'ack' }]);
 }
 
+async function nextMessage(messages: AsyncIterator<GrpcBulkWrite | UnreadableMessage>): Promise<GrpcBulkWrite | undefined> {
+  const { value, done } = (await messages.next()) as IteratorResult<GrpcBulkWrite | UnreadableMessage, undefined>;
+  if (done === true) return undefined;
+  if (value instanceof UnreadableMessage) throw value.error;
+  return value;
+}
+
+async function* pieces(first: GrpcBulkWrite, messages: AsyncIterator<GrpcBulkWrite | UnreadableMessage>): AsyncIterable<Buffer> {
+  for (let message: GrpcBulkWrite | undefined = first; message; message = await nextMessage(messages)) yield message.data;
+}
+
+/** Fields that are not empty, which is what gRPC has for left out. */
+function given(fields: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
+}
+
 function bodyStream(request: FastifyRequest): Readable {
   const { body } = request;
   if (body !== null && typeof body === 'object' && 'pipe' in body) return body as Readable;
-  throw new AppError(
-    'UNSUPPORTED_MEDIA_TYPE',
-    `Content-Type ${request.headers['content-type'] ?? '(none)'} is not a bulk format; send application/x-ndjson`,
-  );
-}
-
-function isFieldName(value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && value.length <= 255;
-}
-
-function assertNoOthers(others: Record<string, unknown>): void {
-  const [name] = Object.keys(others);
-  if (name !== undefined) throw invalidArgument(`query parameter ${name.slice(0, 100)} is not known here`, [{ field: name.slice(0, 100) }]);
+  throw invalidArgument('the body is missing');
 }
 
 /** DELETE may say everything in the query: ids are given as ids=a&ids=b or ids=a,b. */

@@ -10,10 +10,12 @@ import type { LeaseStore } from '../infra/coordination/lease.js';
 import { Engine } from '../infra/duckdb/engine.js';
 import { CLOCK, COMMIT_NOTIFIER, DATA_PATHS, type DataPaths, LEASE_STORE, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
+import { ArrowConverter } from '../infra/arrow/arrow-converter.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { TablesModule } from '../tables/tables.module.js';
 import { VisibleLsn } from '../tables/visible-lsn.js';
+import { BulkBodies } from './bulk/bulk-bodies.js';
 import { BulkPath } from './bulk-path.js';
 import { DataController } from './data.controller.js';
 import { FollowPath } from './follow-path.js';
@@ -171,17 +173,27 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: BulkPath,
-      inject: [Config, CLOCK, LOGGER, Engine, ScratchFiles, WritePath, DATA_PATHS],
+      inject: [Config, CLOCK, LOGGER, Engine, ScratchFiles, ArrowConverter, WritePath, DATA_PATHS],
       useFactory: async (
         config: Config,
         clock: Clock,
         logger: Logger,
         engine: Engine,
         scratch: ScratchFiles,
+        arrow: ArrowConverter,
         writePath: WritePath,
         paths: DataPaths,
       ) => {
-        const bulkPath = new BulkPath({ config, clock, logger, engine, scratch, writePath, directory: paths.bulk });
+        const bulkPath = new BulkPath({
+          config,
+          clock,
+          logger,
+          engine,
+          scratch,
+          bodies: new BulkBodies(engine, scratch, arrow),
+          writePath,
+          directory: paths.bulk,
+        });
         await bulkPath.open(writePath.bulkFilesInLog);
         return bulkPath;
       },

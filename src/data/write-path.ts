@@ -326,6 +326,7 @@ export class WritePath {
     }
     faultPoint('apply.after');
     this.parts.visible.value = Math.max(...prepared.map(({ write }) => lastLsn(write)));
+    for (const { table } of prepared) table.visibleChanges += 1;
     for (const { waiting, answer, write } of prepared) {
       waiting.resolve(write.kind === 'rows' ? answer : { ...answer, count: affected.get(write.firstLsn) ?? 0 });
     }
@@ -389,7 +390,7 @@ export class WritePath {
 
   #rules(command: RowsCommand): EncodeRules {
     const rules = this.rulesOf(command.table, command.onError);
-    return { ...rules, acceptsNumericIds: command.acceptsNumericIds ?? false };
+    return { ...rules, acceptsNumericIds: command.acceptsNumericIds ?? false, newTypes: command.newTypes };
   }
 
   /** What records of a table are checked against. */
@@ -580,6 +581,7 @@ export class WritePath {
         if (write.tableId !== table.id || lastLsn(write) <= table.committedLsn(this.parts.wal.id)) continue;
         if ('columns' in write) table.schema = table.schema.withColumns(write.columns);
         await this.parts.applier.apply([{ table, schema: table.schema, write }]);
+        table.visibleChanges += 1;
         replayed += 1;
       }
       this.#homeless.delete(table.id);

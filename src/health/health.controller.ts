@@ -110,7 +110,10 @@ export class HealthController {
     return {
       timestamp: this.#now(),
       query_metrics: this.state.queryStats(),
-      cache_metrics: { open_cursors: this.state.queryStats()['open_cursors'] ?? 0 },
+      cache_metrics: {
+        open_cursors: this.state.queryStats()['open_cursors'] ?? 0,
+        ...Object.fromEntries(this.state.cacheStats().map(({ type, ...stats }) => [type, stats])),
+      },
       memory_usage: await this.state.memory(),
       connection_pool_metrics: { queries_running: this.state.queryStats()['running'] ?? 0, queries_max: this.config.query.concurrency_max },
       performance_metrics: this.#performance(),

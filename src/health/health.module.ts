@@ -16,6 +16,7 @@ import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import { Admission } from '../query/admission.js';
 import { Cursors } from '../query/cursors.js';
+import { ResultCache } from '../query/result-cache.js';
 import { NodeDirectory } from '../cluster/node-directory.js';
 import { ClusterModule } from '../cluster/cluster.module.js';
 import { QueryModule } from '../query/query.module.js';
@@ -44,6 +45,7 @@ import { StateReader } from './state-reader.js';
         Scheduler,
         Admission,
         Cursors,
+        ResultCache,
         QueryStatistics,
         StoragePool,
         NodeDirectory,
@@ -61,6 +63,7 @@ import { StateReader } from './state-reader.js';
         scheduler: Scheduler,
         admission: Admission,
         cursors: Cursors,
+        results: ResultCache,
         statistics: QueryStatistics,
         pool: StoragePool,
         nodes: NodeDirectory,
@@ -78,6 +81,7 @@ import { StateReader } from './state-reader.js';
           scheduler,
           admission,
           cursors,
+          results,
           statistics,
           pool,
           nodes,

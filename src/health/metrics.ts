@@ -42,6 +42,7 @@ export class Metrics {
     this.#queries(registry);
     this.#backups(registry);
     this.#pools(registry);
+    this.#caches(registry);
     await this.#tables(registry);
     await this.#process(registry);
     return registry.metrics();
@@ -122,7 +123,7 @@ export class Metrics {
     for (const [type, seconds] of durations) duration.set({ type }, seconds);
   }
 
-  /** Connections to the stores, and the cache of data files. */
+  /** Connections to the stores. */
   #pools(registry: Registry): void {
     const { config, pool, redis } = this.parts;
     const gauge = (name: string, help: string, labelNames = ['node']): Gauge =>
@@ -140,17 +141,25 @@ export class Metrics {
         { node },
         lag,
       );
-    if (!pool.cached) return;
-    const { hits, misses } = pool.cached.cache;
+  }
+
+  /** Answers of statements, and data files on the local disk. */
+  #caches(registry: Registry): void {
     const counter = (name: string, help: string): Counter =>
       new Counter({ name, help, labelNames: ['cache_type', 'table'], registers: [registry] });
-    counter('miniodb_cache_hits_total', 'Files that were on the local disk').inc({ cache_type: 'file', table: '' }, hits);
-    counter('miniodb_cache_misses_total', 'Files that had to be fetched').inc({ cache_type: 'file', table: '' }, misses);
-    if (hits + misses > 0)
-      gauge('miniodb_cache_hit_ratio', 'Share of files that were on the local disk, 0 to 1', ['cache_type']).set(
-        { cache_type: 'file' },
-        hits / (hits + misses),
-      );
+    const hitCount = counter('miniodb_cache_hits_total', 'Answers and files that were there');
+    const missCount = counter('miniodb_cache_misses_total', 'Answers that had to be made, and files that had to be fetched');
+    const ratio = new Gauge({
+      name: 'miniodb_cache_hit_ratio',
+      help: 'Share of answers or files that were there, 0 to 1',
+      labelNames: ['cache_type'],
+      registers: [registry],
+    });
+    for (const { type, hits, misses } of this.parts.state.cacheStats()) {
+      hitCount.inc({ cache_type: type, table: '' }, hits);
+      missCount.inc({ cache_type: type, table: '' }, misses);
+      if (hits + misses > 0) ratio.set({ cache_type: type }, hits / (hits + misses));
+    }
   }
 
   async #tables(registry: Registry): Promise<void> {

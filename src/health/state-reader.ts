@@ -16,6 +16,7 @@ import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import type { WritePath } from '../data/write-path.js';
 import type { Admission } from '../query/admission.js';
 import type { Cursors } from '../query/cursors.js';
+import type { ResultCache } from '../query/result-cache.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { TableRegistry } from '../tables/table-registry.js';
 
@@ -23,6 +24,14 @@ const DELAY_RESOLUTION_MS = 20;
 const NS_PER_MS = 1e6;
 
 export type Health = 'healthy' | 'degraded' | 'unhealthy';
+
+export interface CacheStats {
+  readonly type: 'result' | 'file';
+  readonly hits: number;
+  readonly misses: number;
+  readonly entries: number;
+  readonly bytes: number;
+}
 
 export interface StateParts {
   readonly config: Config;
@@ -35,6 +44,7 @@ export interface StateParts {
   readonly scheduler: Scheduler;
   readonly admission: Admission;
   readonly cursors: Cursors;
+  readonly results: ResultCache;
   readonly statistics: QueryStatistics;
   readonly pool: StoragePool;
   readonly nodes: NodeDirectory;
@@ -79,6 +89,17 @@ export class StateReader {
       duration_ms_p95: statistics.durationMs(0.95),
       duration_ms_p99: statistics.durationMs(0.99),
     };
+  }
+
+  /** What is kept so that it need not be made or fetched again. */
+  cacheStats(): CacheStats[] {
+    const { results, pool } = this.parts;
+    const stats: CacheStats[] = [
+      { type: 'result', hits: results.hits, misses: results.misses, entries: results.count, bytes: results.bytes },
+    ];
+    const files = pool.cached?.cache;
+    if (files) stats.push({ type: 'file', hits: files.hits, misses: files.misses, entries: files.fileCount, bytes: files.bytes });
+    return stats;
   }
 
   /** The data files of the newest versions; with a bucket also what went over the wire since the start, and the cache before it. */

@@ -12,6 +12,7 @@ import { RedisLeaseStore } from './coordination/redis-lease-store.js';
 import { Engine } from './duckdb/engine.js';
 import { StoragePool } from './object-store/storage-pool.js';
 import { RedisConnection } from './redis/redis-connection.js';
+import { ArrowConverter } from './arrow/arrow-converter.js';
 import { ScratchFiles } from './scratch-files.js';
 
 /** Tokens of the ports, which are interfaces. */
@@ -60,6 +61,7 @@ export class InfraModule implements OnApplicationShutdown {
         { provide: CLOCK, useValue: clock },
         { provide: DATA_PATHS, useValue: paths },
         { provide: ScratchFiles, useFactory: () => ScratchFiles.open(paths.scratch) },
+        ArrowConverter,
         {
           provide: Engine,
           useFactory: () =>
@@ -91,7 +93,20 @@ export class InfraModule implements OnApplicationShutdown {
           useFactory: (redis?: RedisConnection) => (redis ? new RedisCommitNotifier(redis) : new LocalCommitNotifier()),
         },
       ],
-      exports: [Config, LOGGER, CLOCK, DATA_PATHS, ScratchFiles, Engine, StoragePool, OBJECT_STORE, REDIS, LEASE_STORE, COMMIT_NOTIFIER],
+      exports: [
+        Config,
+        LOGGER,
+        CLOCK,
+        DATA_PATHS,
+        ScratchFiles,
+        ArrowConverter,
+        Engine,
+        StoragePool,
+        OBJECT_STORE,
+        REDIS,
+        LEASE_STORE,
+        COMMIT_NOTIFIER,
+      ],
     };
   }
 

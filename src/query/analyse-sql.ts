@@ -3,6 +3,8 @@
  * names must be one of ours or a name that the statement itself defines; functions that reach files, settings or other statements are refused.
  * Nothing here looks at the text: comments, quotes and odd spellings are the parser's business.
  */
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { type Condition, conditionsOf } from './prune.js';
@@ -16,6 +18,8 @@ export interface SqlAnalysis {
   readonly isRepeatableScan: boolean;
   /** What every row of the result fulfils, as far as it is plain enough to leave files out. */
   readonly conditions: readonly Condition[];
+  /** The same for statements that mean the same, however they are written; undefined when the answer varies without the tables doing so. */
+  readonly fingerprint: string | undefined;
 }
 
 /** Table functions that make rows out of their arguments and nothing else. */
@@ -34,40 +38,61 @@ const TABLE_FUNCTIONS = new Set([
 const REFUSED_FUNCTIONS =
   /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|seq_scan|show.*|test_.*)$/;
 
-/** Functions whose value differs from one run to the next. */
-const VARYING_FUNCTIONS =
-  /^(random|uuid|uuidv4|uuidv7|gen_random_uuid|now|today|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
+/** Functions whose value differs from one run to the next, besides those of which the engine says so. */
+const VARYING_FUNCTIONS = /^(now|today|age|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
 const VARYING_COLUMNS = /^(current_.*|localtime.*|user|session_user)$/;
 /** Parts of a SELECT that make the order of its rows an accident. */
 const ORDERLESS_PARTS = ['having', 'sample', 'qualify'] as const;
+/** Statements whose analysis is kept, the newest, and the characters of all of them. */
+const ANALYSES_MAX = 1_000;
+const ANALYSED_CHARACTERS_MAX = 4 * 1_024 * 1_024;
 const STATEMENTS_HINT = 'send one SELECT (WITH, FROM-first, UNION and so on included)';
 
 export class SqlAnalyser {
   #aggregates: ReadonlySet<string> = new Set();
+  #varying: ReadonlySet<string> = new Set();
+  readonly #analyses = new LRUCache<string, SqlAnalysis>({
+    max: ANALYSES_MAX,
+    maxSize: ANALYSED_CHARACTERS_MAX,
+    sizeCalculation: (_analysis, sql) => sql.length + 1,
+  });
 
   constructor(private readonly engine: Engine) {}
 
-  /** Learns which functions aggregate. */
+  /** Learns which functions aggregate, and which vary. */
   async open(): Promise<void> {
-    const rows = await this.engine.rows("SELECT DISTINCT function_name AS name FROM duckdb_functions() WHERE function_type = 'aggregate'");
-    this.#aggregates = new Set(rows.map((row) => String(row['name'])));
+    this.#aggregates = await this.#functionsWith("function_type = 'aggregate'");
+    this.#varying = await this.#functionsWith("stability <> 'CONSISTENT'");
+  }
+
+  async #functionsWith(condition: string): Promise<ReadonlySet<string>> {
+    const rows = await this.engine.rows(`SELECT DISTINCT function_name AS name FROM duckdb_functions() WHERE ${condition}`);
+    return new Set(rows.map((row) => String(row['name']).toLowerCase()));
   }
 
   /** @throws AppError INVALID_ARGUMENT or PERMISSION_DENIED, saying what is refused and what to do */
   async analyse(sql: string): Promise<SqlAnalysis> {
-    const statement = await this.#parse(sql);
+    const known = this.#analyses.get(sql);
+    if (known) return known;
+    const { statement, text } = await this.#parse(sql);
     const walk = new Walk();
     walk.visit(statement, []);
-    return {
+    const isVarying = walk.isVarying || [...walk.functions].some((name) => this.#varying.has(name));
+    const analysis: SqlAnalysis = {
       tables: [...walk.tables],
-      isRepeatableScan: this.#isRepeatableScan(statement, walk),
+      isRepeatableScan: !isVarying && this.#isRepeatableScan(statement, walk),
       conditions: walk.readsOneTableOnce ? conditionsOf(statement) : [],
+      fingerprint: isVarying ? undefined : fingerprintOf(text),
     };
+    this.#analyses.set(sql, analysis);
+    return analysis;
   }
 
-  async #parse(sql: string): Promise<Node> {
+  /** @returns the statement's tree, and its text with every digit of every number */
+  async #parse(sql: string): Promise<{ statement: Node; text: string }> {
     const row = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [sql]);
-    const tree = JSON.parse(String(row['tree'])) as {
+    const text = String(row['tree']);
+    const tree = JSON.parse(text) as {
       error: boolean;
       error_type?: string;
       error_message?: string;
@@ -78,17 +103,23 @@ export class SqlAnalyser {
     const [statement, ...others] = tree.statements ?? [];
     if (!statement) throw invalidArgument(`the SQL is empty; ${STATEMENTS_HINT}`);
     if (others.length > 0) throw invalidArgument(`the SQL has ${others.length + 1} statements; ${STATEMENTS_HINT}`);
-    return statement.node;
+    return { statement: statement.node, text };
   }
 
   #isRepeatableScan(node: Node, walk: Walk): boolean {
     const from = node['from_table'] as Node | null;
     if (node['type'] !== 'SELECT_NODE' || from?.['type'] !== 'BASE_TABLE' || from['sample'] || walk.tables.size !== 1) return false;
-    if (walk.hasSubquery || walk.isVarying || [...walk.functions].some((name) => this.#aggregates.has(name) || name === 'unnest'))
-      return false;
+    if (walk.hasSubquery || [...walk.functions].some((name) => this.#aggregates.has(name) || name === 'unnest')) return false;
     if (ORDERLESS_PARTS.some((part) => node[part]) || (node['group_expressions'] as unknown[]).length > 0) return false;
     return (node['modifiers'] as unknown[]).length === 0 && node['aggregate_handling'] === 'STANDARD_HANDLING';
   }
+}
+
+/** Where something stands in the statement says nothing of what it means. (In a text constant the quotes would be escaped.) */
+function fingerprintOf(tree: string): string {
+  return createHash('sha256')
+    .update(tree.replaceAll(/"query_location":\d+/g, ''))
+    .digest('base64');
 }
 
 function parseError(type: string | undefined, message: string | undefined, position: string | undefined): AppError {
@@ -157,6 +188,7 @@ class Walk {
       case 'BOUND_TABLE_REF':
         throw invalidArgument(`a table reference of kind ${String(node['type'])} cannot be run here`);
     }
+    if (node['sample']) this.isVarying = true;
     if (node['class'] === 'FUNCTION' || node['class'] === 'WINDOW') this.#checkFunction(node);
     if (node['class'] === 'SUBQUERY' || node['class'] === 'WINDOW') this.hasSubquery = true;
     if (node['class'] === 'COLUMN_REF') this.#noteColumn(node);

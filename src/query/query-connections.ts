@@ -3,7 +3,8 @@
  * table under the plain name, and nothing else. A view that already says the right thing is left as it is, so a query on an unchanged table
  * creates none.
  */
-import type { DuckDBConnection } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
+import { LRUCache } from 'lru-cache';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteName } from '../infra/duckdb/sql-text.js';
 import { LSN_VARIABLE, type ReadView } from '../tables/read-view.js';
@@ -12,11 +13,52 @@ const IDLE_MAX = 8;
 /** Views that one connection keeps; past it the connection is closed after use. */
 const VIEWS_MAX = 200;
 
-export interface QueryConnection {
-  readonly connection: DuckDBConnection;
+/** Statements that a connection keeps ready, the newest, and the characters of all of them. */
+const STATEMENTS_MAX = 64;
+const STATEMENT_CHARACTERS_MAX = 256 * 1_024;
+
+export class QueryConnection {
   /** Text of each view, by its name in lower case. */
-  readonly views: Map<string, string>;
+  readonly views = new Map<string, string>();
   lsn: number | undefined;
+  readonly #statements = new LRUCache<string, DuckDBPreparedStatement>({
+    max: STATEMENTS_MAX,
+    maxSize: STATEMENT_CHARACTERS_MAX,
+    sizeCalculation: (_statement, key) => key.length,
+    dispose: (statement) => statement.destroySync(),
+  });
+  /** What callers' statements mean, while the views stay as they are. */
+  readonly meanings = new LRUCache<string, object>({
+    max: STATEMENTS_MAX,
+    maxSize: STATEMENT_CHARACTERS_MAX,
+    sizeCalculation: (_meaning, key) => key.length,
+  });
+
+  constructor(readonly connection: DuckDBConnection) {}
+
+  /**
+   * A statement ready to run, planned once as long as nothing it reads changes. The plan has the LSN in it, so it ends with that, too.
+   * @param kinds of the parameters, which a plan depends on
+   */
+  async statement(sql: string, kinds: string): Promise<DuckDBPreparedStatement> {
+    const key = `${kinds}|${sql}`;
+    const kept = this.#statements.get(key);
+    if (kept) return kept;
+    const statement = await this.connection.prepare(sql);
+    this.#statements.set(key, statement);
+    return statement;
+  }
+
+  /** The views or the LSN are others now. */
+  forgetStatements(): void {
+    this.#statements.clear();
+    this.meanings.clear();
+  }
+
+  close(): void {
+    this.forgetStatements();
+    this.connection.closeSync();
+  }
 }
 
 export class QueryConnections {
@@ -25,13 +67,13 @@ export class QueryConnections {
   constructor(private readonly engine: Engine) {}
 
   async take(): Promise<QueryConnection> {
-    return this.#idle.pop() ?? { connection: await this.engine.connect(), views: new Map<string, string>(), lsn: undefined };
+    return this.#idle.pop() ?? new QueryConnection(await this.engine.connect());
   }
 
   /** @param isClean false after a failure or an interrupt: the connection is not used again */
   giveBack(taken: QueryConnection, isClean: boolean): void {
     if (isClean && this.#idle.length < IDLE_MAX && taken.views.size <= VIEWS_MAX) this.#idle.push(taken);
-    else taken.connection.closeSync();
+    else taken.close();
   }
 
   /** Lets the names of the tables mean the pinned views. */
@@ -41,16 +83,19 @@ export class QueryConnections {
       const key = name.toLowerCase();
       if (taken.views.get(key) === text) continue;
       taken.views.delete(key);
+      taken.forgetStatements();
       await taken.connection.run(`CREATE OR REPLACE TEMP VIEW ${quoteName(key)} AS ${text}`);
       taken.views.set(key, text);
     }
     const lsn = Math.max(0, ...[...views.values()].map((view) => view.lsn));
     if (taken.lsn === lsn) return;
+    taken.forgetStatements();
+    taken.lsn = undefined;
     await taken.connection.run(`SET VARIABLE ${LSN_VARIABLE} = ${lsn}::BIGINT`);
     taken.lsn = lsn;
   }
 
   close(): void {
-    for (const { connection } of this.#idle.splice(0)) connection.closeSync();
+    for (const idle of this.#idle.splice(0)) idle.close();
   }
 }

@@ -16,6 +16,20 @@ export function parameterTypes(parameters: QueryParameters): DuckDBType[] | Reco
     : Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, typeOf(value)]));
 }
 
+/** Tells the types of one list of values from another's: what a plan depends on. */
+export function parameterKinds(parameters: QueryParameters): string {
+  const entries: readonly (readonly [string, DuckDBValue])[] = Array.isArray(parameters)
+    ? parameters.map((value, index) => [String(index), value])
+    : Object.entries(parameters);
+  return entries.map(([name, value]) => `${JSON.stringify(name)}:${kindOf(value)}`).join();
+}
+
+function kindOf(value: DuckDBValue): string {
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? 'integer' : 'double';
+  if (typeof value === 'bigint') return BigInt.asIntN(64, value) === value ? 'bigint' : 'hugeint';
+  return value === null ? 'null' : typeof value;
+}
+
 /** @throws AppError INVALID_ARGUMENT for anything but scalars, in an array or an object */
 export function toParameters(params: unknown): QueryParameters {
   if (params === undefined || params === null) return [];

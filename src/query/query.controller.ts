@@ -2,7 +2,7 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Res } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
-import { ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import { ApiHeader, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { EMPTY, type Observable } from 'rxjs';
 import { AppError, invalidArgument } from '../common/app-error.js';
@@ -48,11 +48,17 @@ export class QueryController {
   @ApiOperation({
     summary: 'Run a SELECT',
     description:
-      'A page of JSON; with Accept: application/x-ndjson, text/csv or application/vnd.apache.parquet the whole result as a stream.',
+      'A page of JSON; with Accept: application/x-ndjson, text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.stream the whole result as a stream.',
   })
-  @ApiProduces('application/json', 'application/x-ndjson', 'text/csv', 'application/vnd.apache.parquet')
-  async query(@Body() body: unknown, @Res() reply: FastifyReply, @Headers('accept') accept?: string): Promise<void> {
-    const query = toRequest(validated(QueryDto, body), reply);
+  @ApiHeader({ name: 'Cache-Control', required: false, description: 'no-cache: run the statement, even if its answer is known' })
+  @ApiProduces('application/json', ...STREAM_FORMATS.map(({ mediaType }) => mediaType))
+  async query(
+    @Body() body: unknown,
+    @Res() reply: FastifyReply,
+    @Headers('accept') accept?: string,
+    @Headers('cache-control') cacheControl?: string,
+  ): Promise<void> {
+    const query = { ...toRequest(validated(QueryDto, body), reply), isFresh: wantsFresh(cacheControl) };
     const format = formatOf(accept);
     if (format) await this.#stream(query, format, reply);
     else await reply.header('content-type', 'application/json; charset=utf-8').send(pageText(await this.readPath.page(query)));
@@ -134,6 +140,11 @@ function goneSignal(reply: FastifyReply): AbortSignal {
     if (!reply.raw.writableFinished) gone.abort();
   });
   return gone.signal;
+}
+
+/** As in HTTP: no-cache wants an answer that was made for this request, no-store one that nobody keeps. */
+function wantsFresh(cacheControl: string | undefined): boolean {
+  return /(^|[\s,])no-(cache|store)([\s,=]|$)/i.test(cacheControl ?? '');
 }
 
 function formatOf(accept: string | undefined): StreamFormat | undefined {

@@ -9,6 +9,7 @@ import { DataModule } from '../data/data.module.js';
 import { WritePath } from '../data/write-path.js';
 import { Engine } from '../infra/duckdb/engine.js';
 import { CLOCK, LOGGER } from '../infra/infra.module.js';
+import { ArrowConverter } from '../infra/arrow/arrow-converter.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { Admission } from './admission.js';
@@ -19,6 +20,7 @@ import { QueryController } from './query.controller.js';
 import { QueryStatistics } from './query-statistics.js';
 import { QueryStreamCounts } from './query-stream-counts.js';
 import { ReadPath } from './read-path.js';
+import { ResultCache } from './result-cache.js';
 import { ResultStreams } from './result-stream.js';
 import { RunningQueries } from './running-queries.js';
 
@@ -39,6 +41,7 @@ const POLL_MS = 20;
       useFactory: ({ query }: Config) => new Admission(query.concurrency_max, query.queue_max, query.queue_wait_ms),
     },
     { provide: Cursors, inject: [Config], useFactory: ({ query }: Config) => new Cursors(query.cursors_max, query.cursor_ttl_seconds) },
+    { provide: ResultCache, inject: [Config], useFactory: ({ query }: Config) => new ResultCache(query.result_cache_bytes_max) },
     { provide: QueryConnections, inject: [Engine], useFactory: (engine: Engine) => new QueryConnections(engine) },
     {
       provide: ReadPath,
@@ -52,6 +55,7 @@ const POLL_MS = 20;
         Admission,
         QueryConnections,
         Cursors,
+        ResultCache,
         RunningQueries,
         QueryStatistics,
       ],
@@ -65,12 +69,13 @@ const POLL_MS = 20;
         admission: Admission,
         connections: QueryConnections,
         cursors: Cursors,
+        results: ResultCache,
         running: RunningQueries,
         statistics: QueryStatistics,
       ) => {
         const analyser = new SqlAnalyser(engine);
         const readPath = new ReadPath({
-          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, writePath, analyser, admission, connections, cursors, running, statistics,
+          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, writePath, analyser, admission, connections, cursors, results, running, statistics,
         }); // prettier-ignore
         await readPath.open();
         return readPath;
@@ -78,11 +83,11 @@ const POLL_MS = 20;
     },
     {
       provide: ResultStreams,
-      inject: [ReadPath, ScratchFiles],
-      useFactory: (readPath: ReadPath, scratch: ScratchFiles) => new ResultStreams(readPath, scratch),
+      inject: [ReadPath, ScratchFiles, ArrowConverter],
+      useFactory: (readPath: ReadPath, scratch: ScratchFiles, arrow: ArrowConverter) => new ResultStreams(readPath, scratch, arrow),
     },
   ],
-  exports: [DataModule, Admission, Cursors, QueryStatistics, QueryStreamCounts],
+  exports: [DataModule, Admission, Cursors, ResultCache, QueryStatistics, QueryStreamCounts],
 })
 export class QueryModule implements BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(

@@ -6,6 +6,7 @@
  * All tables of a query are pinned in one tick, so it reads one state of the whole server. The engine executes and encodes; what comes here is
  * JSON text, row by row, or bytes in a pipe. Whatever ends a query (its end, a deadline, a client that leaves) gives back everything it held.
  */
+import { randomUUID } from 'node:crypto';
 import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBType, DuckDBValue } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
@@ -24,8 +25,9 @@ import { type Cursors, type OpenResult, statementHash } from './cursors.js';
 import { mayHoldMatches } from './prune.js';
 import type { QueryConnection, QueryConnections } from './query-connections.js';
 import { asQueryError } from './query-error.js';
-import { parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
+import { parameterKinds, parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
 import type { QueryStatistics } from './query-statistics.js';
+import type { CacheKey, ResultCache } from './result-cache.js';
 import type { RunningQueries, RunningQuery } from './running-queries.js';
 
 const KEPT_SCHEMA = 'kept';
@@ -45,6 +47,8 @@ export interface QueryRequest {
   readonly cursor?: string;
   readonly timeoutMs?: number;
   readonly asOf?: AsOf;
+  /** The statement is run, whatever is known of it. */
+  readonly isFresh?: boolean;
   /** Ends when the client has gone. */
   readonly signal?: AbortSignal;
 }
@@ -54,7 +58,8 @@ export interface QueryStats {
   readonly files_total: number;
   readonly files_scanned: number;
   readonly bytes_scanned: number;
-  readonly cache: 'none';
+  /** `hit`: the answer was there already; `miss`: it was made and may be kept; `none`: it is not one to keep. */
+  readonly cache: 'none' | 'miss' | 'hit';
   readonly query_id: string;
 }
 
@@ -100,6 +105,9 @@ export interface Prepared {
   readonly columns: readonly Column[];
 }
 
+/** What a statement means, whatever the values of its parameters. */
+type Meaning = Omit<Prepared, 'parameters'>;
+
 export interface ReadPathParts {
   readonly config: QueryConfig;
   readonly slowQueryMs: number;
@@ -112,6 +120,7 @@ export interface ReadPathParts {
   readonly admission: Admission;
   readonly connections: QueryConnections;
   readonly cursors: Cursors;
+  readonly results: ResultCache;
   readonly running: RunningQueries;
   readonly statistics: QueryStatistics;
 }
@@ -131,6 +140,34 @@ export class ReadPath {
     const limit = this.#pageRows(request.limit);
     if (request.cursor !== undefined && request.cursor !== '') return this.#nextPage(request, request.cursor, limit);
     const analysis = await this.#analyse(request.sql);
+    const key = this.#cacheKey(request, analysis, limit);
+    if (!key) return this.#firstPage(request, analysis, limit, 'none');
+    const startedMs = this.parts.clock.nowMs();
+    const { page, isHit } = await this.parts.results.page(key, () => this.#firstPage(request, analysis, limit, 'miss'));
+    return isHit ? this.#hit(page, analysis, startedMs) : page;
+  }
+
+  /** @returns undefined for a request whose answer must be made anew, or is not one of the newest state */
+  #cacheKey({ asOf, isFresh, params, timeoutMs }: QueryRequest, { fingerprint, tables }: SqlAnalysis, limit: number): CacheKey | undefined {
+    if (fingerprint === undefined || asOf !== undefined || isFresh === true || !this.parts.results.isOn) return undefined;
+    const parameters = toParameters(params);
+    const values = JSON.stringify(parameters, (_name, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
+    const states = tables.map((name) => this.parts.registry.find(name)?.state);
+    // The run says that it is missing.
+    if (states.includes(undefined)) return undefined;
+    return { text: [fingerprint, limit, parameterKinds(parameters), values, ...states].join('|'), timeoutMs };
+  }
+
+  #hit(page: Page, { tables }: SqlAnalysis, startedMs: number): Page {
+    const elapsedMs = this.parts.clock.nowMs() - startedMs;
+    this.parts.statistics.note(tables, elapsedMs, undefined);
+    return {
+      ...page,
+      stats: { ...page.stats, elapsed_ms: elapsedMs, files_scanned: 0, bytes_scanned: 0, cache: 'hit', query_id: randomUUID() },
+    };
+  }
+
+  #firstPage(request: QueryRequest, analysis: SqlAnalysis, limit: number, cache: QueryStats['cache']): Promise<Page> {
     return this.run(
       request,
       () => this.pinTables(analysis, request.asOf),
@@ -147,6 +184,7 @@ export class ReadPath {
           keepViews: isScan,
         };
       },
+      cache,
     );
   }
 
@@ -211,6 +249,7 @@ export class ReadPath {
     request: QueryRequest,
     pin: () => Promise<ReadonlyMap<string, ReadView>>,
     use: (running: Running) => Promise<{ page: Omit<Page, 'stats'>; keepViews: boolean }>,
+    cache: QueryStats['cache'] = 'none',
   ): Promise<Page> {
     const query = this.parts.running.start(request.sql);
     const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
@@ -226,7 +265,7 @@ export class ReadPath {
       views = await pin();
       const result = await this.#withConnection(query, views, use);
       keepViews = result.keepViews;
-      return { ...result.page, stats: this.#stats(query, views) };
+      return { ...result.page, stats: this.#stats(query, views, cache) };
     } catch (thrown) {
       error = asQueryError(thrown, query);
       throw error;
@@ -264,6 +303,16 @@ export class ReadPath {
 
   /** Has the engine understand the statement: its errors speak of the caller's own text, and names and types of the columns are known. */
   async prepare(running: Running, sql: string, parameters: QueryParameters): Promise<Prepared> {
+    const { meanings } = running.taken;
+    const key = `${parameterKinds(parameters)}|${sql}`;
+    const kept = meanings.get(key) as Meaning | undefined;
+    if (kept) return { ...kept, parameters };
+    const meaning = await this.#understand(running, sql, parameters);
+    meanings.set(key, meaning);
+    return { ...meaning, parameters };
+  }
+
+  async #understand(running: Running, sql: string, parameters: QueryParameters): Promise<Meaning> {
     const statement = await running.connection.prepare(sql);
     try {
       const count = Array.isArray(parameters) ? parameters.length : Object.keys(parameters).length;
@@ -274,7 +323,7 @@ export class ReadPath {
       const text = await withoutEnd(this.parts.engine, sql);
       const { names, types } = count === 0 ? shapeOf(statement) : await this.#shapeWithParameters(running, text, parameters);
       const columns = names.map((name, index) => ({ name, type: typeName(types[index]) }));
-      return { sql: text, parameters, names, types, columns };
+      return { sql: text, names, types, columns };
     } finally {
       statement.destroySync();
     }
@@ -288,11 +337,10 @@ export class ReadPath {
 
   /** Rows as JSON text, made by the engine. */
   async #jsonRows(running: Running, prepared: Prepared, limit: number, offset: number): Promise<PageRows> {
-    const stream = await running.connection.stream(
-      jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`),
-      prepared.parameters,
-      parameterTypes(prepared.parameters),
-    );
+    const { parameters } = prepared;
+    const statement = await running.taken.statement(jsonRowsSql(prepared, `LIMIT ${limit} OFFSET ${offset}`), parameterKinds(parameters));
+    statement.bind(parameters, parameterTypes(parameters));
+    const stream = await statement.stream();
     const rows: string[] = [];
     let length = 0;
     for await (const chunk of stream) {
@@ -460,7 +508,7 @@ export class ReadPath {
     }
   }
 
-  #stats(query: RunningQuery, views: ReadonlyMap<string, ReadView>): QueryStats {
+  #stats(query: RunningQuery, views: ReadonlyMap<string, ReadView>, cache: QueryStats['cache']): QueryStats {
     const all = [...views.values()];
     const scanned = all.flatMap((view) => view.scannedFiles);
     return {
@@ -468,7 +516,7 @@ export class ReadPath {
       files_total: all.reduce((sum, view) => sum + view.files.length, 0),
       files_scanned: scanned.length,
       bytes_scanned: scanned.reduce((sum, file) => sum + file.sizeBytes, 0),
-      cache: 'none',
+      cache,
       query_id: query.id,
     };
   }
@@ -544,12 +592,13 @@ function typeName(type: DuckDBType | undefined): string {
   return type?.alias ?? type?.toString() ?? 'UNKNOWN';
 }
 
-/** Select list for formats other than JSON objects: the same values, under names told apart. */
-export function namedColumns(prepared: Prepared, asJson: boolean): string {
+/** SELECT for formats other than JSON objects: the same values, as the format has them, under names told apart. */
+export function namedColumns(prepared: Prepared, value: (expression: string, type: DuckDBType) => string): string {
   const aliases = prepared.names.map((_, index) => `c${index}`);
-  const items = prepared.names.map(
-    (name, index) => `${asJson ? jsonColumn(prepared.types[index], `c${index}`) : `c${index}`} AS ${quoteName(name)}`,
-  );
+  const items = prepared.names.map((name, index) => {
+    const type = prepared.types[index];
+    return `${type ? value(`c${index}`, type) : `c${index}`} AS ${quoteName(name)}`;
+  });
   return `SELECT ${items.join(', ')} FROM (\n${prepared.sql}\n) t(${aliases.join(', ')})`;
 }
 

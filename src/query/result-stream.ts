@@ -1,9 +1,13 @@
 /** A whole result as a stream of bytes in one of the formats that the engine writes. */
 import type { Readable } from 'node:stream';
+import type { DuckDBType } from '@duckdb/node-api';
 import { AppError } from '../common/app-error.js';
+import type { ArrowConverter } from '../infra/arrow/arrow-converter.js';
+import { jsonExpression } from '../infra/duckdb/json-expression.js';
+import { parquetExpression } from '../infra/duckdb/parquet-expression.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
-import { namedColumns, type QueryRequest, type ReadPath } from './read-path.js';
+import { namedColumns, type Prepared, type QueryRequest, type ReadPath, type Running } from './read-path.js';
 import { asQueryError } from './query-error.js';
 import { parameterTypes, toParameters } from './query-parameters.js';
 import { openResultPipe } from './result-pipe.js';
@@ -12,16 +16,34 @@ export interface StreamFormat {
   readonly mediaType: string;
   /** Options of COPY. */
   readonly copyOptions: string;
-  /** Values as JSON shows them (NaN is null, times are RFC 3339), or as the format has them. */
-  readonly asJson: boolean;
+  /** SQL of a value as the format has it. */
+  readonly value: (expression: string, type: DuckDBType) => string;
+  /** The engine writes a file, which becomes the stream afterwards. */
+  readonly byFile: boolean;
 }
+
+/** A stream of Arrow is read from Parquet, some row groups at a time. */
+const ARROW_ROW_GROUP_ROWS = 20_480;
 
 const CSV_TIMESTAMPS = quoteText('%Y-%m-%dT%H:%M:%S.%fZ');
 
+const asItIs = (expression: string): string => expression;
+
 export const STREAM_FORMATS: readonly StreamFormat[] = [
-  { mediaType: 'application/x-ndjson', copyOptions: 'FORMAT json', asJson: true },
-  { mediaType: 'text/csv', copyOptions: `FORMAT csv, HEADER true, TIMESTAMPFORMAT ${CSV_TIMESTAMPS}`, asJson: false },
-  { mediaType: 'application/vnd.apache.parquet', copyOptions: 'FORMAT parquet', asJson: false },
+  { mediaType: 'application/x-ndjson', copyOptions: 'FORMAT json', value: jsonExpression, byFile: false },
+  {
+    mediaType: 'text/csv',
+    copyOptions: `FORMAT csv, HEADER true, TIMESTAMPFORMAT ${CSV_TIMESTAMPS}`,
+    value: asItIs,
+    byFile: false,
+  },
+  { mediaType: 'application/vnd.apache.parquet', copyOptions: 'FORMAT parquet', value: parquetExpression, byFile: false },
+  {
+    mediaType: 'application/vnd.apache.arrow.stream',
+    copyOptions: `FORMAT parquet, COMPRESSION uncompressed, ROW_GROUP_SIZE ${ARROW_ROW_GROUP_ROWS}`,
+    value: parquetExpression,
+    byFile: true,
+  },
 ];
 
 export interface StreamedResult {
@@ -29,10 +51,13 @@ export interface StreamedResult {
   readonly queryId: string;
 }
 
+type Started = (result: StreamedResult) => void;
+
 export class ResultStreams {
   constructor(
     private readonly readPath: ReadPath,
     private readonly scratch: ScratchFiles,
+    private readonly arrow: ArrowConverter,
   ) {}
 
   /**
@@ -45,7 +70,7 @@ export class ResultStreams {
     });
   }
 
-  async #run(request: QueryRequest, format: StreamFormat, started: (result: StreamedResult) => void): Promise<void> {
+  async #run(request: QueryRequest, format: StreamFormat, started: Started): Promise<void> {
     const analysis = await this.readPath.analyse(request.sql);
     await this.readPath.run(
       request,
@@ -54,27 +79,42 @@ export class ResultStreams {
         const prepared = await this.readPath.prepare(running, request.sql, toParameters(request.params));
         const limited =
           request.limit === undefined ? prepared : { ...prepared, sql: `SELECT * FROM (\n${prepared.sql}\n) LIMIT ${request.limit}` };
-        const pipe = await openResultPipe(this.scratch);
-        const stop = (): void => void pipe.destroy(running.query.stoppedWith ?? new AppError('CANCELLED', 'the client went away'));
-        running.query.onStop(stop);
-        pipe.output.once('close', () => running.query.stop(new AppError('CANCELLED', 'the client went away')));
-        started({ bytes: pipe.output, queryId: running.query.id });
-        try {
-          await running.connection.run(
-            `COPY (${namedColumns(limited, format.asJson)}) TO ${quoteText(pipe.path)} (${format.copyOptions})`,
-            prepared.parameters,
-            parameterTypes(prepared.parameters),
-          );
-          running.query.onStop(() => undefined);
-          pipe.output.removeAllListeners('close');
-          await pipe.finish();
-        } catch (error) {
-          const failure = asQueryError(error, running.query);
-          await pipe.destroy(failure);
-          throw failure;
-        }
+        const copy = (file: string): string =>
+          `COPY (${namedColumns(limited, format.value)}) TO ${quoteText(file)} (${format.copyOptions})`;
+        await (format.byFile ? this.#byFile(running, prepared, copy, started) : this.#byPipe(running, prepared, copy, started));
         return { page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: false };
       },
     );
+  }
+
+  async #byPipe(running: Running, { parameters }: Prepared, copy: (file: string) => string, started: Started): Promise<void> {
+    const pipe = await openResultPipe(this.scratch);
+    const stop = (): void => void pipe.destroy(running.query.stoppedWith ?? new AppError('CANCELLED', 'the client went away'));
+    running.query.onStop(stop);
+    pipe.output.once('close', () => running.query.stop(new AppError('CANCELLED', 'the client went away')));
+    started({ bytes: pipe.output, queryId: running.query.id });
+    try {
+      await running.connection.run(copy(pipe.path), parameters, parameterTypes(parameters));
+      running.query.onStop(() => undefined);
+      pipe.output.removeAllListeners('close');
+      await pipe.finish();
+    } catch (error) {
+      const failure = asQueryError(error, running.query);
+      await pipe.destroy(failure);
+      throw failure;
+    }
+  }
+
+  async #byFile(running: Running, { parameters }: Prepared, copy: (file: string) => string, started: Started): Promise<void> {
+    const file = this.scratch.path('parquet');
+    try {
+      await running.connection.run(copy(file), parameters, parameterTypes(parameters));
+      const bytes = this.arrow.toStream(file);
+      bytes.once('close', () => void this.scratch.remove(file));
+      started({ bytes, queryId: running.query.id });
+    } catch (error) {
+      await this.scratch.remove(file);
+      throw error;
+    }
   }
 }

@@ -73,6 +73,8 @@ export class Table {
   generations: Generation[] = [];
   isDropped = false;
   lastWriteMs: number | undefined;
+  /** Counts groups of writes that queries have begun to see. */
+  visibleChanges = 0;
   /** Since when stored rows are hidden that no commit hides yet. */
   masksSinceMs: number | undefined;
   /** LSN of the first of them. */
@@ -300,6 +302,11 @@ export class Table {
         },
       );
     });
+  }
+
+  /** Another text whenever a query may see something else than before. */
+  get state(): string {
+    return `${this.id}:${this.snapshot.version}:${this.visibleChanges}:${this.schema.nextFieldId}`;
   }
 
   /** LSNs of a WAL that are in the table's files. */

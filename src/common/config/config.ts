@@ -88,6 +88,8 @@ export class QueryConfig {
   /** Rows of a result that is kept whole for paging (sorted, grouped or joined results). */
   @IsInt() @Min(1) @Max(1_000_000_000) kept_rows_max: number = 2_000_000;
   @IsInt() @Min(1) @Max(10_000_000) sql_bytes_max: number = 1_000_000;
+  /** Answers kept for the same statement over unchanged tables, all together. 0: none. */
+  @IsInt() @Min(0) @Max(64 * 1_024 * MIB) result_cache_bytes_max: number = 64 * MIB;
   /** Memory of the SQL engine, buffers included; past it the engine writes to its spill directory. 0: a quarter of the machine's, at most 4 GiB. */
   @IsInt() @Min(0) memory_bytes_max: number = 0;
   /** Threads of the SQL engine. 0: one per core. */

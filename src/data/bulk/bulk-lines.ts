@@ -8,6 +8,7 @@ import { AppError, messageOf } from '../../common/app-error.js';
 import { assertTextDepth, isJsonObject, parseJson } from '../../common/json.js';
 import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import type { RecordInput, RecordRefusal } from '../write/record.js';
+import type { BulkLines } from './bulk-body.js';
 
 /** Longest row; the engine sets twice this aside for each thread that reads. */
 export const LINE_BYTES_MAX = 16 * 1_024 * 1_024;
@@ -20,15 +21,19 @@ export interface BulkFields {
 
 export type Line = { readonly record: RecordInput } | { readonly refusal: RecordRefusal };
 
-/** The rows of an NDJSON file, in order. Empty lines are passed over but counted. */
-export async function* readLines(file: string, fields: BulkFields, depthMax: number): AsyncIterable<Line> {
+/** The rows in order. Empty lines are passed over but counted. */
+export async function* readLines(
+  { file, originOf }: Pick<BulkLines, 'file' | 'originOf'>,
+  fields: BulkFields,
+  depthMax: number,
+): AsyncIterable<Line> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let number = 0;
   let index = 0;
   for await (const bytes of rawLines(file)) {
     number += 1;
     if (isBlank(bytes)) continue;
-    yield toLine(bytes, number, index++, fields, decoder, depthMax);
+    yield toLine(bytes, originOf(number), index++, fields, decoder, depthMax);
   }
 }
 

@@ -7,6 +7,13 @@ export class RefusalList {
   #first: RecordRefusal[] = [];
   #count = 0;
 
+  copy(): RefusalList {
+    const copy = new RefusalList();
+    copy.#first = this.#first;
+    copy.#count = this.#count;
+    return copy;
+  }
+
   get count(): number {
     return this.#count;
   }

@@ -218,7 +218,11 @@ export class Applier {
    */
   async #harden(table: Table, rows: string): Promise<number> {
     const changes = await table.masks.harden(rows);
-    if (changes.length > 0) this.#noteMasks(table, changes.reduce((first, lsn) => Math.min(first, lsn)));
+    if (changes.length > 0)
+      this.#noteMasks(
+        table,
+        changes.reduce((first, lsn) => Math.min(first, lsn)),
+      );
     return changes.length;
   }
 

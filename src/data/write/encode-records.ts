@@ -5,7 +5,14 @@
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import type { MakeId } from '../../common/ids.js';
 import { isJsonObject, LosslessNumber } from '../../common/json.js';
-import { assertColumnName, type Column, ID_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import {
+  assertColumnName,
+  type Column,
+  type ColumnType,
+  ID_COLUMN,
+  type TableSchema,
+  TIMESTAMP_COLUMN,
+} from '../../metadata/table-schema.js';
 import type { IdRule } from '../../tables/table-config.js';
 import { encodeValue, inferType } from './encode-value.js';
 import type { EncodedRecord, RecordInput, RecordRefusal } from './record.js';
@@ -26,6 +33,8 @@ export interface EncodeRules {
   readonly onError: 'abort' | 'skip';
   /** Bulk rows may name their id by a number. */
   readonly acceptsNumericIds: boolean;
+  /** Types that new columns get, by field; where the values alone do not say them. */
+  readonly newTypes?: ReadonlyMap<string, ColumnType>;
 }
 
 export interface EncodedRequest {
@@ -180,7 +189,7 @@ class SchemaDraft {
     const known = this.schema.column(field);
     if (known && known.fieldId > 2) return known;
     assertColumnName(field);
-    const type = inferType(value);
+    const type = this.rules.newTypes?.get(field) ?? inferType(value);
     if (type === undefined) throw new FieldRefused(field, `field ${field} has a value of no known type`);
     if (this.schema.columns.length >= this.rules.columnsMax) {
       throw new FieldRefused(

@@ -1,7 +1,7 @@
 /** What can be asked of the write path, and what it answers. */
 import type { Table } from '../../tables/table.js';
 import type { BulkFile } from '../../tables/generation.js';
-import type { Column } from '../../metadata/table-schema.js';
+import type { Column, ColumnType } from '../../metadata/table-schema.js';
 import type { RecordInput, RecordRefusal } from './record.js';
 import type { RowRange } from './row-range.js';
 
@@ -13,6 +13,8 @@ export interface RowsCommand {
   readonly replaces: boolean;
   readonly onError: 'abort' | 'skip';
   readonly acceptsNumericIds?: boolean;
+  /** Types that new columns get, by field; where the values alone do not say them. */
+  readonly newTypes?: ReadonlyMap<string, ColumnType>;
 }
 
 /** Merges fields into the newest row of an id (PUT with `partial`). */

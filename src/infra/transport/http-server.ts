@@ -12,7 +12,10 @@ import { replyWithError, toAppError } from './error-filter.js';
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 /** Formats of bulk bodies: handed to the route as they come. */
-const STREAMED_TYPES = ['application/x-ndjson'];
+const STREAMED_TYPES = ['application/x-ndjson', 'text/csv', 'application/vnd.apache.parquet', 'application/vnd.apache.arrow.stream'];
+/** Here JSON is a bulk format, too: it gets a name of its own, because parsers are chosen by the type alone. */
+const STREAMED_JSON_ROUTE = '/v1/data/bulk';
+export const STREAMED_JSON = 'application/x-streamed-json';
 /** Longer than the idle time of common load balancers, so that they and not we end a connection. */
 const KEEP_ALIVE_MS = 72_000;
 
@@ -45,13 +48,19 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
       done(error as Error);
     }
   });
-  for (const type of STREAMED_TYPES) {
+  for (const type of [...STREAMED_TYPES, STREAMED_JSON]) {
     server.addContentTypeParser(type, { bodyLimit: Number.MAX_SAFE_INTEGER }, (_request, body: Readable, done) => done(null, body));
   }
   server.addHook('onRequest', (request: FastifyRequest, reply: FastifyReply, done) => {
     void reply.header('x-request-id', request.id);
+    const { headers, routeOptions } = request;
+    if (routeOptions.url === STREAMED_JSON_ROUTE && isJson(headers['content-type'])) headers['content-type'] = STREAMED_JSON;
     requestContext.run({ requestId: request.id }, done);
   });
+}
+
+function isJson(contentType: string | undefined): boolean {
+  return contentType?.split(';')[0]?.trim().toLowerCase() === 'application/json';
 }
 
 /** @throws AppError INVALID_ARGUMENT for anything but JSON in UTF-8 */

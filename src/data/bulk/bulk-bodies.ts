@@ -1,0 +1,88 @@
+/** Makes a bulk body out of a file that a client sent, and removes what that took. */
+import type { ArrowConverter } from '../../infra/arrow/arrow-converter.js';
+import { invalidArgument, messageOf } from '../../common/app-error.js';
+import type { Engine } from '../../infra/duckdb/engine.js';
+import { quoteText } from '../../infra/duckdb/sql-text.js';
+import type { ScratchFiles } from '../../infra/scratch-files.js';
+import type { BulkBody } from './bulk-body.js';
+import type { BulkFormat } from './bulk-format.js';
+import type { BulkTarget } from './bulk-target.js';
+import { csvOrigin, readCells, typedCells } from './csv-rows.js';
+import { arrayToLines } from './json-array.js';
+import { NdjsonBody } from './ndjson-body.js';
+import type { RefusalList } from './refusal-list.js';
+import { TypedBody, type TypedRows } from './typed-body.js';
+
+export class BulkBodies {
+  constructor(
+    private readonly engine: Engine,
+    private readonly scratch: ScratchFiles,
+    private readonly arrow: ArrowConverter,
+  ) {}
+
+  /**
+   * Lends the body for as long as `use` runs.
+   * @param file as the client sent it, unpacked; stays the caller's
+   * @param refusals takes pieces that are no rows; without it they are errors
+   * @throws AppError INVALID_ARGUMENT when the file is not of the format
+   */
+  async use<T>(
+    file: string,
+    bytes: number,
+    format: BulkFormat,
+    target: BulkTarget,
+    refusals: RefusalList | undefined,
+    use: (body: BulkBody) => Promise<T>,
+  ): Promise<T> {
+    switch (format) {
+      case 'ndjson':
+        return use(new NdjsonBody(this.engine, target, file, bytes));
+      case 'json':
+        return this.#withFile('ndjson', async (lines) => {
+          const lineBytes = await arrayToLines(this.engine, file, lines);
+          return use(new NdjsonBody(this.engine, target, lines, lineBytes));
+        });
+      case 'csv':
+        return this.#withFile('parquet', async (cells) => {
+          const { brokenLines } = await readCells(this.engine, file, cells, refusals);
+          const select = await typedCells(this.engine, cells, target);
+          return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
+        });
+      case 'parquet':
+        return this.#useParquet(target, file, bytes, use);
+      case 'arrow':
+        return this.#withFile('parquet', async (parquet) => {
+          await this.arrow.toParquet(file, parquet);
+          return this.#useParquet(target, parquet, bytes, use);
+        });
+    }
+  }
+
+  async #useParquet<T>(target: BulkTarget, file: string, bytes: number, use: (body: BulkBody) => Promise<T>): Promise<T> {
+    const select = `SELECT * FROM read_parquet(${quoteText(file)})`;
+    try {
+      await this.engine.run(`${select} LIMIT 0`);
+    } catch (error) {
+      throw invalidArgument(`the body is not Parquet that can be read: ${messageOf(error).replaceAll(file, 'body').slice(0, 300)}`);
+    }
+    return this.#useTyped(target, { select, bytes, originOf: (row) => row }, use);
+  }
+
+  async #useTyped<T>(target: BulkTarget, rows: TypedRows, use: (body: BulkBody) => Promise<T>): Promise<T> {
+    const body = await TypedBody.open(this.engine, this.scratch, target, rows);
+    try {
+      return await use(body);
+    } finally {
+      await body.remove();
+    }
+  }
+
+  async #withFile<T>(extension: string, use: (file: string) => Promise<T>): Promise<T> {
+    const file = this.scratch.path(extension);
+    try {
+      return await use(file);
+    } finally {
+      await this.scratch.remove(file);
+    }
+  }
+}

@@ -1,0 +1,14 @@
+/** What a bulk body is read for. */
+import type { TableSchema } from '../../metadata/table-schema.js';
+import type { TableConfig } from '../../tables/table-config.js';
+import type { BulkFields } from './bulk-lines.js';
+
+export interface BulkTarget {
+  readonly config: TableConfig;
+  /** Of the table when the body came. */
+  readonly schema: TableSchema;
+  readonly fields: BulkFields;
+  /** Of rows without a time. */
+  readonly nowMs: number;
+  readonly columnsMax: number;
+}

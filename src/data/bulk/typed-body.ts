@@ -1,0 +1,288 @@
+/**
+ * Rows that have types already, because their format has (Parquet, Arrow) or because they were told from the text (CSV): a SELECT of them, and what
+ * its columns become in the table. A column of the table takes a type that holds every value exactly; anything else is looked at row by row, which
+ * then names the value that does not fit.
+ */
+import { stat } from 'node:fs/promises';
+import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId } from '@duckdb/node-api';
+import { AppError, invalidArgument } from '../../common/app-error.js';
+import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { jsonExpression } from '../../infra/duckdb/json-expression.js';
+import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
+import type { ScratchFiles } from '../../infra/scratch-files.js';
+import { assertColumnName, type Column, type ColumnType, decimalOf, type TableSchema } from '../../metadata/table-schema.js';
+import type { BulkBody, BulkLines, BulkPlan, PlannedColumn } from './bulk-body.js';
+import type { BulkTarget } from './bulk-target.js';
+import { idSql, type KeyField, timestampSql } from './row-keys.js';
+
+/** Kinds of types that are handled alike. */
+type Kind = 'integer' | 'float' | 'decimal' | 'boolean' | 'text' | 'date' | 'instant' | 'nested' | 'other';
+
+interface Field {
+  readonly name: string;
+  readonly type: DuckDBType;
+  readonly kind: Kind;
+  /** SQL of the value. */
+  readonly value: string;
+}
+
+export interface TypedRows {
+  /** SELECT of the rows. */
+  readonly select: string;
+  readonly bytes: number;
+  readonly originOf: (row: number) => number;
+}
+
+export class TypedBody implements BulkBody {
+  readonly bytes: number;
+  #lines: string | undefined;
+
+  private constructor(
+    private readonly engine: Engine,
+    private readonly scratch: ScratchFiles,
+    private readonly target: BulkTarget,
+    private readonly rows: TypedRows,
+    private readonly fields: readonly Field[],
+  ) {
+    this.bytes = rows.bytes;
+  }
+
+  /** @throws AppError INVALID_ARGUMENT for a column whose name or type no table has */
+  static async open(engine: Engine, scratch: ScratchFiles, target: BulkTarget, rows: TypedRows): Promise<TypedBody> {
+    const fields = await fieldsOf(engine, rows.select);
+    for (const field of fields) assertUsable(field, target);
+    return new TypedBody(engine, scratch, target, rows, fields);
+  }
+
+  async plan(stored: TableSchema): Promise<BulkPlan | undefined> {
+    const { fields, config, nowMs, columnsMax } = this.target;
+    const { rows, counts, nonFinite } = await this.#survey();
+    if (nonFinite > 0) return undefined;
+    const keyOf = (name: string): KeyField => {
+      const field = this.fields.find((candidate) => candidate.name === name);
+      return field
+        ? { value: field.value, kind: keyKind(field.kind), rows: counts.get(name) ?? 0 }
+        : { value: 'NULL', kind: 'other', rows: 0 };
+    };
+    const id = idSql(keyOf(fields.id), rows, config);
+    const timestamp = timestampSql(keyOf(fields.timestamp), rows, nowMs);
+    let schema = stored;
+    const payload: PlannedColumn[] = [];
+    const values = new Map<string, string>();
+    for (const field of this.#payloadFields()) {
+      const used = counts.get(field.name) ?? 0;
+      if (used === 0) continue;
+      if (!schema.column(field.name)) {
+        if (schema.columns.length >= columnsMax) return undefined;
+        schema = schema.with(field.name, newType(field));
+      }
+      const column = schema.column(field.name);
+      const value = column && fitted(field, column);
+      if (!column || value === undefined || values.has(column.name)) return undefined;
+      values.set(column.name, value);
+      payload.push({ column, rows: used, hasIntegers: field.kind === 'integer' });
+    }
+    if (id === undefined || timestamp === undefined) return undefined;
+    const selected = schema.payloadColumns.map(
+      (column) => `${values.get(column.name) ?? 'NULL'}::${column.type} AS ${quoteName(column.name)}`,
+    );
+    return {
+      rows,
+      schema,
+      select: `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...selected].join(', ')} FROM (${this.rows.select})`,
+      payload,
+    };
+  }
+
+  async lines(): Promise<BulkLines> {
+    await this.remove();
+    const file = (this.#lines = this.scratch.path('ndjson'));
+    const columns = this.fields.map((field) => `${lineValue(field)} AS ${quoteName(field.name)}`);
+    await this.engine.run(`COPY (SELECT ${columns.join(', ')} FROM (${this.rows.select})) TO ${quoteText(file)} (FORMAT json)`);
+    const newTypes = new Map(this.#payloadFields().map((field) => [field.name, newType(field)]));
+    return { file, bytes: (await stat(file)).size, newTypes, originOf: this.rows.originOf };
+  }
+
+  /** Removes the lines. */
+  async remove(): Promise<void> {
+    if (this.#lines !== undefined) await this.scratch.remove(this.#lines);
+    this.#lines = undefined;
+  }
+
+  #payloadFields(): readonly Field[] {
+    const { fields } = this.target;
+    return this.fields.filter(({ name }) => name !== fields.id && name !== fields.timestamp);
+  }
+
+  /** One look at all rows. NaN and infinity have no place in JSON, through which records come; they are refused whatever the format. */
+  async #survey(): Promise<Survey> {
+    const counts = this.fields.map((field, index) => `count(${field.value}) AS c${index}`);
+    const floats = this.#payloadFields().filter(({ kind }) => kind === 'float');
+    const isNonFinite = ['false', ...floats.map(({ value }) => `NOT isfinite(${value})`)].join(' OR ');
+    const row = await this.engine.row(
+      `SELECT ${['count(*) AS n', `count(*) FILTER (WHERE ${isNonFinite}) AS non_finite`, ...counts].join(', ')} FROM (${this.rows.select})`,
+    );
+    return {
+      rows: asNumber(row['n']),
+      counts: new Map(this.fields.map(({ name }, index) => [name, asNumber(row[`c${index}`])])),
+      nonFinite: asNumber(row['non_finite']),
+    };
+  }
+}
+
+interface Survey {
+  readonly rows: number;
+  /** Rows in which a field has a value, by field. */
+  readonly counts: ReadonlyMap<string, number>;
+  /** Rows that have a number which is none. */
+  readonly nonFinite: number;
+}
+
+async function fieldsOf(engine: Engine, select: string): Promise<Field[]> {
+  return engine.withConnection(async (connection) => {
+    const statement = await connection.prepare(select);
+    try {
+      return Array.from({ length: statement.columnCount }, (_, index) => {
+        const [name, type] = [statement.columnName(index), statement.columnType(index)];
+        return { name, type, kind: kindOf(type), value: quoteName(name) };
+      });
+    } finally {
+      statement.destroySync();
+    }
+  });
+}
+
+function assertUsable({ name, type, kind }: Field, { fields }: BulkTarget): void {
+  if (name !== fields.id && name !== fields.timestamp) assertColumnName(name);
+  if (kind === 'other')
+    throw invalidArgument(`column ${name} is ${type.toString()}, which no column of a table holds; send it as text or as a number`, [
+      { field: name },
+    ]);
+}
+
+function kindOf(type: DuckDBType): Kind {
+  switch (type.typeId) {
+    case DuckDBTypeId.TINYINT:
+    case DuckDBTypeId.SMALLINT:
+    case DuckDBTypeId.INTEGER:
+    case DuckDBTypeId.BIGINT:
+    case DuckDBTypeId.UTINYINT:
+    case DuckDBTypeId.USMALLINT:
+    case DuckDBTypeId.UINTEGER:
+    case DuckDBTypeId.UBIGINT:
+    case DuckDBTypeId.HUGEINT:
+    case DuckDBTypeId.UHUGEINT:
+      return 'integer';
+    case DuckDBTypeId.FLOAT:
+    case DuckDBTypeId.DOUBLE:
+      return 'float';
+    case DuckDBTypeId.DECIMAL:
+      return 'decimal';
+    case DuckDBTypeId.BOOLEAN:
+      return 'boolean';
+    case DuckDBTypeId.VARCHAR:
+      return type.alias === 'JSON' ? 'nested' : 'text';
+    case DuckDBTypeId.ENUM:
+    case DuckDBTypeId.UUID:
+      return 'text';
+    case DuckDBTypeId.DATE:
+      return 'date';
+    case DuckDBTypeId.TIMESTAMP:
+    case DuckDBTypeId.TIMESTAMP_S:
+    case DuckDBTypeId.TIMESTAMP_MS:
+    case DuckDBTypeId.TIMESTAMP_NS:
+    case DuckDBTypeId.TIMESTAMP_TZ:
+      return 'instant';
+    case DuckDBTypeId.LIST:
+    case DuckDBTypeId.ARRAY:
+    case DuckDBTypeId.STRUCT:
+    case DuckDBTypeId.MAP:
+      return 'nested';
+    default:
+      return 'other';
+  }
+}
+
+function keyKind(kind: Kind): KeyField['kind'] {
+  return kind === 'text' || kind === 'integer' || kind === 'instant' || kind === 'date' ? kind : 'other';
+}
+
+/** The type of a column that there is not yet. */
+function newType({ kind, type }: Field): ColumnType {
+  switch (kind) {
+    case 'integer':
+      return 'BIGINT';
+    case 'float':
+      return 'DOUBLE';
+    case 'decimal': {
+      const { width, scale } = type as DuckDBDecimalType;
+      return `DECIMAL(${width},${scale})`;
+    }
+    case 'boolean':
+      return 'BOOLEAN';
+    case 'text':
+      return 'VARCHAR';
+    case 'date':
+      return 'DATE';
+    case 'instant':
+      return 'TIMESTAMPTZ';
+    case 'nested':
+      return 'JSON';
+    case 'other':
+      throw new AppError('INTERNAL', 'a column of no usable type was let in');
+  }
+}
+
+/** SQL of a field's value for a column that holds it exactly (an overflow is an error of the statement), or undefined. */
+function fitted(field: Field, column: Column): string | undefined {
+  const { kind, type, value } = field;
+  if (column.fieldId <= 2) return undefined;
+  const decimal = decimalOf(column.type);
+  if (decimal) {
+    if (kind === 'integer') return value;
+    const { width, scale } = type as DuckDBDecimalType;
+    return kind === 'decimal' && scale <= decimal.scale && width - scale <= decimal.precision - decimal.scale ? value : undefined;
+  }
+  switch (column.type) {
+    case 'BIGINT':
+    case 'INTEGER':
+      return kind === 'integer' ? value : undefined;
+    case 'DOUBLE':
+      return kind === 'integer' || kind === 'float' ? value : undefined;
+    case 'BOOLEAN':
+      return kind === 'boolean' ? value : undefined;
+    case 'VARCHAR':
+      return kind === 'text' ? `${value}::VARCHAR` : undefined;
+    case 'DATE':
+      return kind === 'date' ? value : undefined;
+    case 'TIMESTAMPTZ':
+      return kind === 'instant' ? wholeMicroseconds(field) : undefined;
+    case 'JSON':
+      return kind === 'nested' ? `to_json(${value})` : undefined;
+    default:
+      return undefined;
+  }
+}
+
+/** NULL, which counts as lost, for an instant that has more digits than microseconds or is infinite. */
+function wholeMicroseconds({ type, value }: Field): string {
+  const isExact = type.typeId === DuckDBTypeId.TIMESTAMP_NS ? ` AND ${value}::TIMESTAMP::TIMESTAMP_NS = ${value}` : '';
+  return `CASE WHEN isfinite(${value}::TIMESTAMP)${isExact} THEN ${value}::TIMESTAMPTZ END`;
+}
+
+/** SQL of a value as a line of JSON has it: what JSON has no word for goes as text, so that it is refused by name and not lost. */
+function lineValue({ kind, type, value }: Field): string {
+  switch (kind) {
+    case 'float':
+      return `CASE WHEN isfinite(${value}) THEN to_json(${value}::DOUBLE) WHEN ${value} IS NOT NULL THEN to_json(${value}::VARCHAR) END`;
+    case 'nested':
+      return `to_json(${value})`;
+    case 'instant':
+      if (type.typeId !== DuckDBTypeId.TIMESTAMP_NS) return jsonExpression(value, type);
+      return `CASE WHEN ${value}::TIMESTAMP::TIMESTAMP_NS = ${value} THEN ${jsonExpression(value, type)} ELSE ${value}::VARCHAR END`;
+    case 'text':
+      return `${value}::VARCHAR`;
+    default:
+      return value;
+  }
+}
