@@ -90,6 +90,8 @@ export interface FlushResult {
   readonly version: number;
   readonly rows: number;
   readonly files: number;
+  /** False when nothing waited for it. */
+  readonly isCommitted: boolean;
 }
 
 export class FlushPath {
@@ -154,11 +156,11 @@ export class FlushPath {
     const frozen = await this.#freeze(table);
     if (!frozen) {
       await this.trimWal();
-      return earlier ?? { version: table.snapshot.version, rows: 0, files: 0 };
+      return earlier ?? { version: table.snapshot.version, rows: 0, files: 0, isCommitted: false };
     }
     this.#unfinished.set(table, frozen);
     const result = await this.#finish(table, frozen);
-    return { version: result.version, rows: result.rows + (earlier?.rows ?? 0), files: result.files + (earlier?.files ?? 0) };
+    return { ...result, rows: result.rows + (earlier?.rows ?? 0), files: result.files + (earlier?.files ?? 0) };
   }
 
   /** The stages after the freeze. Each that is done stays done when a later one fails. */
@@ -195,7 +197,7 @@ export class FlushPath {
       { version: table.snapshot.version, rows, files, lsn, duration_ms: this.parts.clock.nowMs() - startedMs },
       `${table.logLabel} flushed`,
     );
-    return { version: table.snapshot.version, rows, files };
+    return { version: table.snapshot.version, rows, files, isCommitted: true };
   }
 
   /** Another node gave a column another type: the files are written again, with the types of the table as it is now. */

@@ -26,10 +26,9 @@ export class MaintenanceController {
   @ApiOperation({ summary: 'Put everything acknowledged into the data files now' })
   async flush(@Param('name') name: string): Promise<Record<string, unknown>> {
     const table = this.registry.get(name);
-    const versionBefore = table.snapshot.version;
-    const { version, rows, files } = await this.flushPath.flush(table);
+    const { version, rows, files, isCommitted } = await this.flushPath.flush(table);
     const what = rows > 0 ? `${rows} rows` : 'deletes';
-    const message = version === versionBefore ? 'nothing had to be flushed' : `${what} flushed`;
+    const message = isCommitted ? `${what} flushed` : 'nothing had to be flushed';
     return { success: true, message, version, rows, files };
   }
 

@@ -52,7 +52,7 @@ export class InfraModule implements OnApplicationShutdown {
 
   static forRoot(config: Config, logger: Logger, clock: Clock = systemClock): DynamicModule {
     const paths = dataPaths(config.data_dir);
-    const { memory_bytes_max: memoryBytesMax, threads } = config.query;
+    const { memory_bytes_max: memoryBytesMax, spill_bytes_max: spillBytesMax, threads } = config.query;
     return {
       module: InfraModule,
       providers: [
@@ -69,6 +69,7 @@ export class InfraModule implements OnApplicationShutdown {
               directories: [paths.objects, paths.cache, paths.bulk, paths.scratch],
               spillDirectory: paths.spill,
               memoryBytesMax,
+              spillBytesMax,
               threads,
             }),
         },

@@ -10,7 +10,13 @@ let engine: Engine;
 let analyser: SqlAnalyser;
 beforeAll(async () => {
   directory = mkdtempSync(path.join(tmpdir(), 'miniodb-analyse-'));
-  engine = await Engine.open({ directories: [directory], spillDirectory: directory, memoryBytesMax: 256 * 1_024 * 1_024, threads: 1 });
+  engine = await Engine.open({
+    directories: [directory],
+    spillDirectory: directory,
+    memoryBytesMax: 256 * 1_024 * 1_024,
+    spillBytesMax: 0,
+    threads: 1,
+  });
   analyser = new SqlAnalyser(engine);
   await analyser.open();
 });

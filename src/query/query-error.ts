@@ -15,7 +15,7 @@ export function asQueryError(error: unknown, query: RunningQuery): AppError {
   if (isOutOfMemory(error))
     return new AppError(
       'RESOURCE_EXHAUSTED',
-      'the query needs more memory than the engine may use (query.memory_bytes_max); read or group less at once',
+      'the query needs more memory and spill files than the engine may use (query.memory_bytes_max, query.spill_bytes_max); read or group less at once',
       { cause: error },
     );
   if (isInterrupt(error)) return new AppError('CANCELLED', 'the query was interrupted', { cause: error });

@@ -90,8 +90,10 @@ export class QueryConfig {
   @IsInt() @Min(1) @Max(10_000_000) sql_bytes_max: number = 1_000_000;
   /** Answers kept for the same statement over unchanged tables, all together. 0: none. */
   @IsInt() @Min(0) @Max(64 * 1_024 * MIB) result_cache_bytes_max: number = 64 * MIB;
-  /** Memory of the SQL engine, buffers included; past it the engine writes to its spill directory. 0: a quarter of the machine's, at most 4 GiB. */
+  /** Memory of the SQL engine, buffers included; past it the engine spills to disk. 0: a quarter of what the machine or the container has, at most 4 GiB. */
   @IsInt() @Min(0) memory_bytes_max: number = 0;
+  /** Bytes that the SQL engine spills to disk, all queries together; a query past it fails. 0: up to 90 % of the free disk. */
+  @IsInt() @Min(0) spill_bytes_max: number = 0;
   /** Threads of the SQL engine. 0: one per core. */
   @IsInt() @Min(0) @Max(256) threads: number = 0;
 }

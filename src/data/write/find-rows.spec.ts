@@ -86,7 +86,13 @@ describe('condition on ids', () => {
   let engine: Engine;
   beforeAll(async () => {
     directory = mkdtempSync(path.join(tmpdir(), 'miniodb-find-'));
-    engine = await Engine.open({ directories: [directory], spillDirectory: directory, memoryBytesMax: 256 * 1_024 * 1_024, threads: 1 });
+    engine = await Engine.open({
+      directories: [directory],
+      spillDirectory: directory,
+      memoryBytesMax: 256 * 1_024 * 1_024,
+      spillBytesMax: 0,
+      threads: 1,
+    });
   });
   afterAll(() => {
     engine.close();

@@ -21,8 +21,10 @@ export interface EngineOptions {
   /** Below these DuckDB may read and write files; nowhere else. */
   readonly directories: readonly string[];
   readonly spillDirectory: string;
-  /** 0: a quarter of the machine's memory, at most 4 GiB. */
+  /** 0: a quarter of the memory that the process may have, at most 4 GiB. */
   readonly memoryBytesMax: number;
+  /** Of the files that the engine writes when its memory is not enough. 0: what the engine takes by itself, most of the free disk. */
+  readonly spillBytesMax: number;
   /** 0: one per core. */
   readonly threads: number;
 }
@@ -37,7 +39,7 @@ export class Engine {
 
   static async open(options: EngineOptions): Promise<Engine> {
     mkdirSync(options.spillDirectory, { recursive: true });
-    const memoryBytesMax = options.memoryBytesMax || Math.min(Math.floor(totalmem() / 4), 4 * GIB);
+    const memoryBytesMax = options.memoryBytesMax || Math.min(Math.floor(availableMemory() / 4), 4 * GIB);
     const instance = await DuckDBInstance.create(':memory:', {
       memory_limit: `${memoryBytesMax}B`,
       temp_directory: options.spillDirectory,
@@ -47,16 +49,18 @@ export class Engine {
       ...(options.threads > 0 ? { threads: String(options.threads) } : {}),
     });
     const engine = new Engine(instance, memoryBytesMax);
-    await engine.#lock(options.directories);
+    await engine.#lock(options);
     return engine;
   }
 
-  async #lock(directories: readonly string[]): Promise<void> {
+  async #lock({ directories, spillBytesMax }: EngineOptions): Promise<void> {
     const connection = await this.instance.connect();
     await connection.run("SET GLOBAL TimeZone = 'UTC'");
     // Data files never change once written, so what is known of one stays true.
     await connection.run('SET GLOBAL parquet_metadata_cache = true');
     await connection.run("SET GLOBAL validate_external_file_cache = 'NO_VALIDATION'");
+    // As an option of the new instance it would be shown and not kept to.
+    if (spillBytesMax > 0) await connection.run(`SET GLOBAL max_temp_directory_size = '${spillBytesMax}B'`);
     await connection.run(`SET GLOBAL allowed_directories = ${quoteTextList(directories)}`);
     await connection.run('SET GLOBAL enable_external_access = false');
     await connection.run('SET GLOBAL lock_configuration = true');
@@ -100,6 +104,12 @@ export class Engine {
     for (const connection of this.#idle.splice(0)) connection.closeSync();
     this.instance.closeSync();
   }
+}
+
+/** Of the machine, or of the container (cgroup) when that may have less. */
+function availableMemory(): number {
+  const bounds = [totalmem(), process.constrainedMemory()];
+  return Math.min(...bounds.filter((bytes) => bytes > 0));
 }
 
 /** True when the engine stopped a statement because it was told to. */

@@ -50,6 +50,7 @@ function openEngine(memoryMib: number): Promise<Engine> {
     directories: [root],
     spillDirectory: path.join(root, 'spill'),
     memoryBytesMax: memoryMib * 1_024 * 1_024,
+    spillBytesMax: 0,
     threads: 1,
   });
 }

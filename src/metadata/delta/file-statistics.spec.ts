@@ -16,7 +16,13 @@ let directory: string;
 let engine: Engine;
 beforeAll(async () => {
   directory = mkdtempSync(path.join(tmpdir(), 'miniodb-statistics-'));
-  engine = await Engine.open({ directories: [directory], spillDirectory: directory, memoryBytesMax: 256 * 1_024 * 1_024, threads: 1 });
+  engine = await Engine.open({
+    directories: [directory],
+    spillDirectory: directory,
+    memoryBytesMax: 256 * 1_024 * 1_024,
+    spillBytesMax: 0,
+    threads: 1,
+  });
 });
 afterAll(() => {
   engine.close();
