@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util';
 import { REPOSITORY, prepare } from '../scripts/prepare.mjs';
 
 const { values: options } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: 'a,b,c,d,e' } },
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: 'a,b,c,d,e,f,g' } },
 });
 prepare();
 const { describeMachine } = await import('./machine.mjs');
@@ -18,6 +18,8 @@ const { measureSingleWrites } = await import('./single-writes.mjs');
 const { measureBulk } = await import('./bulk.mjs');
 const { measureQueries } = await import('./queries.mjs');
 const { measureSyncShare } = await import('./sync-share.mjs');
+const { measureFormats } = await import('./formats.mjs');
+const { measureChanges } = await import('./changes.mjs');
 const { measureStart } = await import('./start.mjs');
 
 const MEASUREMENTS = {
@@ -26,10 +28,30 @@ const MEASUREMENTS = {
   c: ['Queries over HTTP against the same in process', measureQueries],
   d: ['What fsync costs', measureSyncShare],
   e: ['Start and idle memory', measureStart],
+  f: ['Formats, in and out', measureFormats],
+  g: ['Update and delete by id', measureChanges],
 };
 const SIZES = options.quick
-  ? { secondsOfLoad: 3, secondsOfWarmUp: 1, rounds: 1, bulkRows: 200_000, queriesOfAKind: 30, starts: 2 }
-  : { secondsOfLoad: 10, secondsOfWarmUp: 3, rounds: 3, bulkRows: 1_000_000, queriesOfAKind: 150, starts: 5 };
+  ? {
+      secondsOfLoad: 3,
+      secondsOfWarmUp: 1,
+      rounds: 1,
+      bulkRows: 200_000,
+      largeRows: 1_000_000,
+      changes: 100,
+      queriesOfAKind: 30,
+      starts: 2,
+    }
+  : {
+      secondsOfLoad: 10,
+      secondsOfWarmUp: 3,
+      rounds: 3,
+      bulkRows: 1_000_000,
+      largeRows: 10_000_000,
+      changes: 300,
+      queriesOfAKind: 150,
+      starts: 5,
+    };
 
 // On the disk of the checkout, not in the system's temporary directory: that may be memory, where fsync costs nothing.
 const folder = path.join(REPOSITORY, '.cache', 'bench');

@@ -28,7 +28,9 @@ export async function measureBulk({ directory, sizes, say }) {
   const ratio = median(rounds.map((round) => (round.acceptMs + round.flushMs) / round.duckDbMs));
   say(`${integer(sizes.bulkRows)} rows, ${integer(bytes / 1e6)} MB, medians of ${sizes.rounds}`);
   const rowsPerSecond = (elapsedMs) => `${integer((sizes.bulkRows / elapsedMs) * 1_000)} rows/s`;
-  say(`MinIODB: ${integer(totalMs)} ms = acknowledged after ${integer(acceptMs)} ms + flush ${integer(flushMs)} ms (${rowsPerSecond(totalMs)})`);
+  say(
+    `MinIODB: ${integer(totalMs)} ms = acknowledged after ${integer(acceptMs)} ms + flush ${integer(flushMs)} ms (${rowsPerSecond(totalMs)})`,
+  );
   say(`DuckDB:  ${integer(duckDbMs)} ms COPY (SELECT * FROM read_ndjson(file)) TO parquet (${rowsPerSecond(duckDbMs)})`);
   say(`MinIODB / DuckDB = ${ratio.toFixed(2)}`);
 }

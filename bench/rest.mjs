@@ -1,5 +1,7 @@
 /** JSON calls over one kept-alive connection, so that a query's time is not a connection's. */
+import { createWriteStream } from 'node:fs';
 import http from 'node:http';
+import { Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 
@@ -16,15 +18,31 @@ export async function callText(url, method, path, body) {
 }
 
 /** Streams a body of newline-delimited JSON. */
-export async function postLines(url, path, body, length) {
+export function postLines(url, path, body, length) {
+  return postBody(url, path, body, length, 'application/x-ndjson');
+}
+
+export async function postBody(url, path, body, length, mediaType) {
   const request = http.request(url + path, {
     method: 'POST',
-    headers: { 'content-type': 'application/x-ndjson', 'content-length': length },
+    headers: { 'content-type': mediaType, 'content-length': length },
     agent,
   });
   const answered = responseOf(request);
   const [response] = await Promise.all([answered, pipeline(body, request)]);
   return successOf(response, `POST ${path}`);
+}
+
+/** The whole result of a statement in a format, to a file, or read and forgotten. */
+export async function download(url, mediaType, sql, file) {
+  const body = Buffer.from(JSON.stringify({ sql }));
+  const headers = { 'content-type': 'application/json', 'content-length': body.length, accept: mediaType };
+  const request = http.request(`${url}/v1/query`, { method: 'POST', headers, agent });
+  const answered = responseOf(request);
+  request.end(body);
+  const response = await answered;
+  if (response.statusCode !== 200) await successOf(response, 'POST /v1/query');
+  await pipeline(response, file === undefined ? new Writable({ write: (_chunk, _encoding, done) => done() }) : createWriteStream(file));
 }
 
 function responseOf(request) {

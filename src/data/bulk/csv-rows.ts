@@ -20,6 +20,7 @@ const DATE = quoteText('\\d{4}-\\d\\d-\\d\\d');
 /** Lines that cannot be cut into cells; more, and it is no CSV. */
 const BROKEN_LINES_MAX = 100_000;
 const HEADER_LINES = 1;
+const FIRST_CELLS = 10_000;
 
 export interface CsvCells {
   /** Lines that could not be cut into cells, sorted. */
@@ -98,51 +99,56 @@ export function csvOrigin(brokenLines: readonly number[]): (row: number) => numb
 export async function typedCells(engine: Engine, parquet: string, { fields, schema }: BulkTarget): Promise<string> {
   const cells = `read_parquet(${quoteText(parquet)})`;
   const names = (await engine.rows(`SELECT column_name AS name FROM (DESCRIBE SELECT * FROM ${cells})`)).map((row) => String(row['name']));
-  const row = await engine.row(
-    `SELECT ${names.map((name, index) => `${countLooks(quoteName(name))} AS c${index}`).join(', ')} FROM ${cells}`,
-  );
+  // What the first cells do not look like, the others need not be asked for.
+  const everyLook = Object.keys(LOOKS) as Look[];
+  const first = await countLooks(engine, `(FROM ${cells} LIMIT ${FIRST_CELLS})`, names, () => everyLook);
+  const looks = await countLooks(engine, cells, names, (index) => everyLook.filter((look) => first[index]?.[look] === first[index]?.cells));
   const typed = names.map((name, index) => {
-    const looks = JSON.parse(String(row[`c${index}`])) as Looks;
-    const type = name === fields.id ? 'VARCHAR' : typeOf(looks, name === fields.timestamp ? undefined : schema.column(name)?.type);
+    const found = looks[index] ?? { cells: 0 };
+    const type = name === fields.id ? 'VARCHAR' : typeOf(found, name === fields.timestamp ? undefined : schema.column(name)?.type);
     return `${quoteName(name)}::${type} AS ${quoteName(name)}`;
   });
   return `SELECT ${typed.join(', ')} FROM ${cells}`;
 }
 
-/** How many cells of a column have a value, and how many of them look like one of a type. */
-interface Looks {
-  readonly cells: number;
-  readonly integers: number;
-  readonly numbers: number;
-  readonly booleans: number;
-  readonly instants: number;
-  readonly dates: number;
-  readonly documents: number;
-}
+/** Conditions of a cell that looks like a value of a type. */
+const LOOKS = {
+  integer: (cell: string) => `regexp_full_match(${cell}, ${INTEGER})`,
+  // A DOUBLE would round a long integer.
+  number: (cell: string) =>
+    `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND isfinite(try_cast(${cell} AS DOUBLE))`,
+  boolean: (cell: string) => `${cell} IN ('true', 'false')`,
+  instant: (cell: string) => `regexp_full_match(${cell}, ${INSTANT}) AND try_cast(${cell} AS TIMESTAMPTZ) IS NOT NULL`,
+  date: (cell: string) => `regexp_full_match(${cell}, ${DATE}) AND try_cast(${cell} AS DATE) IS NOT NULL`,
+  document: (cell: string) => `json_valid(${cell})`,
+} as const;
+type Look = keyof typeof LOOKS;
 
-/** SQL of the looks of a column, as JSON. */
-function countLooks(cell: string): string {
-  const conditions: Readonly<Record<Exclude<keyof Looks, 'cells'>, string>> = {
-    integers: `regexp_full_match(${cell}, ${INTEGER})`,
-    // A DOUBLE would round a long integer.
-    numbers: `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND isfinite(try_cast(${cell} AS DOUBLE))`,
-    booleans: `${cell} IN ('true', 'false')`,
-    instants: `regexp_full_match(${cell}, ${INSTANT}) AND try_cast(${cell} AS TIMESTAMPTZ) IS NOT NULL`,
-    dates: `regexp_full_match(${cell}, ${DATE}) AND try_cast(${cell} AS DATE) IS NOT NULL`,
-    documents: `json_valid(${cell})`,
-  };
-  const counts = Object.entries(conditions).map(([name, condition]) => `'${name}', count(*) FILTER (WHERE ${condition})`);
-  return `json_object('cells', count(${cell}), ${counts.join(', ')})::VARCHAR`;
+/** How many cells of a column have a value, and how many of them look like one of a type, as far as that was asked for. */
+type Looks = { readonly cells: number } & Partial<Readonly<Record<Look, number>>>;
+
+async function countLooks(
+  engine: Engine,
+  cells: string,
+  names: readonly string[],
+  asked: (index: number) => readonly Look[],
+): Promise<readonly Looks[]> {
+  const columns = names.map((name, index) => {
+    const cell = quoteName(name);
+    const counts = asked(index).map((look) => `, '${look}', count(*) FILTER (WHERE ${LOOKS[look](cell)})`);
+    return `json_object('cells', count(${cell})${counts.join('')})::VARCHAR AS c${index}`;
+  });
+  const row = await engine.row(`SELECT ${columns.join(', ')} FROM ${cells}`);
+  return names.map((_, index) => JSON.parse(String(row[`c${index}`])) as Looks);
 }
 
 /** The column's own type when every cell looks like one; else what the cells look like, so that the one that does not fit is named. */
-function typeOf(looks: Looks, known: ColumnType | undefined): ColumnType {
-  const { cells, integers, numbers, booleans, instants, dates, documents } = looks;
-  const fits: Partial<Record<ColumnType, number>> = {
-    DOUBLE: numbers, BOOLEAN: booleans, TIMESTAMPTZ: instants, DATE: dates, JSON: documents, VARCHAR: cells,
+function typeOf({ cells, integer, number, boolean, instant, date, document }: Looks, known: ColumnType | undefined): ColumnType {
+  const fits: Partial<Record<ColumnType, number | undefined>> = {
+    DOUBLE: number, BOOLEAN: boolean, TIMESTAMPTZ: instant, DATE: date, JSON: document, VARCHAR: cells,
   }; // prettier-ignore
   if (known !== undefined && fits[known] === cells) return known;
-  if (cells === integers) return 'BIGINT';
-  if (cells === numbers) return 'DOUBLE';
-  return cells === booleans ? 'BOOLEAN' : 'VARCHAR';
+  if (cells === integer) return 'BIGINT';
+  if (cells === number) return 'DOUBLE';
+  return cells === boolean ? 'BOOLEAN' : 'VARCHAR';
 }
