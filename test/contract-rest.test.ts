@@ -830,7 +830,6 @@ describe('POST /v1/data/bulk', () => {
   });
 
   // In the contract, and not built yet.
-  test.todo('a JSON array, CSV, Parquet and an Arrow stream');
 
   test('abort stores nothing and names the line, the field and the reason', async () => {
     await bulk('aborted', lines(10));
@@ -1323,7 +1322,6 @@ describe('whole results in other formats', () => {
   });
 
   // In the contract, and not built yet.
-  test.todo('an Arrow stream');
 
   test('an empty result in each format', async () => {
     for (const accept of [NDJSON, 'text/csv', PARQUET]) {

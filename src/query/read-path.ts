@@ -251,11 +251,12 @@ export class ReadPath {
     use: (running: Running) => Promise<{ page: Omit<Page, 'stats'>; keepViews: boolean }>,
     cache: QueryStats['cache'] = 'none',
   ): Promise<Page> {
+    const timeoutMs = this.#timeoutMs(request.timeoutMs);
     const query = this.parts.running.start(request.sql);
     const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
     if (request.signal?.aborted === true) abort();
     request.signal?.addEventListener('abort', abort);
-    query.stopAfter(this.#timeoutMs(request.timeoutMs));
+    query.stopAfter(timeoutMs);
     let leave: (() => void) | undefined;
     let views: ReadonlyMap<string, ReadView> = new Map();
     let keepViews = request.cursor !== undefined && request.cursor !== '';

@@ -18,9 +18,14 @@ export interface ResultPipe {
   /** What the client reads. */
   readonly output: Readable;
   /** Everything is written: pass on what is left, and end. */
-  finish(): Promise<void>;
-  /** Break the pipe: the engine's write fails, and the client sees the end of the connection instead of the end of the result. */
-  destroy(error: Error): Promise<void>;
+  finish(): void;
+  /**
+   * The client sees the end of the connection instead of the end of the result. What the engine still writes is read and dropped, so that it is not
+   * held up and meets its interrupt.
+   */
+  break(error: Error): void;
+  /** Gives the pipe back. Only when the engine is done with it: it would wait for a reader, or make a file of that name. */
+  close(): Promise<void>;
 }
 
 export async function openResultPipe(scratch: ScratchFiles): Promise<ResultPipe> {
@@ -32,26 +37,25 @@ export async function openResultPipe(scratch: ScratchFiles): Promise<ResultPipe>
   const output = new PassThrough();
   socket.pipe(output, { end: false });
   socket.on('error', (error) => output.destroy(error));
-  let isOpen = true;
-  const close = async (): Promise<void> => {
-    if (!isOpen) return;
-    isOpen = false;
-    socket.destroy();
-    await scratch.remove(path);
-  };
+  // It may break before anybody reads it; a reader is told all the same.
+  output.on('error', () => undefined);
   return {
     path,
     output,
-    finish: async () => {
+    finish: () => {
       socket.unpipe(output);
       socket.pause();
       for (const rest of [socket.read() as Buffer | null, ...drain(path)]) if (rest) output.write(rest);
       output.end();
-      await close();
     },
-    destroy: async (error) => {
-      await close();
+    break: (error) => {
+      socket.unpipe(output);
+      socket.resume();
       output.destroy(error);
+    },
+    close: async () => {
+      socket.destroy();
+      await scratch.remove(path);
     },
   };
 }

@@ -89,19 +89,23 @@ export class ResultStreams {
 
   async #byPipe(running: Running, { parameters }: Prepared, copy: (file: string) => string, started: Started): Promise<void> {
     const pipe = await openResultPipe(this.scratch);
-    const stop = (): void => void pipe.destroy(running.query.stoppedWith ?? new AppError('CANCELLED', 'the client went away'));
-    running.query.onStop(stop);
-    pipe.output.once('close', () => running.query.stop(new AppError('CANCELLED', 'the client went away')));
-    started({ bytes: pipe.output, queryId: running.query.id });
+    const { query } = running;
     try {
+      query.assertGoesOn();
+      query.onStop(() => pipe.break(query.stoppedWith ?? new AppError('CANCELLED', 'the client went away')));
+      pipe.output.once('close', () => query.stop(new AppError('CANCELLED', 'the client went away')));
+      started({ bytes: pipe.output, queryId: query.id });
       await running.connection.run(copy(pipe.path), parameters, parameterTypes(parameters));
-      running.query.onStop(() => undefined);
+      query.onStop(() => undefined);
       pipe.output.removeAllListeners('close');
-      await pipe.finish();
+      query.assertGoesOn();
+      pipe.finish();
     } catch (error) {
-      const failure = asQueryError(error, running.query);
-      await pipe.destroy(failure);
+      const failure = asQueryError(error, query);
+      pipe.break(failure);
       throw failure;
+    } finally {
+      await pipe.close();
     }
   }
 

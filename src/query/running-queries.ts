@@ -43,9 +43,14 @@ export class RunningQuery {
     return this.#stoppedWith;
   }
 
+  /** @throws the reason when the query was stopped */
+  assertGoesOn(): void {
+    if (this.#stoppedWith) throw this.#stoppedWith;
+  }
+
   /** From here on a stop interrupts the engine on this connection. @throws the reason when it was stopped already */
   attach(connection: DuckDBConnection): void {
-    if (this.#stoppedWith) throw this.#stoppedWith;
+    this.assertGoesOn();
     this.#connection = connection;
   }
 

@@ -1,8 +1,8 @@
 /** Makes a bulk body out of a file that a client sent, and removes what that took. */
-import type { ArrowConverter } from '../../infra/arrow/arrow-converter.js';
+import type { ArrowConverter, PlainInstants } from '../../infra/arrow/arrow-converter.js';
 import { invalidArgument, messageOf } from '../../common/app-error.js';
 import type { Engine } from '../../infra/duckdb/engine.js';
-import { quoteText } from '../../infra/duckdb/sql-text.js';
+import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { BulkBody } from './bulk-body.js';
 import type { BulkFormat } from './bulk-format.js';
@@ -12,6 +12,8 @@ import { arrayToLines } from './json-array.js';
 import { NdjsonBody } from './ndjson-body.js';
 import type { RefusalList } from './refusal-list.js';
 import { TypedBody, type TypedRows } from './typed-body.js';
+
+const MICROSECONDS_PER_SECOND = 1_000_000;
 
 export class BulkBodies {
   constructor(
@@ -49,19 +51,30 @@ export class BulkBodies {
           return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
         });
       case 'parquet':
-        return this.#useParquet(target, file, bytes, use);
+        return this.#useParquet(target, file, bytes, [], use);
       case 'arrow':
         return this.#withFile('parquet', async (parquet) => {
-          await this.arrow.toParquet(file, parquet);
-          return this.#useParquet(target, parquet, bytes, use);
+          const plainInstants = await this.arrow.toParquet(file, parquet);
+          return this.#useParquet(target, parquet, bytes, plainInstants, use);
         });
     }
   }
 
-  async #useParquet<T>(target: BulkTarget, file: string, bytes: number, use: (body: BulkBody) => Promise<T>): Promise<T> {
-    const select = `SELECT * FROM read_parquet(${quoteText(file)})`;
+  async #useParquet<T>(
+    target: BulkTarget,
+    file: string,
+    bytes: number,
+    plainInstants: readonly PlainInstants[],
+    use: (body: BulkBody) => Promise<T>,
+  ): Promise<T> {
+    const instants = plainInstants.map(({ column, perSecond }) => {
+      const name = quoteName(column);
+      return `make_timestamp(${name} * ${MICROSECONDS_PER_SECOND / perSecond}) AS ${name}`;
+    });
+    const replaced = instants.length > 0 ? ` REPLACE (${instants.join(', ')})` : '';
+    const select = `SELECT *${replaced} FROM read_parquet(${quoteText(file)})`;
     try {
-      await this.engine.run(`${select} LIMIT 0`);
+      await this.engine.run(`${select} LIMIT 1`);
     } catch (error) {
       throw invalidArgument(`the body is not Parquet that can be read: ${messageOf(error).replaceAll(file, 'body').slice(0, 300)}`);
     }

@@ -3,8 +3,9 @@
  * gets the type that all its cells have when they are read as JSON would be: a number is one only if it looks exactly like one, so 007 stays text.
  * An empty cell is no value, a quoted empty cell an empty text.
  */
+import { open } from 'node:fs/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
-import { type AppError, invalidArgument, messageOf } from '../../common/app-error.js';
+import { invalidArgument, messageOf } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ColumnType } from '../../metadata/table-schema.js';
@@ -12,7 +13,7 @@ import { LINE_BYTES_MAX } from './bulk-lines.js';
 import type { RefusalList } from './refusal-list.js';
 import type { BulkTarget } from './bulk-target.js';
 
-const INTEGER = quoteText('-?(0|[1-9]\\d{0,17})');
+const INTEGER = quoteText('-?(0|[1-9]\\d{0,18})');
 const NUMBER = quoteText('-?(0|[1-9]\\d*)(\\.\\d+)?([eE][+-]?\\d+)?');
 const LONG_INTEGER = quoteText('-?\\d{16,}');
 const INSTANT = quoteText('\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:\\d\\d)');
@@ -21,6 +22,7 @@ const DATE = quoteText('\\d{4}-\\d\\d-\\d\\d');
 const BROKEN_LINES_MAX = 100_000;
 const HEADER_LINES = 1;
 const FIRST_CELLS = 10_000;
+const HEADER_BYTES_MAX = 1_024 * 1_024;
 
 export interface CsvCells {
   /** Lines that could not be cut into cells, sorted. */
@@ -32,16 +34,15 @@ export interface CsvCells {
  * @param refusals takes the lines that are no rows; without it they are refused
  */
 export async function readCells(engine: Engine, csv: string, parquet: string, refusals: RefusalList | undefined): Promise<CsvCells> {
+  const columns = (await readHeader(csv)).map((name) => `${quoteText(name)}: 'VARCHAR'`);
+  const skips = refusals ? `, store_rejects = true, rejects_limit = ${BROKEN_LINES_MAX}` : '';
+  const cells = `read_csv(${quoteText(csv)}, auto_detect = false, columns = {${columns.join(', ')}}, header = true, delim = ',', quote = '"', escape = '"', comment = '', nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = ${LINE_BYTES_MAX}${skips})`;
   return engine.withConnection(async (connection) => {
-    await assertHeader(connection, csv);
-    const skips = refusals ? `, store_rejects = true, rejects_limit = ${BROKEN_LINES_MAX}` : '';
     try {
-      await connection.run(
-        `COPY (SELECT * FROM ${csvCall(csv, `header = true${skips}`)}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION snappy)`,
-      );
+      await connection.run(`COPY (SELECT * FROM ${cells}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION snappy)`);
       return { brokenLines: refusals ? await takeRejects(connection, refusals) : [] };
     } catch (error) {
-      throw notCsv(error, csv);
+      throw invalidArgument(`the body is not CSV as it is read here: ${shortened(messageOf(error).replaceAll(csv, 'body'))}`);
     } finally {
       await connection.run('DROP TABLE IF EXISTS reject_errors');
       await connection.run('DROP TABLE IF EXISTS reject_scans');
@@ -49,27 +50,45 @@ export async function readCells(engine: Engine, csv: string, parquet: string, re
   });
 }
 
-function csvCall(file: string, options: string): string {
-  return `read_csv(${quoteText(file)}, ${options}, all_varchar = true, delim = ',', quote = '"', escape = '"', comment = '', nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = ${LINE_BYTES_MAX})`;
-}
-
-/** The engine would give a name that is there twice or missing another one in silence. */
-async function assertHeader(connection: DuckDBConnection, file: string): Promise<void> {
-  let names: unknown[];
-  try {
-    const reader = await connection.runAndReadAll(`SELECT * FROM ${csvCall(file, 'header = false')} LIMIT 1`);
-    names = reader.getRows()[0] ?? [];
-  } catch (error) {
-    throw notCsv(error, file);
-  }
+/**
+ * The names in the first line, told by hand: the engine would take another line for the header when it likes that one better, and another name for one
+ * that is there twice or missing.
+ * @throws AppError INVALID_ARGUMENT
+ */
+async function readHeader(csv: string): Promise<string[]> {
+  const names = cellsOf(await firstLine(csv));
   const seen = new Set<string>();
   for (const [index, name] of names.entries()) {
-    if (typeof name !== 'string' || name === '')
-      throw invalidArgument(`column ${index + 1} of the CSV has no name; the first line must name the columns`);
+    if (name === '') throw invalidArgument(`column ${index + 1} of the CSV has no name; the first line must name the columns`);
     if (seen.has(name.toLowerCase()))
       throw invalidArgument(`column ${name} is there twice (names are compared without case)`, [{ field: name }]);
     seen.add(name.toLowerCase());
   }
+  return names;
+}
+
+async function firstLine(csv: string): Promise<string> {
+  const file = await open(csv);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(HEADER_BYTES_MAX), 0, HEADER_BYTES_MAX, 0);
+    const text = buffer.toString('utf8', 0, bytesRead).replace(/^\ufeff/, '');
+    return text.split(/\r?\n/, 1)[0] ?? '';
+  } finally {
+    await file.close();
+  }
+}
+
+/** @throws AppError INVALID_ARGUMENT when the quotes do not match */
+function cellsOf(line: string): string[] {
+  const cells: string[] = [];
+  const cell = /\s*"((?:[^"]|"")*)"\s*(,|$)|([^",]*)(,|$)/y;
+  for (let end = ','; end === ',';) {
+    const match = cell.exec(line);
+    if (!match) throw invalidArgument('the first line of the CSV cannot be cut into names');
+    cells.push(match[1]?.replaceAll('""', '"') ?? match[3] ?? '');
+    end = match[2] ?? match[4] ?? '';
+  }
+  return cells;
 }
 
 async function takeRejects(connection: DuckDBConnection, refusals: RefusalList): Promise<number[]> {
@@ -82,12 +101,13 @@ async function takeRejects(connection: DuckDBConnection, refusals: RefusalList):
   return rows.map((row) => asNumber(row['line']));
 }
 
-function notCsv(error: unknown, file: string): AppError {
-  return invalidArgument(`the body is not CSV as it is read here: ${shortened(messageOf(error).replaceAll(file, 'body'))}`);
-}
-
 function shortened(message: string): string {
-  return (message.split('\n').find((line) => line.trim() !== '') ?? message).slice(0, 300);
+  const lines = message.split('\n').map((line) => line.trim());
+  return lines
+    .filter((line) => line !== '')
+    .slice(0, 2)
+    .join(' ')
+    .slice(0, 300);
 }
 
 /** The line in which a row stood, when each row takes one line and these lines were left out. */
@@ -105,15 +125,15 @@ export async function typedCells(engine: Engine, parquet: string, { fields, sche
   const looks = await countLooks(engine, cells, names, (index) => everyLook.filter((look) => first[index]?.[look] === first[index]?.cells));
   const typed = names.map((name, index) => {
     const found = looks[index] ?? { cells: 0 };
-    const type = name === fields.id ? 'VARCHAR' : typeOf(found, name === fields.timestamp ? undefined : schema.column(name)?.type);
-    return `${quoteName(name)}::${type} AS ${quoteName(name)}`;
+    const known = name === fields.id ? 'VARCHAR' : name === fields.timestamp ? 'TIMESTAMPTZ' : schema.column(name)?.type;
+    return `${typedCell(quoteName(name), found, known)} AS ${quoteName(name)}`;
   });
   return `SELECT ${typed.join(', ')} FROM ${cells}`;
 }
 
 /** Conditions of a cell that looks like a value of a type. */
 const LOOKS = {
-  integer: (cell: string) => `regexp_full_match(${cell}, ${INTEGER})`,
+  integer: (cell: string) => `regexp_full_match(${cell}, ${INTEGER}) AND try_cast(${cell} AS BIGINT) IS NOT NULL`,
   // A DOUBLE would round a long integer.
   number: (cell: string) =>
     `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND isfinite(try_cast(${cell} AS DOUBLE))`,
@@ -142,13 +162,34 @@ async function countLooks(
   return names.map((_, index) => JSON.parse(String(row[`c${index}`])) as Looks);
 }
 
-/** The column's own type when every cell looks like one; else what the cells look like, so that the one that does not fit is named. */
-function typeOf({ cells, integer, number, boolean, instant, date, document }: Looks, known: ColumnType | undefined): ColumnType {
-  const fits: Partial<Record<ColumnType, number | undefined>> = {
-    DOUBLE: number, BOOLEAN: boolean, TIMESTAMPTZ: instant, DATE: date, JSON: document, VARCHAR: cells,
-  }; // prettier-ignore
-  if (known !== undefined && fits[known] === cells) return known;
-  if (cells === integer) return 'BIGINT';
-  if (cells === number) return 'DOUBLE';
-  return cells === boolean ? 'BOOLEAN' : 'VARCHAR';
+/** SQL of a cell with the type of its column; where not every cell looks like one, each for itself as JSON, so that the one that does not fit is named. */
+function typedCell(cell: string, looks: Looks, known: ColumnType | undefined): string {
+  const { cells, integer, number, boolean, instant, date, document } = looks;
+  if (known === undefined) {
+    const type = cells === integer ? 'BIGINT' : cells === number ? 'DOUBLE' : cells === boolean ? 'BOOLEAN' : 'VARCHAR';
+    return `${cell}::${type}`;
+  }
+  switch (known) {
+    case 'BIGINT':
+    case 'INTEGER':
+      return cells === integer ? `${cell}::BIGINT` : asJson(cell);
+    case 'DOUBLE':
+      return cells === number ? `${cell}::DOUBLE` : asJson(cell);
+    case 'BOOLEAN':
+      return cells === boolean ? `${cell}::BOOLEAN` : asJson(cell);
+    case 'TIMESTAMPTZ':
+      return cells === instant ? `${cell}::TIMESTAMPTZ` : cells === integer ? `${cell}::BIGINT` : asJson(cell);
+    case 'DATE':
+      return cells === date ? `${cell}::DATE` : `${cell}::VARCHAR`;
+    case 'JSON':
+      return cells === document ? `${cell}::JSON` : `CASE WHEN json_valid(${cell}) THEN ${cell}::JSON ELSE to_json(${cell}) END`;
+    // A DECIMAL takes its digits as text, each of them.
+    default:
+      return `${cell}::VARCHAR`;
+  }
+}
+
+/** Numbers and truth values as they are, the rest as text. */
+function asJson(cell: string): string {
+  return `CASE WHEN ${LOOKS.boolean(cell)} OR regexp_full_match(${cell}, ${NUMBER}) THEN ${cell}::JSON ELSE to_json(${cell}) END`;
 }

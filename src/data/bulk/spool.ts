@@ -1,6 +1,6 @@
 /** Takes a request body to disk as it comes, unpacked, with a bound on its size. The event loop only moves bytes. */
 import { createHash, type Hash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -24,7 +24,10 @@ export async function spool(
 ): Promise<Spooled> {
   const counter = new Counter(bytesMax, wantsDigest ? createHash('sha256') : undefined);
   try {
-    await pipeline([body, ...unpackers(encoding), counter, createWriteStream(file)]);
+    const unpacking = unpackers(encoding);
+    // Made before anything can fail: a stream would make the file later, when it may have been cleared away.
+    const handle = await open(file, 'w');
+    await pipeline([body, ...unpacking, counter, handle.createWriteStream()]);
   } catch (error) {
     if (error instanceof AppError) throw error;
     if (isSystemError(error, 'ENOSPC', 'EDQUOT'))

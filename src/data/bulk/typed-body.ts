@@ -4,8 +4,8 @@
  * then names the value that does not fit.
  */
 import { stat } from 'node:fs/promises';
-import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId } from '@duckdb/node-api';
-import { AppError, invalidArgument } from '../../common/app-error.js';
+import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, TIMESTAMP } from '@duckdb/node-api';
+import { AppError, invalidArgument, messageOf } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { jsonExpression } from '../../infra/duckdb/json-expression.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
@@ -56,8 +56,8 @@ export class TypedBody implements BulkBody {
 
   async plan(stored: TableSchema): Promise<BulkPlan | undefined> {
     const { fields, config, nowMs, columnsMax } = this.target;
-    const { rows, counts, nonFinite } = await this.#survey();
-    if (nonFinite > 0) return undefined;
+    const { rows, counts, lossy } = await this.#survey();
+    if (lossy > 0) return undefined;
     const keyOf = (name: string): KeyField => {
       const field = this.fields.find((candidate) => candidate.name === name);
       return field
@@ -97,10 +97,20 @@ export class TypedBody implements BulkBody {
   async lines(): Promise<BulkLines> {
     await this.remove();
     const file = (this.#lines = this.scratch.path('ndjson'));
-    const columns = this.fields.map((field) => `${lineValue(field)} AS ${quoteName(field.name)}`);
-    await this.engine.run(`COPY (SELECT ${columns.join(', ')} FROM (${this.rows.select})) TO ${quoteText(file)} (FORMAT json)`);
+    const columns = this.fields.map((field) => `${this.#lineValue(field)} AS ${quoteName(field.name)}`);
+    try {
+      await this.engine.run(`COPY (SELECT ${columns.join(', ')} FROM (${this.rows.select})) TO ${quoteText(file)} (FORMAT json)`);
+    } catch (error) {
+      throw invalidArgument(`the rows of the body cannot be read: ${messageOf(error).slice(0, 300)}`);
+    }
     const newTypes = new Map(this.#payloadFields().map((field) => [field.name, newType(field)]));
     return { file, bytes: (await stat(file)).size, newTypes, originOf: this.rows.originOf };
+  }
+
+  #lineValue(field: Field): string {
+    const isTime = field.name === this.target.fields.timestamp;
+    // A date stands for its first instant, as in the other way.
+    return isTime && field.kind === 'date' ? jsonExpression(`${field.value}::TIMESTAMP`, TIMESTAMP) : lineValue(field);
   }
 
   /** Removes the lines. */
@@ -114,18 +124,17 @@ export class TypedBody implements BulkBody {
     return this.fields.filter(({ name }) => name !== fields.id && name !== fields.timestamp);
   }
 
-  /** One look at all rows. NaN and infinity have no place in JSON, through which records come; they are refused whatever the format. */
+  /** One look at all rows. */
   async #survey(): Promise<Survey> {
     const counts = this.fields.map((field, index) => `count(${field.value}) AS c${index}`);
-    const floats = this.#payloadFields().filter(({ kind }) => kind === 'float');
-    const isNonFinite = ['false', ...floats.map(({ value }) => `NOT isfinite(${value})`)].join(' OR ');
+    const isLost = ['false', ...this.fields.flatMap((field) => lossOf(field) ?? [])].join(' OR ');
     const row = await this.engine.row(
-      `SELECT ${['count(*) AS n', `count(*) FILTER (WHERE ${isNonFinite}) AS non_finite`, ...counts].join(', ')} FROM (${this.rows.select})`,
+      `SELECT ${['count(*) AS n', `count(*) FILTER (WHERE ${isLost}) AS lossy`, ...counts].join(', ')} FROM (${this.rows.select})`,
     );
     return {
       rows: asNumber(row['n']),
       counts: new Map(this.fields.map(({ name }, index) => [name, asNumber(row[`c${index}`])])),
-      nonFinite: asNumber(row['non_finite']),
+      lossy: asNumber(row['lossy']),
     };
   }
 }
@@ -134,8 +143,8 @@ interface Survey {
   readonly rows: number;
   /** Rows in which a field has a value, by field. */
   readonly counts: ReadonlyMap<string, number>;
-  /** Rows that have a number which is none. */
-  readonly nonFinite: number;
+  /** Rows with a value that a table would not hold as it is. */
+  readonly lossy: number;
 }
 
 async function fieldsOf(engine: Engine, select: string): Promise<Field[]> {
@@ -144,7 +153,10 @@ async function fieldsOf(engine: Engine, select: string): Promise<Field[]> {
     try {
       return Array.from({ length: statement.columnCount }, (_, index) => {
         const [name, type] = [statement.columnName(index), statement.columnType(index)];
-        return { name, type, kind: kindOf(type), value: quoteName(name) };
+        const isJson = type.alias === 'JSON';
+        // JSON has a null of its own, which is no value here.
+        const value = isJson ? `nullif(${quoteName(name)}::VARCHAR, 'null')::JSON` : quoteName(name);
+        return { name, type, kind: kindOf(type), value };
       });
     } finally {
       statement.destroySync();
@@ -256,7 +268,7 @@ function fitted(field: Field, column: Column): string | undefined {
     case 'DATE':
       return kind === 'date' ? value : undefined;
     case 'TIMESTAMPTZ':
-      return kind === 'instant' ? wholeMicroseconds(field) : undefined;
+      return kind === 'instant' ? value : undefined;
     case 'JSON':
       return kind === 'nested' ? `to_json(${value})` : undefined;
     default:
@@ -264,10 +276,32 @@ function fitted(field: Field, column: Column): string | undefined {
   }
 }
 
-/** NULL, which counts as lost, for an instant that has more digits than microseconds or is infinite. */
-function wholeMicroseconds({ type, value }: Field): string {
-  const isExact = type.typeId === DuckDBTypeId.TIMESTAMP_NS ? ` AND ${value}::TIMESTAMP::TIMESTAMP_NS = ${value}` : '';
-  return `CASE WHEN isfinite(${value}::TIMESTAMP)${isExact} THEN ${value}::TIMESTAMPTZ END`;
+/**
+ * Condition of a value that a table would not hold as it is: NaN and infinity have no place in JSON, through which records come, and are refused
+ * whatever the format; instants have microseconds, and the years that RFC 3339 can write.
+ */
+function lossOf({ kind, type, value }: Field): string | undefined {
+  if (kind === 'float') return `NOT isfinite(${value})`;
+  if (type.typeId === DuckDBTypeId.TIMESTAMP_NS) return `${value}::TIMESTAMP::TIMESTAMP_NS <> ${value}`;
+  // The engine prints NaN in JSON as it is, and the other expression prints null.
+  if (kind === 'nested' && hasFloats(type)) return `to_json(${value})::VARCHAR <> to_json(${jsonExpression(value, type)})::VARCHAR`;
+  return kind === 'instant' || kind === 'date' ? `NOT isfinite(${value}) OR year(${value}) NOT BETWEEN 1 AND 9999` : undefined;
+}
+
+function hasFloats(type: DuckDBType): boolean {
+  switch (type.typeId) {
+    case DuckDBTypeId.FLOAT:
+    case DuckDBTypeId.DOUBLE:
+      return true;
+    case DuckDBTypeId.LIST:
+    case DuckDBTypeId.ARRAY:
+    case DuckDBTypeId.MAP:
+      return hasFloats(type.valueType);
+    case DuckDBTypeId.STRUCT:
+      return type.entryTypes.some(hasFloats);
+    default:
+      return false;
+  }
 }
 
 /** SQL of a value as a line of JSON has it: what JSON has no word for goes as text, so that it is refused by name and not lost. */

@@ -10,8 +10,16 @@ export type ArrowJob =
   | { readonly kind: 'toParquet'; readonly ipcFile: string; readonly parquetFile: string }
   | { readonly kind: 'toStream'; readonly parquetFile: string };
 
+/** A column of instants that Parquet holds as plain numbers since 1970. */
+export interface PlainInstants {
+  readonly column: string;
+  readonly perSecond: 1 | 1_000;
+}
+
 export type FromWorker =
-  { readonly kind: 'bytes'; readonly bytes: Uint8Array } | { readonly kind: 'done' } | { readonly kind: 'failed'; readonly reason: string };
+  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  | { readonly kind: 'done'; readonly plainInstants: readonly PlainInstants[] }
+  | { readonly kind: 'failed'; readonly reason: string };
 
 /** The main thread has taken one piece. */
 export type ToWorker = 'taken';
@@ -22,14 +30,17 @@ const RETRY_SECONDS = 2;
 export class ArrowConverter {
   #workers = 0;
 
-  /** @throws AppError INVALID_ARGUMENT when the file is no Arrow IPC stream, RESOURCE_EXHAUSTED when too many conversions run */
-  async toParquet(ipcFile: string, parquetFile: string): Promise<void> {
+  /**
+   * @returns the columns that the file holds as plain numbers
+   * @throws AppError INVALID_ARGUMENT when the file is no Arrow IPC stream, RESOURCE_EXHAUSTED when too many conversions run
+   */
+  async toParquet(ipcFile: string, parquetFile: string): Promise<readonly PlainInstants[]> {
     const worker = this.#start({ kind: 'toParquet', ipcFile, parquetFile });
-    await new Promise<void>((resolve, reject) => {
+    return new Promise<readonly PlainInstants[]>((resolve, reject) => {
       worker.once('message', (end: FromWorker) => {
         if (end.kind === 'failed')
           reject(invalidArgument(`the body is not an Arrow IPC stream that can be read: ${end.reason.slice(0, 300)}`));
-        else resolve();
+        else resolve(end.kind === 'done' ? end.plainInstants : []);
       });
       worker.once('error', reject);
       worker.once('exit', () => reject(new AppError('INTERNAL', 'the conversion from Arrow ended without an answer')));
@@ -46,6 +57,8 @@ export class ArrowConverter {
       read: () => worker.postMessage('taken' satisfies ToWorker),
       destroy: (error, done) => void worker.terminate().then(() => done(error), done),
     });
+    // It may break before anybody reads it; a reader is told all the same.
+    stream.on('error', () => undefined);
     worker.on('message', (message: FromWorker) => {
       if (message.kind === 'bytes') stream.push(Buffer.from(message.bytes.buffer, message.bytes.byteOffset, message.bytes.byteLength));
       else if (message.kind === 'done') stream.push(null);

@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import { TextDecoder } from 'node:util';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { invalidArgument } from '../../common/app-error.js';
+import { AppError, invalidArgument } from '../../common/app-error.js';
 import { assertTextDepth, parseJson } from '../../common/json.js';
 import { requestContext } from '../../common/request-context.js';
 import { replyWithError, toAppError } from './error-filter.js';
@@ -51,6 +51,22 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
   for (const type of [...STREAMED_TYPES, STREAMED_JSON]) {
     server.addContentTypeParser(type, { bodyLimit: Number.MAX_SAFE_INTEGER }, (_request, body: Readable, done) => done(null, body));
   }
+  // The bulk route says which formats it takes.
+  server.addContentTypeParser('*', (request: FastifyRequest, body: Readable, done: (error: Error | null, body?: unknown) => void) => {
+    if (request.routeOptions.url === STREAMED_JSON_ROUTE) done(null, body);
+    else
+      done(
+        new AppError(
+          'UNSUPPORTED_MEDIA_TYPE',
+          `Content-Type ${(request.headers['content-type'] ?? '').slice(0, 100)} is not read here; send application/json`,
+        ),
+      );
+  });
+  // What is left of a body that was refused would be taken for the next request.
+  server.addHook('onSend', (request, reply, payload, done) => {
+    if (!request.raw.complete && reply.statusCode >= 400) void reply.header('connection', 'close');
+    done(null, payload);
+  });
   server.addHook('onRequest', (request: FastifyRequest, reply: FastifyReply, done) => {
     void reply.header('x-request-id', request.id);
     const { headers, routeOptions } = request;
