@@ -18,8 +18,8 @@ const NUMBER = quoteText('-?(0|[1-9]\\d*)(\\.\\d+)?([eE][+-]?\\d+)?');
 const LONG_INTEGER = quoteText('-?\\d{16,}');
 const INSTANT = quoteText('\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:\\d\\d)');
 const DATE = quoteText('\\d{4}-\\d\\d-\\d\\d');
-/** Lines that cannot be cut into cells; more, and it is no CSV. */
-const BROKEN_LINES_MAX = 100_000;
+/** Faults in lines that cannot be cut into cells; more, and it is no CSV. */
+const FAULTS_MAX = 100_000;
 const HEADER_LINES = 1;
 const FIRST_CELLS = 10_000;
 const HEADER_BYTES_MAX = 1_024 * 1_024;
@@ -35,7 +35,7 @@ export interface CsvCells {
  */
 export async function readCells(engine: Engine, csv: string, parquet: string, refusals: RefusalList | undefined): Promise<CsvCells> {
   const columns = (await readHeader(csv)).map((name) => `${quoteText(name)}: 'VARCHAR'`);
-  const skips = refusals ? `, store_rejects = true, rejects_limit = ${BROKEN_LINES_MAX}` : '';
+  const skips = refusals ? `, store_rejects = true, rejects_limit = ${FAULTS_MAX}` : '';
   const cells = `read_csv(${quoteText(csv)}, auto_detect = false, columns = {${columns.join(', ')}}, header = true, delim = ',', quote = '"', escape = '"', comment = '', nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = ${LINE_BYTES_MAX}${skips})`;
   return engine.withConnection(async (connection) => {
     try {
@@ -92,8 +92,13 @@ function cellsOf(line: string): string[] {
 }
 
 async function takeRejects(connection: DuckDBConnection, refusals: RefusalList): Promise<number[]> {
-  const reader = await connection.runAndReadAll('SELECT line, min(error_message) AS reason FROM reject_errors GROUP BY line ORDER BY line');
+  const reader = await connection.runAndReadAll(
+    'SELECT line, min(error_message) AS reason, count(*) AS faults FROM reject_errors GROUP BY line ORDER BY line',
+  );
   const rows = reader.getRowObjects();
+  // Past the bound the engine leaves lines out and does not say so.
+  if (rows.reduce((sum, row) => sum + asNumber(row['faults']), 0) >= FAULTS_MAX)
+    throw invalidArgument(`the CSV has ${FAULTS_MAX} faults or more in its lines; it was refused as a whole`);
   for (const row of rows) {
     const line = asNumber(row['line']);
     refusals.add({ index: line - 1 - HEADER_LINES, line, reason: shortened(String(row['reason'])) });
@@ -110,9 +115,20 @@ function shortened(message: string): string {
     .slice(0, 300);
 }
 
-/** The line in which a row stood, when each row takes one line and these lines were left out. */
+/** The line in which a row stood, when each row takes one line and these lines, sorted, were left out. */
 export function csvOrigin(brokenLines: readonly number[]): (row: number) => number {
-  return (row) => brokenLines.reduce((line, broken) => (broken <= line ? line + 1 : line), row + HEADER_LINES);
+  // Lines with rows that come before a broken one.
+  const linesBefore = brokenLines.map((line, index) => line - index);
+  return (row) => {
+    const line = row + HEADER_LINES;
+    let [from, to] = [0, linesBefore.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if ((linesBefore[middle] ?? 0) <= line) from = middle + 1;
+      else to = middle;
+    }
+    return line + from;
+  };
 }
 
 /** SELECT of the cells with types. */
