@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- --quick] [-- --only a,c]`: what a request costs, how bulk loading and queries compare with plain DuckDB in the same
- * run, what fsync takes, and what an idle server needs. Ratios carry from one machine to another; absolute figures do not.
+ * run, what fsync takes, what an idle server needs, how the formats compare, and what a change by id takes. Ratios carry from one machine to another; absolute figures do not.
  *
  * The load generator, DuckDB and the server share this machine, one after the other where that is possible.
  */

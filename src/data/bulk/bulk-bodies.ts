@@ -1,9 +1,9 @@
 /** Makes a bulk body out of a file that a client sent, and removes what that took. */
 import type { ArrowConverter, PlainInstants } from '../../infra/arrow/arrow-converter.js';
-import { invalidArgument, messageOf } from '../../common/app-error.js';
 import type { Engine } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
+import { bodyError } from './body-error.js';
 import type { BulkBody } from './bulk-body.js';
 import type { BulkFormat } from './bulk-format.js';
 import type { BulkTarget } from './bulk-target.js';
@@ -76,7 +76,7 @@ export class BulkBodies {
     try {
       await this.engine.run(`${select} LIMIT 1`);
     } catch (error) {
-      throw invalidArgument(`the body is not Parquet that can be read: ${messageOf(error).replaceAll(file, 'body').slice(0, 300)}`);
+      throw bodyError(error, 'the body is not Parquet that can be read', file);
     }
     return this.#useTyped(target, { select, bytes, originOf: (row) => row }, use);
   }

@@ -5,23 +5,25 @@
  */
 import { open } from 'node:fs/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
-import { invalidArgument, messageOf } from '../../common/app-error.js';
+import { invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ColumnType } from '../../metadata/table-schema.js';
+import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
 import type { RefusalList } from './refusal-list.js';
 import type { BulkTarget } from './bulk-target.js';
+import { TIMESTAMP_PATTERN } from './row-keys.js';
 
 const INTEGER = quoteText('-?(0|[1-9]\\d{0,18})');
 const NUMBER = quoteText('-?(0|[1-9]\\d*)(\\.\\d+)?([eE][+-]?\\d+)?');
 const LONG_INTEGER = quoteText('-?\\d{16,}');
-const INSTANT = quoteText('\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:\\d\\d)');
 const DATE = quoteText('\\d{4}-\\d\\d-\\d\\d');
 /** Faults in lines that cannot be cut into cells; more, and it is no CSV. */
 const FAULTS_MAX = 100_000;
 const HEADER_LINES = 1;
 const FIRST_CELLS = 10_000;
+const REASON_LENGTH_MAX = 300;
 const HEADER_BYTES_MAX = 1_024 * 1_024;
 
 export interface CsvCells {
@@ -42,7 +44,7 @@ export async function readCells(engine: Engine, csv: string, parquet: string, re
       await connection.run(`COPY (SELECT * FROM ${cells}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION snappy)`);
       return { brokenLines: refusals ? await takeRejects(connection, refusals) : [] };
     } catch (error) {
-      throw invalidArgument(`the body is not CSV as it is read here: ${shortened(messageOf(error).replaceAll(csv, 'body'))}`);
+      throw bodyError(error, 'the body is not CSV as it is read here', csv);
     } finally {
       await connection.run('DROP TABLE IF EXISTS reject_errors');
       await connection.run('DROP TABLE IF EXISTS reject_scans');
@@ -101,18 +103,13 @@ async function takeRejects(connection: DuckDBConnection, refusals: RefusalList):
     throw invalidArgument(`the CSV has ${FAULTS_MAX} faults or more in its lines; it was refused as a whole`);
   for (const row of rows) {
     const line = asNumber(row['line']);
-    refusals.add({ index: line - 1 - HEADER_LINES, line, reason: shortened(String(row['reason'])) });
+    refusals.add({
+      index: line - 1 - HEADER_LINES,
+      line,
+      reason: String(row['reason']).split('\n', 1)[0]?.slice(0, REASON_LENGTH_MAX) ?? '',
+    });
   }
   return rows.map((row) => asNumber(row['line']));
-}
-
-function shortened(message: string): string {
-  const lines = message.split('\n').map((line) => line.trim());
-  return lines
-    .filter((line) => line !== '')
-    .slice(0, 2)
-    .join(' ')
-    .slice(0, 300);
 }
 
 /** The line in which a row stood, when each row takes one line and these lines, sorted, were left out. */
@@ -154,7 +151,7 @@ const LOOKS = {
   number: (cell: string) =>
     `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND isfinite(try_cast(${cell} AS DOUBLE))`,
   boolean: (cell: string) => `${cell} IN ('true', 'false')`,
-  instant: (cell: string) => `regexp_full_match(${cell}, ${INSTANT}) AND try_cast(${cell} AS TIMESTAMPTZ) IS NOT NULL`,
+  instant: (cell: string) => `regexp_full_match(${cell}, ${TIMESTAMP_PATTERN}) AND try_cast(${cell} AS TIMESTAMPTZ) IS NOT NULL`,
   date: (cell: string) => `regexp_full_match(${cell}, ${DATE}) AND try_cast(${cell} AS DATE) IS NOT NULL`,
   document: (cell: string) => `json_valid(${cell})`,
 } as const;

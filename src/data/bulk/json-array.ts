@@ -1,8 +1,8 @@
 /** A JSON array of objects as NDJSON, in the engine: however long it is, it is never parsed as a whole. */
 import { stat } from 'node:fs/promises';
-import { invalidArgument, messageOf } from '../../common/app-error.js';
 import type { Engine } from '../../infra/duckdb/engine.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
+import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
 
 /**
@@ -18,7 +18,7 @@ export async function arrayToLines(engine: Engine, array: string, lines: string)
       `COPY (SELECT ${line} FROM ${elements}) TO ${quoteText(lines)} (FORMAT csv, HEADER false, DELIMITER '\x01', QUOTE '', ESCAPE '')`,
     );
   } catch (error) {
-    throw invalidArgument(`the body is not a JSON array of rows: ${messageOf(error).replaceAll(array, 'body').slice(0, 300)}`);
+    throw bodyError(error, 'the body is not a JSON array of rows', array);
   }
   return (await stat(lines)).size;
 }

@@ -3,7 +3,8 @@ import { quoteText } from '../../infra/duckdb/sql-text.js';
 import type { TableConfig } from '../../tables/table-config.js';
 import { fromMs } from '../write/timestamp.js';
 
-const TIMESTAMP_PATTERN = quoteText('\\d{4}-\\d\\d-\\d\\dT([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:[0-5]\\d)');
+/** RFC 3339 with a zone, as a pattern of the engine. */
+export const TIMESTAMP_PATTERN = quoteText('\\d{4}-\\d\\d-\\d\\dT([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:[0-5]\\d)');
 
 /** What a body has in the field of its ids or of its times. */
 export interface KeyField {

@@ -5,12 +5,13 @@
  */
 import { stat } from 'node:fs/promises';
 import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, TIMESTAMP } from '@duckdb/node-api';
-import { AppError, invalidArgument, messageOf } from '../../common/app-error.js';
+import { AppError, invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { jsonExpression } from '../../infra/duckdb/json-expression.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import { assertColumnName, type Column, type ColumnType, decimalOf, type TableSchema } from '../../metadata/table-schema.js';
+import { bodyError } from './body-error.js';
 import type { BulkBody, BulkLines, BulkPlan, PlannedColumn } from './bulk-body.js';
 import type { BulkTarget } from './bulk-target.js';
 import { idSql, type KeyField, timestampSql } from './row-keys.js';
@@ -101,7 +102,7 @@ export class TypedBody implements BulkBody {
     try {
       await this.engine.run(`COPY (SELECT ${columns.join(', ')} FROM (${this.rows.select})) TO ${quoteText(file)} (FORMAT json)`);
     } catch (error) {
-      throw invalidArgument(`the rows of the body cannot be read: ${messageOf(error).slice(0, 300)}`);
+      throw bodyError(error, 'the rows of the body cannot be read');
     }
     const newTypes = new Map(this.#payloadFields().map((field) => [field.name, newType(field)]));
     return { file, bytes: (await stat(file)).size, newTypes, originOf: this.rows.originOf };
