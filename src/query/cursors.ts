@@ -7,7 +7,7 @@
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { type AppError, invalidArgument } from '../common/app-error.js';
-import type { Column } from './read-path.js';
+import type { Column } from './prepared-statement.js';
 import type { ReadView } from '../tables/read-view.js';
 import type { QueryParameters } from './query-parameters.js';
 

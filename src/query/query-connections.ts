@@ -7,6 +7,7 @@ import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api
 import { LRUCache } from 'lru-cache';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteName } from '../infra/duckdb/sql-text.js';
+import type { Meaning } from './prepared-statement.js';
 import { LSN_VARIABLE, type ReadView } from '../tables/read-view.js';
 
 const IDLE_MAX = 8;
@@ -28,7 +29,7 @@ export class QueryConnection {
     dispose: (statement) => statement.destroySync(),
   });
   /** What callers' statements mean, while the views stay as they are. */
-  readonly meanings = new LRUCache<string, object>({
+  readonly meanings = new LRUCache<string, Meaning>({
     max: STATEMENTS_MAX,
     maxSize: STATEMENT_CHARACTERS_MAX,
     sizeCalculation: (_meaning, key) => key.length,

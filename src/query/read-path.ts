@@ -7,21 +7,22 @@
  * JSON text, row by row, or bytes in a pipe. Whatever ends a query (its end, a deadline, a client that leaves) gives back everything it held.
  */
 import { randomUUID } from 'node:crypto';
-import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBType, DuckDBValue } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBValue } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { QueryConfig } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { asNumber, type Engine } from '../infra/duckdb/engine.js';
-import { distinctNames, jsonExpression } from '../infra/duckdb/json-expression.js';
-import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
+import { distinctNames } from '../infra/duckdb/json-expression.js';
 import type { WritePath } from '../data/write-path.js';
 import type { ReadView } from '../tables/read-view.js';
 import type { TableRegistry } from '../tables/table-registry.js';
 import type { Admission } from './admission.js';
 import { type SqlAnalyser, type SqlAnalysis, withoutEnd } from './analyse-sql.js';
 import { type AsOf, pinAsOf } from './as-of.js';
+import { BatchChannel } from './batch-channel.js';
 import { type Cursors, type OpenResult, statementHash } from './cursors.js';
+import { type Column, jsonRowsSql, type Meaning, type Prepared, shapeOf, typeName } from './prepared-statement.js';
 import { mayHoldMatches } from './prune.js';
 import type { QueryConnection, QueryConnections } from './query-connections.js';
 import { asQueryError } from './query-error.js';
@@ -34,11 +35,6 @@ const KEPT_SCHEMA = 'kept';
 const LOGGED_SQL_MAX = 500;
 /** Characters of a JSON page: it ends early, with a cursor, rather than take the memory of the server. */
 const PAGE_LENGTH_MAX = 32 * 1_024 * 1_024;
-
-export interface Column {
-  readonly name: string;
-  readonly type: string;
-}
 
 export interface QueryRequest {
   readonly sql: string;
@@ -94,19 +90,6 @@ export interface Running {
   readonly connection: DuckDBConnection;
   readonly views: ReadonlyMap<string, ReadView>;
 }
-
-/** The caller's statement once the engine has understood it. */
-export interface Prepared {
-  /** Can stand in parentheses. */
-  readonly sql: string;
-  readonly parameters: QueryParameters;
-  readonly names: readonly string[];
-  readonly types: readonly DuckDBType[];
-  readonly columns: readonly Column[];
-}
-
-/** What a statement means, whatever the values of its parameters. */
-type Meaning = Omit<Prepared, 'parameters'>;
 
 export interface ReadPathParts {
   readonly config: QueryConfig;
@@ -306,7 +289,7 @@ export class ReadPath {
   async prepare(running: Running, sql: string, parameters: QueryParameters): Promise<Prepared> {
     const { meanings } = running.taken;
     const key = `${parameterKinds(parameters)}|${sql}`;
-    const kept = meanings.get(key) as Meaning | undefined;
+    const kept = meanings.get(key);
     if (kept) return { ...kept, parameters };
     const meaning = await this.#understand(running, sql, parameters);
     meanings.set(key, meaning);
@@ -547,14 +530,6 @@ function assertNames(statement: DuckDBPreparedStatement, parameters: Record<stri
   );
 }
 
-function shapeOf(statement: DuckDBPreparedStatement): Pick<Prepared, 'names' | 'types'> {
-  const indexes = Array.from({ length: statement.columnCount }, (_, index) => index);
-  return {
-    names: distinctNames(indexes.map((index) => statement.columnName(index))),
-    types: indexes.map((index) => statement.columnType(index)),
-  };
-}
-
 class ResultTooLarge extends AppError {
   constructor(rowsMax: number) {
     super(
@@ -576,73 +551,4 @@ function keptAsScan(prepared: Prepared, statement: string, views: ReadonlyMap<st
       for (const view of views.values()) view.release();
     },
   };
-}
-
-/** SQL of one JSON object a row. Columns are taken by position, so two of the same name stay two. */
-function jsonRowsSql(prepared: Prepared, limit: string): string {
-  const aliases = prepared.names.map((_, index) => `c${index}`);
-  const members = prepared.names.map((name, index) => `${quoteText(name)}, ${jsonColumn(prepared.types[index], `c${index}`)}`);
-  return `SELECT json_object(${members.join(', ')})::VARCHAR FROM (SELECT * FROM (\n${prepared.sql}\n) ${limit}) t(${aliases.join(', ')})`;
-}
-
-function jsonColumn(type: DuckDBType | undefined, alias: string): string {
-  return type ? jsonExpression(alias, type) : alias;
-}
-
-function typeName(type: DuckDBType | undefined): string {
-  return type?.alias ?? type?.toString() ?? 'UNKNOWN';
-}
-
-/** SELECT for formats other than JSON objects: the same values, as the format has them, under names told apart. */
-export function namedColumns(prepared: Prepared, value: (expression: string, type: DuckDBType) => string): string {
-  const aliases = prepared.names.map((_, index) => `c${index}`);
-  const items = prepared.names.map((name, index) => {
-    const type = prepared.types[index];
-    return `${type ? value(`c${index}`, type) : `c${index}`} AS ${quoteName(name)}`;
-  });
-  return `SELECT ${items.join(', ')} FROM (\n${prepared.sql}\n) t(${aliases.join(', ')})`;
-}
-
-/** Hands batches from the engine's reader to a slower consumer: one waits in it, no more. */
-class BatchChannel {
-  #batch: string[] | undefined;
-  #isClosed = false;
-  #wake: () => void = () => undefined;
-
-  get isClosed(): boolean {
-    return this.#isClosed;
-  }
-
-  async put(batch: string[]): Promise<void> {
-    while (this.#batch && !this.#isClosed) await this.#change();
-    this.#batch = batch;
-    this.#wake();
-  }
-
-  async *take(): AsyncIterable<string[]> {
-    for (;;) {
-      const batch = this.#batch;
-      if (batch) {
-        this.#batch = undefined;
-        this.#wake();
-        yield batch;
-      } else if (this.#isClosed) return;
-      else await this.#change();
-    }
-  }
-
-  close(): void {
-    this.#isClosed = true;
-    this.#wake();
-  }
-
-  #change(): Promise<void> {
-    const before = this.#wake;
-    return new Promise((resolve) => {
-      this.#wake = () => {
-        before();
-        resolve();
-      };
-    });
-  }
 }

@@ -1,4 +1,4 @@
-/** A whole result as a stream of bytes in one of the formats that the engine writes. */
+/** A whole result as a stream of bytes in one of the formats that the engine writes, or that is made of one of them. */
 import type { Readable } from 'node:stream';
 import type { DuckDBType } from '@duckdb/node-api';
 import { AppError } from '../common/app-error.js';
@@ -7,7 +7,8 @@ import { jsonExpression } from '../infra/duckdb/json-expression.js';
 import { parquetExpression } from '../infra/duckdb/parquet-expression.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
-import { namedColumns, type Prepared, type QueryRequest, type ReadPath, type Running } from './read-path.js';
+import { namedColumns, type Prepared } from './prepared-statement.js';
+import type { QueryRequest, ReadPath, Running } from './read-path.js';
 import { asQueryError } from './query-error.js';
 import { parameterTypes, toParameters } from './query-parameters.js';
 import { openResultPipe } from './result-pipe.js';
