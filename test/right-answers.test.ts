@@ -57,7 +57,8 @@ beforeAll(async () => {
   server = await startServer({
     config: { tables: { flush_interval_seconds: 3600 }, maintenance: { interval_seconds: 3600 } },
   });
-  reference = await DuckDBInstance.create(':memory:', { threads: '1' });
+  // The one optimizer that the server goes without as well, for its defects: see engine.ts.
+  reference = await DuckDBInstance.create(':memory:', { threads: '1', disabled_optimizers: 'top_n_window_elimination' });
   events = new TableDriver(server, random, eventsTable);
   places = new TableDriver(server, random, placesTable);
   const created = await call(server, 'POST', '/v1/tables', { table_name: 'order', config: { write_mode: 'upsert' } });
@@ -166,6 +167,14 @@ describe('files that are left out', () => {
     'FROM days WHERE n = 100 SELECT id',
     'PIVOT (SELECT id, n FROM days WHERE n = 100) ON n IN (100, 300) USING count(*)',
   ])('answers as if all were opened: %s', expectSameAnswer);
+
+  // With the engine's own way of keeping the first rows of a window, most of these end in an internal error of DuckDB 1.5.6.
+  it.each([
+    'SELECT a.id, a.n FROM days a JOIN days b USING (n) WHERE a.n = 100 QUALIFY row_number() OVER (PARTITION BY a.id ORDER BY a.n DESC) = 1',
+    'SELECT id FROM days WHERE n IN (SELECT n FROM days WHERE d > 0) AND n = 100 QUALIFY row_number() OVER (PARTITION BY name ORDER BY id) <= 3',
+    'SELECT id FROM days a WHERE EXISTS (FROM days b WHERE b.n = a.n AND b.d > 0) AND n > 50 QUALIFY row_number() OVER (ORDER BY id) <= 2',
+    'SELECT a.id FROM days a LEFT JOIN days b ON b.n = a.n AND b.d > 0 WHERE a.n = 100 QUALIFY row_number() OVER (PARTITION BY a.id ORDER BY a.id) = 1',
+  ])('keeps the first rows of a window over a join: %s', expectSameAnswer);
 
   // A defect of DuckDB 1.5.6 (see random-predicate.ts), there with plain tables too. When this test "fails", it is mended: lift the guard there.
   it.fails('known defect of the engine: an OR with IS DISTINCT FROM leaves out rows with NULL', async () => {

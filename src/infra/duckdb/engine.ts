@@ -59,6 +59,8 @@ export class Engine {
     // Data files never change once written, so what is known of one stays true.
     await connection.run('SET GLOBAL parquet_metadata_cache = true');
     await connection.run("SET GLOBAL validate_external_file_cache = 'NO_VALIDATION'");
+    // DuckDB 1.5.6 fails with an internal error where a window over a join keeps its first rows (one in six of such statements; test/right-answers.test.ts).
+    await connection.run("SET GLOBAL disabled_optimizers = 'top_n_window_elimination'");
     // As an option of the new instance it would be shown and not kept to.
     if (spillBytesMax > 0) await connection.run(`SET GLOBAL max_temp_directory_size = '${spillBytesMax}B'`);
     await connection.run(`SET GLOBAL allowed_directories = ${quoteTextList(directories)}`);
