@@ -489,6 +489,19 @@ describe('write_mode upsert', () => {
     ]);
   });
 
+  test('restore finds one row among many that were replaced', async () => {
+    await createTable(server, 'replaced_soft', { write_mode: 'upsert' });
+    const rows = (ids: number[], n: number): object[] =>
+      ids.map((id) => ({ id: `e_${id}`, timestamp: '2024-01-01T00:00:00Z', payload: { n } }));
+    const everyThird = [3, 6, 9, 12, 15, 18, 21, 24];
+    await writeBatch(server, 'replaced_soft', rows([...Array(32).keys()], 1));
+    await writeBatch(server, 'replaced_soft', rows(everyThird, 2));
+    await call(server, 'DELETE', '/v1/data', { table: 'replaced_soft', id: 'e_31', soft_delete: true });
+    const restored = await call(server, 'POST', '/v1/data/restore', { table: 'replaced_soft', id: 'e_31' });
+    expect(restored.json, restored.text).toMatchObject({ restored_count: 1 });
+    expect(await rowsOf(server, "SELECT n FROM replaced_soft WHERE id = 'e_31'")).toEqual([{ n: 1 }]);
+  });
+
   test('restore brings back the newest, and is a conflict while a live row of the id exists', async () => {
     await createTable(server, 'newest_soft', { write_mode: 'upsert' });
     await write(server, 'newest_soft', 'a', { n: 1 });
