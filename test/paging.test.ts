@@ -3,7 +3,8 @@
  * that this server did not give for this very query is refused with its reason.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SeededRandom, seedFromEnvironment } from './right-answers/seeded-random.js';
+import { SeededRandom } from './right-answers/seeded-random.js';
+import { seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 
 const ROWS = 3_000;
@@ -11,7 +12,7 @@ const FILES = 3;
 const GROUPS = 700;
 const QUIET = { tables: { flush_interval_seconds: 3600 }, maintenance: { interval_seconds: 3600 } } as const;
 
-const seed = seedFromEnvironment();
+const seed = seedOfThisRun();
 const random = new SeededRandom(seed);
 let server: RunningServer;
 let lastNumber = ROWS;

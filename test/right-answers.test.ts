@@ -12,9 +12,10 @@ import { type Cell, ExpectedTable, type RecordToWrite } from './right-answers/ex
 import { allPlaceIds, EVENT_COLUMNS, eventId, EventPayloads, PLACE_COLUMNS, placeId, placeRecord } from './right-answers/random-records.js';
 import { type Parameter } from './right-answers/random-predicate.js';
 import { type GeneratedQuery, RandomQueries } from './right-answers/random-query.js';
-import { SeededRandom, seedFromEnvironment } from './right-answers/seeded-random.js';
+import { SeededRandom } from './right-answers/seeded-random.js';
 import { TableDriver } from './right-answers/table-driver.js';
 import { rowsOf, writeBatch } from './support/requests.js';
+import { seedOfThisRun } from './support/seeded-random.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 
 const QUERIES = Number(process.env['RIGHT_ANSWERS_QUERIES'] ?? 10_000);
@@ -31,7 +32,7 @@ const RUN_MS_MAX = 600_000;
 /** Its first 32 characters are what a statistic keeps; the bound above it ends in the greatest character there is. */
 const LONG_NAME = `${'m'.repeat(32)}\u{10ffff}\u{10ffff}z`;
 
-const seed = seedFromEnvironment();
+const seed = seedOfThisRun();
 const random = new SeededRandom(seed);
 const payloads = new EventPayloads(random);
 const eventsTable = new ExpectedTable('events', 'append', EVENT_COLUMNS);

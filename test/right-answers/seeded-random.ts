@@ -41,12 +41,3 @@ export class SeededRandom {
     return keyed.sort((left, right) => left.key - right.key).map(({ item }) => item);
   }
 }
-
-/** The seed to use: SEED when given (to replay a run), otherwise a new one. */
-export function seedFromEnvironment(): number {
-  const given = process.env['SEED'];
-  if (given === undefined) return Math.floor(Math.random() * 4_294_967_296);
-  const seed = Number(given);
-  if (!Number.isInteger(seed)) throw new Error(`SEED=${given} is not an integer`);
-  return seed;
-}
