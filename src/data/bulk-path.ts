@@ -9,7 +9,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { mkdir, open, readdir, rm } from 'node:fs/promises';
+import { copyFile, link, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -21,9 +21,10 @@ import type { Logger } from '../common/logger.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
 import { syncDirectory } from '../infra/object-store/local-object-store.js';
+import { writeFieldIds } from '../infra/parquet/field-ids.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
-import type { FileStatistics } from '../metadata/delta/file-statistics.js';
-import { type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
+import { type FileStatistics, fileStatistics } from '../metadata/delta/file-statistics.js';
+import { TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import { parquetSelect } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
 import type { BulkBodies } from './bulk/bulk-bodies.js';
@@ -238,7 +239,7 @@ export class BulkPath {
     if (!table.idRule.isDefault) return undefined;
     try {
       const plan = await body.plan(table.schema);
-      const parquet = plan && (await this.#copy(table, plan.schema, plan.select));
+      const parquet = plan && ((await this.#takeAsItIs(plan)) ?? (await this.#copy(table, plan.schema, plan.select)));
       if (parquet && (await this.#isFaithful(parquet, plan))) return parquet;
       if (parquet) await rm(parquet.file);
       return undefined;
@@ -327,9 +328,33 @@ export class BulkPath {
     }
   }
 
-  async #copy(table: Table, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
+  /** A file that a client wrote just as we would becomes the data file, with field ids. */
+  async #takeAsItIs({ asItIs, schema }: BulkPlan): Promise<BulkParquet | undefined> {
+    if (!asItIs) return undefined;
+    const file = this.#newFile();
+    try {
+      // Not moved: another attempt may need the body once more. Where the two directories are of different disks there is no link.
+      await link(asItIs.path, file).catch(() => copyFile(asItIs.path, file));
+      if (await writeFieldIds(file, new Map(asItIs.columns.map(({ name, fieldId }) => [name, fieldId])))) {
+        const { size: sizeBytes } = await stat(file);
+        const { nextFieldId } = schema;
+        return { file, statistics: fileStatistics({ ...asItIs.measure, sizeBytes }, TableSchema.of(asItIs.columns, nextFieldId)), schema };
+      }
+    } catch (error) {
+      await rm(file, { force: true });
+      throw error;
+    }
+    await rm(file, { force: true });
+    return undefined;
+  }
+
+  #newFile(): string {
     const day = new Date(this.parts.clock.nowMs()).toISOString().slice(0, 10);
-    const file = path.join(this.parts.directory, `${day}_${randomUUID()}.parquet`);
+    return path.join(this.parts.directory, `${day}_${randomUUID()}.parquet`);
+  }
+
+  async #copy(table: Table, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
+    const file = this.#newFile();
     const order = sortOrder(schema, table.config.sort_by).split(', ').slice(0, -1);
     const ordered = `SELECT ${parquetSelect(schema.columns)} FROM (${select})${order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''}`;
     try {

@@ -22,7 +22,8 @@ export function bodyError(error: unknown, what: string, file = ''): AppError {
     );
   const lines = message.split('\n').map((line) => line.trim());
   const shown = lines
-    .filter((line) => line !== '')
+    // What the engine points at is our statement, not the client's.
+    .filter((line) => line !== '' && line !== '^' && !/^LINE \d+:/.test(line))
     .slice(0, 2)
     .join(' ');
   return invalidArgument(`${what}: ${(file === '' ? shown : shown.replaceAll(file, 'body')).slice(0, SHOWN_LENGTH_MAX)}`);

@@ -10,6 +10,7 @@ import type { BulkTarget } from './bulk-target.js';
 import { csvOrigin, readCells, typedCells } from './csv-rows.js';
 import { arrayToLines } from './json-array.js';
 import { NdjsonBody } from './ndjson-body.js';
+import { parquetLayout } from './parquet-layout.js';
 import type { RefusalList } from './refusal-list.js';
 import { TypedBody, type TypedRows } from './typed-body.js';
 
@@ -51,7 +52,7 @@ export class BulkBodies {
           return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
         });
       case 'parquet':
-        return this.#useParquet(target, file, bytes, [], use);
+        return this.#useParquet(target, file, bytes, undefined, use);
       case 'arrow':
         return this.#withFile('parquet', async (parquet) => {
           const plainInstants = await this.arrow.toParquet(file, parquet);
@@ -60,14 +61,15 @@ export class BulkBodies {
     }
   }
 
+  /** @param plainInstants columns of times that came as integers; undefined for a file as the client sent it */
   async #useParquet<T>(
     target: BulkTarget,
     file: string,
     bytes: number,
-    plainInstants: readonly PlainInstants[],
+    plainInstants: readonly PlainInstants[] | undefined,
     use: (body: BulkBody) => Promise<T>,
   ): Promise<T> {
-    const instants = plainInstants.map(({ column, perSecond }) => {
+    const instants = (plainInstants ?? []).map(({ column, perSecond }) => {
       const name = quoteName(column);
       return `make_timestamp(${name} * ${MICROSECONDS_PER_SECOND / perSecond}) AS ${name}`;
     });
@@ -78,7 +80,8 @@ export class BulkBodies {
     } catch (error) {
       throw bodyError(error, 'the body is not Parquet that can be read', file);
     }
-    return this.#useTyped(target, { select, bytes, originOf: (row) => row }, use);
+    const layout = plainInstants ? undefined : await parquetLayout(this.engine, file);
+    return this.#useTyped(target, { select, bytes, originOf: (row) => row, ...(layout ? { layout } : {}) }, use);
   }
 
   async #useTyped<T>(target: BulkTarget, rows: TypedRows, use: (body: BulkBody) => Promise<T>): Promise<T> {

@@ -1,4 +1,5 @@
 /** A bulk body on disk, whatever its format: the engine reads its rows in one go where it can, and each can be looked at as a line where it cannot. */
+import type { FileMeasure } from '../../metadata/delta/file-statistics.js';
 import type { Column, ColumnType, TableSchema } from '../../metadata/table-schema.js';
 
 export interface BulkBody {
@@ -22,6 +23,16 @@ export interface BulkPlan {
   readonly select: string;
   /** Payload columns that have a value somewhere. */
   readonly payload: readonly PlannedColumn[];
+  /** Set when a file of the body needs no more than field ids to be a data file of just these rows. */
+  readonly asItIs?: ReadyFile;
+}
+
+export interface ReadyFile {
+  /** Parquet; stays the body's. */
+  readonly path: string;
+  /** Its columns, with the field ids that they have in the table. */
+  readonly columns: readonly Column[];
+  readonly measure: FileMeasure;
 }
 
 export interface PlannedColumn {

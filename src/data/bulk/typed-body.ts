@@ -4,16 +4,26 @@
  * then names the value that does not fit.
  */
 import { stat } from 'node:fs/promises';
-import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, TIMESTAMP } from '@duckdb/node-api';
+import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMP } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { jsonExpression } from '../../infra/duckdb/json-expression.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
-import { assertColumnName, type Column, type ColumnType, decimalOf, type TableSchema } from '../../metadata/table-schema.js';
+import type { ColumnMeasure } from '../../metadata/delta/file-statistics.js';
+import {
+  assertColumnName,
+  type Column,
+  type ColumnType,
+  decimalOf,
+  ID_COLUMN,
+  type TableSchema,
+  TIMESTAMP_COLUMN,
+} from '../../metadata/table-schema.js';
 import { bodyError } from './body-error.js';
-import type { BulkBody, BulkLines, BulkPlan, PlannedColumn } from './bulk-body.js';
+import type { BulkBody, BulkLines, BulkPlan, PlannedColumn, ReadyFile } from './bulk-body.js';
 import type { BulkTarget } from './bulk-target.js';
+import { isSortedBy, type ParquetLayout } from './parquet-layout.js';
 import { idSql, type KeyField, timestampSql } from './row-keys.js';
 
 /** Kinds of types that are handled alike. */
@@ -32,6 +42,8 @@ export interface TypedRows {
   readonly select: string;
   readonly bytes: number;
   readonly originOf: (row: number) => number;
+  /** Set when they are all that is in a Parquet file which may be good enough for a data file. */
+  readonly layout?: ParquetLayout;
 }
 
 export class TypedBody implements BulkBody {
@@ -57,7 +69,8 @@ export class TypedBody implements BulkBody {
 
   async plan(stored: TableSchema): Promise<BulkPlan | undefined> {
     const { fields, config, nowMs, columnsMax } = this.target;
-    const { rows, counts, lossy } = await this.#survey();
+    const survey = await this.#survey();
+    const { rows, counts, lossy } = survey;
     if (lossy > 0) return undefined;
     const keyOf = (name: string): KeyField => {
       const field = this.fields.find((candidate) => candidate.name === name);
@@ -87,12 +100,32 @@ export class TypedBody implements BulkBody {
     const selected = schema.payloadColumns.map(
       (column) => `${values.get(column.name) ?? 'NULL'}::${column.type} AS ${quoteName(column.name)}`,
     );
+    const asItIs = await this.#asItIs(schema, survey);
     return {
       rows,
       schema,
+      ...(asItIs ? { asItIs } : {}),
       select: `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...selected].join(', ')} FROM (${this.rows.select})`,
       payload,
     };
+  }
+
+  /** @param schema of the table, with the columns that the rows bring */
+  async #asItIs(schema: TableSchema, { rows, counts, bounds }: Survey): Promise<ReadyFile | undefined> {
+    const { layout } = this.rows;
+    const { fields, config } = this.target;
+    if (!layout || fields.id !== ID_COLUMN || fields.timestamp !== TIMESTAMP_COLUMN) return undefined;
+    if (counts.get(ID_COLUMN) !== rows || counts.get(TIMESTAMP_COLUMN) !== rows) return undefined;
+    const columns = schema.columns.filter(({ name, type }) => layout.types.get(name) === type);
+    if (columns.length !== layout.types.size) return undefined;
+    // Rows of one time may come in any order: no query skips row groups by what comes after it.
+    const [first] = config.sort_by.map((name) => schema.column(name)).filter((column) => column !== undefined);
+    if (first && !(layout.types.has(first.name) && (await isSortedBy(this.engine, layout.file, first.name)))) return undefined;
+    const measures = columns.map(({ name }): [string, ColumnMeasure] => [
+      name,
+      { min: bounds.get(name)?.min, max: bounds.get(name)?.max, nullCount: String(rows - (counts.get(name) ?? 0)), hasNan: false },
+    ]);
+    return { path: layout.file, columns, measure: { rows, sizeBytes: this.bytes, columns: new Map(measures) } };
   }
 
   async lines(): Promise<BulkLines> {
@@ -128,13 +161,17 @@ export class TypedBody implements BulkBody {
   /** One look at all rows. */
   async #survey(): Promise<Survey> {
     const counts = this.fields.map((field, index) => `count(${field.value}) AS c${index}`);
+    const bounds = this.rows.layout
+      ? this.fields.map(({ value }, index) => `min(${value})::VARCHAR AS l${index}, max(${value})::VARCHAR AS h${index}`)
+      : [];
     const isLost = ['false', ...this.fields.flatMap((field) => lossOf(field) ?? [])].join(' OR ');
     const row = await this.engine.row(
-      `SELECT ${['count(*) AS n', `count(*) FILTER (WHERE ${isLost}) AS lossy`, ...counts].join(', ')} FROM (${this.rows.select})`,
+      `SELECT ${['count(*) AS n', `count(*) FILTER (WHERE ${isLost}) AS lossy`, ...counts, ...bounds].join(', ')} FROM (${this.rows.select})`,
     );
     return {
       rows: asNumber(row['n']),
       counts: new Map(this.fields.map(({ name }, index) => [name, asNumber(row[`c${index}`])])),
+      bounds: new Map(this.fields.map(({ name }, index) => [name, { min: textOf(row[`l${index}`]), max: textOf(row[`h${index}`]) }])),
       lossy: asNumber(row['lossy']),
     };
   }
@@ -144,8 +181,14 @@ interface Survey {
   readonly rows: number;
   /** Rows in which a field has a value, by field. */
   readonly counts: ReadonlyMap<string, number>;
+  /** Least and greatest value of a field, by field, where its file may become a data file. */
+  readonly bounds: ReadonlyMap<string, Pick<ColumnMeasure, 'min' | 'max'>>;
   /** Rows with a value that a table would not hold as it is. */
   readonly lossy: number;
+}
+
+function textOf(value: DuckDBValue | undefined): string | undefined {
+  return typeof value === 'string' ? value : undefined;
 }
 
 async function fieldsOf(engine: Engine, select: string): Promise<Field[]> {

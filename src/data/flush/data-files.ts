@@ -1,11 +1,10 @@
 /** Names and writes data files: Parquet, sorted, with field ids, and the statistics that go into the log. */
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { DuckDBMapValue } from '@duckdb/node-api';
 import type { Engine } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { AddAction, DeletionVectorDescriptor } from '../../metadata/delta/action.js';
-import { type FileStatistics, fileStatistics } from '../../metadata/delta/file-statistics.js';
+import { type FileStatistics, fileStatistics, measureOfCopy } from '../../metadata/delta/file-statistics.js';
 import { TAG_LSN_BASE, TAG_SOFT_VECTOR, TAG_TIMES } from '../../metadata/delta/snapshot.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
 import { fieldIds, parquetSelect } from '../../tables/row-sql.js';
@@ -63,7 +62,7 @@ export async function copyToParquet(
     await rm(file, { force: true });
     return undefined;
   }
-  return fileStatistics({ ...row, column_statistics: row['column_statistics'] ?? new DuckDBMapValue([]) }, schema);
+  return fileStatistics(measureOfCopy(row), schema);
 }
 
 export interface AddOptions {

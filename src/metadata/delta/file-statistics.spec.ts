@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Engine, type Row } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import { type ColumnType, TableSchema } from '../table-schema.js';
-import { type FileStatistics, fileStatistics, textBoundsOf } from './file-statistics.js';
+import { type FileStatistics, fileStatistics, measureOfCopy, textBoundsOf } from './file-statistics.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
 
@@ -36,7 +36,7 @@ async function statisticsOf(type: ColumnType, values: readonly string[], name = 
   const [row] = await engine.rows(
     `COPY (SELECT v AS ${quoteName(name)} FROM (VALUES ${list}) t(v)) TO ${quoteText(file)} (FORMAT parquet, RETURN_STATS)`,
   );
-  return fileStatistics(row as Row, TableSchema.initial().with(name, type));
+  return fileStatistics(measureOfCopy(row as Row), TableSchema.initial().with(name, type));
 }
 
 /** The JSON text of a column's bounds in the log; text, because that is what readers parse. */

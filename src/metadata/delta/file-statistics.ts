@@ -1,5 +1,5 @@
 /**
- * Statistics of a data file, from what the engine says of a file it has just written (COPY ... RETURN_STATS) to the JSON of the log, and back
+ * Statistics of a data file, from what the engine says of a file it has just written (COPY ... RETURN_STATS) or read to the JSON of the log, and back
  * as bounds for pruning. Numbers go as text from end to end: `JSON.parse` would round 64-bit integers.
  * Source: "Per-file Statistics" of the Delta protocol. Bounds may be wider than the truth, never narrower.
  */
@@ -30,35 +30,61 @@ export interface TimeBounds {
   readonly last: string;
 }
 
+/** What is known of a column of a file, as text of the engine. */
+export interface ColumnMeasure {
+  readonly min: string | undefined;
+  readonly max: string | undefined;
+  readonly nullCount: string | undefined;
+  readonly hasNan: boolean;
+}
+
+export interface FileMeasure {
+  readonly rows: number;
+  readonly sizeBytes: number;
+  /** By name of the column. */
+  readonly columns: ReadonlyMap<string, ColumnMeasure>;
+}
+
 /** @param row the one row of COPY ... RETURN_STATS for this file */
-export function fileStatistics(row: Row, schema: TableSchema): FileStatistics {
-  const rows = asNumber(row['count']);
-  const byColumn = mapOf(row['column_statistics']);
+export function measureOfCopy(row: Row): FileMeasure {
+  const columns = [...mapOf(row['column_statistics'])].map(([quoted, value]): [string, ColumnMeasure] => {
+    const statistics = mapOf(value);
+    const text = (name: string): string | undefined => {
+      const found = statistics.get(name);
+      return typeof found === 'string' ? found : undefined;
+    };
+    const measure = { min: text('min'), max: text('max'), nullCount: text('null_count'), hasNan: text('has_nan') === 'true' };
+    return [quoted.slice(1, -1), measure];
+  });
+  return { rows: asNumber(row['count']), sizeBytes: asNumber(row['file_size_bytes']), columns: new Map(columns) };
+}
+
+export function fileStatistics({ rows, sizeBytes, columns }: FileMeasure, schema: TableSchema): FileStatistics {
   const lower: string[] = [];
   const upper: string[] = [];
   const nulls: string[] = [];
   for (const column of schema.columns) {
-    const statistics = mapOf(byColumn.get(`"${column.name}"`));
-    const nullCount = statistics.get('null_count');
-    if (typeof nullCount === 'string') nulls.push(`${JSON.stringify(column.name)}:${nullCount}`);
-    if (statistics.get('has_nan') === 'true') continue;
-    const min = boundText(column, statistics.get('min'), 'lower');
-    const max = boundText(column, statistics.get('max'), 'upper');
+    const measure = columns.get(column.name);
+    if (!measure) continue;
+    if (measure.nullCount !== undefined) nulls.push(`${JSON.stringify(column.name)}:${measure.nullCount}`);
+    if (measure.hasNan) continue;
+    const min = boundText(column, measure.min, 'lower');
+    const max = boundText(column, measure.max, 'upper');
     if (min !== undefined) lower.push(`${JSON.stringify(column.name)}:${min}`);
     if (max !== undefined) upper.push(`${JSON.stringify(column.name)}:${max}`);
   }
   const text = `{"numRecords":${rows},"tightBounds":true,"minValues":{${lower.join()}},"maxValues":{${upper.join()}},"nullCount":{${nulls.join()}}}`;
-  const times = timeBounds(mapOf(byColumn.get(`"${TIMESTAMP_COLUMN}"`)));
-  return { rows, sizeBytes: asNumber(row['file_size_bytes']), text, ...(times ? { times } : {}) };
+  const times = timeBounds(columns.get(TIMESTAMP_COLUMN));
+  return { rows, sizeBytes, text, ...(times ? { times } : {}) };
 }
 
-function timeBounds(statistics: Map<string, DuckDBValue>): TimeBounds | undefined {
-  const [first, last] = [microsOf(statistics.get('min')), microsOf(statistics.get('max'))];
+function timeBounds(measure: ColumnMeasure | undefined): TimeBounds | undefined {
+  const [first, last] = [microsOf(measure?.min), microsOf(measure?.max)];
   return first === undefined || last === undefined ? undefined : { first: String(first), last: String(last) };
 }
 
-function microsOf(value: DuckDBValue | undefined): bigint | undefined {
-  const match = typeof value === 'string' ? ENGINE_TIME.exec(value) : undefined;
+function microsOf(value: string | undefined): bigint | undefined {
+  const match = value === undefined ? undefined : ENGINE_TIME.exec(value);
   if (!match) return undefined;
   return BigInt(Date.parse(`${match[1]}T${match[2]}Z`)) * 1_000n + BigInt((match[3] ?? '').padEnd(6, '0'));
 }
@@ -69,8 +95,8 @@ function mapOf(value: DuckDBValue | undefined): Map<string, DuckDBValue> {
 }
 
 /** A bound as JSON text, or undefined when there is none that a reader may trust. */
-function boundText(column: Column, value: DuckDBValue | undefined, side: 'lower' | 'upper'): string | undefined {
-  if (typeof value !== 'string') return undefined;
+function boundText(column: Column, value: string | undefined, side: 'lower' | 'upper'): string | undefined {
+  if (value === undefined) return undefined;
   if (column.type === 'BIGINT' || column.type === 'INTEGER' || column.type.startsWith('DECIMAL')) return value;
   if (column.type === 'DOUBLE') return doubleBound(value, side);
   if (column.type === 'TIMESTAMPTZ') return timestampBound(value, side);
