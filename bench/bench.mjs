@@ -1,6 +1,8 @@
 /**
  * `npm run bench [-- --quick] [-- --only a,c]`: what a request costs, how bulk loading and queries compare with plain DuckDB in the same
- * run, what fsync takes, what an idle server needs, how the formats compare, and what a change by id takes. Ratios carry from one machine to another; absolute figures do not.
+ * run, what fsync takes, what an idle server needs, how the formats compare, what a change by id takes, how the questions of ClickBench compare
+ * with plain DuckDB, how queries fare on small files and deleted rows, and what a stream of records takes. Ratios carry from one machine to
+ * another; absolute figures do not.
  *
  * The load generator, DuckDB and the server share this machine, one after the other where that is possible.
  */
@@ -10,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { REPOSITORY, prepare } from '../scripts/prepare.mjs';
 
 const { values: options } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: 'a,b,c,d,e,f,g' } },
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: 'a,b,c,d,e,f,g,h,i,j' } },
 });
 prepare();
 const { describeMachine } = await import('./machine.mjs');
@@ -20,7 +22,10 @@ const { measureQueries } = await import('./queries.mjs');
 const { measureSyncShare } = await import('./sync-share.mjs');
 const { measureFormats } = await import('./formats.mjs');
 const { measureChanges } = await import('./changes.mjs');
+const { measureClickBench } = await import('./clickbench.mjs');
 const { measureStart } = await import('./start.mjs');
+const { measureLayout } = await import('./layout.mjs');
+const { measureStreamWrites } = await import('./stream-writes.mjs');
 
 const MEASUREMENTS = {
   a: ['POST of one record', measureSingleWrites],
@@ -30,6 +35,9 @@ const MEASUREMENTS = {
   e: ['Start and idle memory', measureStart],
   f: ['Formats, in and out', measureFormats],
   g: ['Update and delete by id', measureChanges],
+  h: ['The questions of ClickBench against DuckDB', measureClickBench],
+  i: ['Many small files, deleted rows, changed files', measureLayout],
+  j: ['gRPC StreamWrite', measureStreamWrites],
 };
 const SIZES = options.quick
   ? {
@@ -41,6 +49,9 @@ const SIZES = options.quick
       changes: 100,
       queriesOfAKind: 30,
       starts: 2,
+      clickBenchRows: 500_000,
+      mixSeconds: 5,
+      flushes: 1_000,
     }
   : {
       secondsOfLoad: 10,
@@ -51,6 +62,10 @@ const SIZES = options.quick
       changes: 300,
       queriesOfAKind: 150,
       starts: 5,
+      clickBenchRows: 5_000_000,
+      mixSeconds: 60,
+      // 10,000 files would take five minutes to make.
+      flushes: 2_000,
     };
 
 // On the disk of the checkout, not in the system's temporary directory: that may be memory, where fsync costs nothing.

@@ -6,7 +6,6 @@ import { once } from 'node:events';
 import net from 'node:net';
 
 const HEAD_END = Buffer.from('\r\n\r\n');
-const SUCCESS = /^HTTP\/1\.1 2\d\d /;
 
 /**
  * @param {object} load
@@ -14,11 +13,12 @@ const SUCCESS = /^HTTP\/1\.1 2\d\d /;
  * @param {number} load.connections
  * @param {number} load.seconds
  * @param {() => Buffer} load.nextRequest complete bytes of one request
- * @returns {Promise<{answered: number, seconds: number, latenciesMs: number[], refused: number, firstRefusal: string | undefined}>}
+ * @returns {Promise<{answered: number, seconds: number, latenciesMs: number[], refused: number, firstRefusal: string | undefined, statuses: Map<number, number>}>}
+ * `statuses` has the number of answers of each status
  */
 export async function runLoad({ url, connections, seconds, nextRequest }) {
   const { hostname, port } = new URL(url);
-  const result = { answered: 0, seconds: 0, latenciesMs: [], refused: 0, firstRefusal: undefined };
+  const result = { answered: 0, seconds: 0, latenciesMs: [], refused: 0, firstRefusal: undefined, statuses: new Map() };
   const startedAt = performance.now();
   const stopAt = startedAt + seconds * 1_000;
   await Promise.all(
@@ -62,7 +62,9 @@ function isComplete(received) {
 
 function count(received, sentAt, result) {
   result.latenciesMs.push(performance.now() - sentAt);
-  if (SUCCESS.test(received.latin1Slice(0, 16))) result.answered += 1;
+  const status = Number(received.latin1Slice(9, 12));
+  result.statuses.set(status, (result.statuses.get(status) ?? 0) + 1);
+  if (status >= 200 && status < 300) result.answered += 1;
   else {
     result.refused += 1;
     result.firstRefusal ??= received.toString();

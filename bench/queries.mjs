@@ -2,10 +2,10 @@
  * (c) What the way over HTTP adds to a query with a small answer: its p50 through POST /v1/query, minus its p50 in this process by DuckDB
  * on the very Parquet files of the table. Each run asks for another constant, so that no cache of results answers.
  */
-import { createReadStream, readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
+import { createReadStream } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { DuckDBInstance } from '@duckdb/node-api';
+import { liveFilesOf } from './live-files.mjs';
 import { callText, postLines } from './rest.mjs';
 import { writeRows } from './rows.mjs';
 import { startServer } from './server.mjs';
@@ -36,7 +36,7 @@ export async function measureQueries({ directory, sizes, say }) {
   }
 }
 
-/** Gives the table's live data files, read from its log as any Delta reader would. */
+/** Gives the table's live data files. */
 async function loadTable(server, connection, directory, rows) {
   const { file, bytes } = await writeRows(connection, directory, rows);
   await callText(server.url, 'POST', '/v1/tables', { table_name: 'events' });
@@ -44,20 +44,6 @@ async function loadTable(server, connection, directory, rows) {
   await callText(server.url, 'POST', '/v1/tables/events/flush');
   const { location } = JSON.parse(await callText(server.url, 'GET', '/v1/tables/events')).table_info;
   return liveFilesOf(location);
-}
-
-function liveFilesOf(location) {
-  const log = path.join(location, '_delta_log');
-  const commits = readdirSync(log)
-    .filter((name) => /^\d{20}\.json$/.test(name))
-    .sort();
-  const live = new Set();
-  for (const line of commits.flatMap((name) => readFileSync(path.join(log, name), 'utf8').trim().split('\n'))) {
-    const { add, remove } = JSON.parse(line);
-    if (add) live.add(path.join(location, decodeURIComponent(add.path)));
-    if (remove) live.delete(path.join(location, decodeURIComponent(remove.path)));
-  }
-  return [...live];
 }
 
 /** Takes turns, so that both meet the same state of the machine. */

@@ -8,9 +8,12 @@ import { pipeline } from 'node:stream/promises';
 const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
 
 /** @returns the answer's text; throws with it unless the status is a success */
-export async function callText(url, method, path, body) {
+export async function callText(url, method, path, body, moreHeaders = {}) {
   const bytes = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-  const headers = bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length };
+  const headers = {
+    ...(bytes === undefined ? {} : { 'content-type': 'application/json', 'content-length': bytes.length }),
+    ...moreHeaders,
+  };
   const request = http.request(url + path, { method, headers, agent });
   const answered = responseOf(request);
   request.end(bytes);

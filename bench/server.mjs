@@ -1,6 +1,6 @@
 /** A server with the configuration a user gets, and what /proc says about its process. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { startServerProcess } from '../scripts/server-process.mjs';
 
@@ -14,7 +14,14 @@ export async function startServer(directory, environment = {}) {
   const dataDirectory = mkdtempSync(path.join(directory, 'data-'));
   const settings = { DATA_DIR: dataDirectory, MINIODB_LOG__FILE: path.join(dataDirectory, 'miniodb.log') };
   const server = await startServerProcess({ ...settings, ...environment });
-  return { ...server, cpuSeconds: () => cpuSecondsOf(server.pid), residentBytes: () => residentBytesOf(server.pid) };
+  return {
+    ...server,
+    cpuSeconds: () => cpuSecondsOf(server.pid),
+    residentBytes: () => statusBytesOf(server.pid, 'VmRSS'),
+    /** The most that was resident since the start, or since the last `forgetPeak`. */
+    peakBytes: () => statusBytesOf(server.pid, 'VmHWM'),
+    forgetPeak: () => writeFileSync(`/proc/${server.pid}/clear_refs`, '5'),
+  };
 }
 
 /** User and system time of all threads; fields 14 and 15 of /proc/PID/stat, counted behind the name, which may hold spaces. */
@@ -24,7 +31,7 @@ function cpuSecondsOf(pid) {
   return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
-function residentBytesOf(pid) {
-  const [, kibibytes] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
+function statusBytesOf(pid, field) {
+  const [, kibibytes] = new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? [];
   return Number(kibibytes) * 1_024;
 }

@@ -15,6 +15,10 @@ export function integer(value) {
   return Math.round(value).toLocaleString('en');
 }
 
+export function geometricMean(values) {
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
+}
+
 /** Milliseconds with as many digits as mean something. */
 export function milliseconds(value) {
   return `${value.toFixed(Math.abs(value) < 10 ? 2 : Math.abs(value) < 100 ? 1 : 0)} ms`;

@@ -3,13 +3,13 @@ import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { REPOSITORY } from './prepare.mjs';
 
-const READY = /^MinIODB ready: rest=(\S+)/m;
+const READY = /^MinIODB ready: rest=(\S+) grpc=(\S+)/m;
 const READY_MS_MAX = 60_000;
 const PRINTED_CHARACTERS_KEPT = 10_000;
 
 /**
  * @param {Record<string, string>} environment settings, DATA_DIR above all
- * @returns {Promise<{url: string, pid: number, readyMs: number, stop: () => Promise<void>}>} once it is ready
+ * @returns {Promise<{url: string, grpcAddress: string, pid: number, readyMs: number, stop: () => Promise<void>}>} once it is ready
  * @throws Error with what it printed, when it ends before or takes too long
  */
 export async function startServerProcess(environment) {
@@ -22,15 +22,15 @@ export async function startServerProcess(environment) {
   const endWithUs = () => child.kill('SIGKILL');
   process.once('exit', endWithUs);
   const ended = new Promise((resolve) => child.once('exit', resolve)).finally(() => process.removeListener('exit', endWithUs));
-  const url = await readyUrl(child, ended);
+  const { url, grpcAddress } = await readyAddresses(child, ended);
   const stop = async () => {
     child.kill('SIGTERM');
     await ended;
   };
-  return { url, pid: child.pid, readyMs: performance.now() - startedAt, stop };
+  return { url, grpcAddress, pid: child.pid, readyMs: performance.now() - startedAt, stop };
 }
 
-function readyUrl(child, ended) {
+function readyAddresses(child, ended) {
   let printed = '';
   return new Promise((resolve, reject) => {
     const giveUp = (why) => {
@@ -41,10 +41,10 @@ function readyUrl(child, ended) {
     void ended.then((code) => giveUp(`ended (${code}) before it was ready`)).finally(() => clearTimeout(timer));
     const take = (bytes) => {
       printed = (printed + bytes).slice(-PRINTED_CHARACTERS_KEPT);
-      const [, url] = READY.exec(printed) ?? [];
+      const [, url, grpcAddress] = READY.exec(printed) ?? [];
       if (url === undefined) return;
       clearTimeout(timer);
-      resolve(url);
+      resolve({ url, grpcAddress });
     };
     for (const stream of [child.stdout, child.stderr]) stream.on('data', take);
   });

@@ -79,6 +79,42 @@ describe('admission', () => {
     expect(admission.running).toBe(0);
   });
 
+  it('waits no longer than the query can', async () => {
+    const admission = new Admission(1, 10, LONG_MS);
+    const leave = await admission.enter();
+    await expect(admission.enter({ waitMs: 20 })).rejects.toMatchObject({
+      code: 'RESOURCE_EXHAUSTED',
+      message: expect.stringContaining('within 20 ms (its timeout_ms)') as string,
+    });
+    expect([admission.running, admission.waiting]).toEqual([1, 0]);
+    leave();
+  });
+
+  it('gives no turn to a query that was stopped while it waited, and its place to the next', async () => {
+    const admission = new Admission(1, 10, LONG_MS);
+    const leave = await admission.enter();
+    let stop: (reason: Error) => void = () => undefined;
+    const stopped = new Promise<never>((_resolve, reject) => (stop = reject));
+    const [first, second] = [admission.enter({ stopped }), admission.enter()];
+    stop(new Error('the client went away'));
+    await expect(first).rejects.toThrow('the client went away');
+    expect([admission.running, admission.waiting, admission.refused]).toEqual([1, 1, 0]);
+    leave();
+    (await second)();
+    expect(admission.running).toBe(0);
+  });
+
+  it('lets a query go on that is stopped in its turn', async () => {
+    const admission = new Admission(1, 10, LONG_MS);
+    const leave = await admission.enter();
+    let stop: (reason: Error) => void = () => undefined;
+    const waiting = admission.enter({ stopped: new Promise<never>((_resolve, reject) => (stop = reject)) });
+    leave();
+    stop(new Error('too late'));
+    (await waiting)();
+    expect([admission.running, admission.waiting]).toEqual([0, 0]);
+  });
+
   it('counts a turn that is ended twice once', async () => {
     const admission = new Admission(2, 10, LONG_MS);
     const [one] = await Promise.all([admission.enter(), admission.enter()]);

@@ -5,6 +5,14 @@ interface Waiting {
   readonly start: () => void;
 }
 
+/** Who asks for a turn. */
+export interface Applicant {
+  /** Milliseconds that it can wait at most, whatever the queue allows. */
+  readonly waitMs?: number;
+  /** Fails when it does not want a turn any more. */
+  readonly stopped?: Promise<never>;
+}
+
 export class Admission {
   #running = 0;
   readonly #waiting: Waiting[] = [];
@@ -28,9 +36,13 @@ export class Admission {
     return this.#refused;
   }
 
-  /** Waits for a turn. @returns a function that ends it. @throws AppError RESOURCE_EXHAUSTED when there is none in time */
-  async enter(): Promise<() => void> {
-    if (this.#running >= this.concurrencyMax) await this.#wait();
+  /**
+   * Waits for a turn.
+   * @returns a function that ends it
+   * @throws AppError RESOURCE_EXHAUSTED when there is none in time, or what the applicant was stopped with
+   */
+  async enter(applicant: Applicant = {}): Promise<() => void> {
+    if (this.#running >= this.concurrencyMax) await this.#wait(applicant);
     else this.#running += 1;
     let hasLeft = false;
     return () => {
@@ -47,7 +59,7 @@ export class Admission {
     else this.#running -= 1;
   }
 
-  #wait(): Promise<void> {
+  #wait({ waitMs = Infinity, stopped }: Applicant): Promise<void> {
     if (this.#waiting.length >= this.queueMax)
       return Promise.reject(this.#refusal(`${this.#waiting.length} queries wait already (query.queue_max)`));
     return new Promise((resolve, reject) => {
@@ -57,10 +69,18 @@ export class Admission {
           resolve();
         },
       };
-      const deadline = setTimeout(() => {
-        this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
-        reject(this.#refusal(`no turn within ${this.waitMs} ms (query.queue_wait_ms)`));
-      }, this.waitMs);
+      const giveUp = (reason: AppError): void => {
+        const place = this.#waiting.indexOf(waiting);
+        // It has its turn already.
+        if (place < 0) return;
+        clearTimeout(deadline);
+        this.#waiting.splice(place, 1);
+        reject(reason);
+      };
+      const limitMs = Math.min(waitMs, this.waitMs);
+      const limit = waitMs < this.waitMs ? 'its timeout_ms' : 'query.queue_wait_ms';
+      const deadline = setTimeout(() => giveUp(this.#refusal(`no turn within ${limitMs} ms (${limit})`)), limitMs);
+      stopped?.catch(giveUp);
       this.#waiting.push(waiting);
     });
   }

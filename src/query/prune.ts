@@ -3,7 +3,7 @@
  * a column with a constant, joined by AND at the top of a query over one table, count; whatever is not surely known keeps the file. So the answer
  * with pruning is the answer without.
  */
-import { textBoundsOf } from '../metadata/delta/file-statistics.js';
+import { boundsOf } from '../metadata/delta/file-bounds.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
 import type { Column, TableSchema } from '../metadata/table-schema.js';
 
@@ -129,9 +129,10 @@ interface Standing {
 function rangeOf(file: DataFile, column: Column, value: Constant): Standing | undefined {
   if (value.kind === 'integer') return isNumeric(column) ? numericStanding(file, column, value.integer) : undefined;
   const isComparable = column.type === 'TIMESTAMPTZ' || (column.type === 'VARCHAR' && value.kind === 'text');
-  const bounds = isComparable ? textBoundsOf(file.stats, column.name) : undefined;
-  if (!bounds) return undefined;
-  return column.type === 'VARCHAR' ? textStanding(bounds.min, bounds.max, value.text) : timeStanding(bounds.min, bounds.max, value.text);
+  if (!isComparable) return undefined;
+  const { min, max } = boundsOf(file, column.name);
+  if (typeof min !== 'string' || typeof max !== 'string') return undefined;
+  return column.type === 'VARCHAR' ? textStanding(min, max, value.text) : timeStanding(min, max, value.text);
 }
 
 function isNumeric({ type }: Column): boolean {
@@ -139,8 +140,7 @@ function isNumeric({ type }: Column): boolean {
 }
 
 function numericStanding(file: DataFile, column: Column, value: number): Standing | undefined {
-  const { minValues, maxValues } = JSON.parse(file.stats ?? '{"minValues":{},"maxValues":{}}') as Record<string, Record<string, unknown>>;
-  const [min, max] = [minValues?.[column.name], maxValues?.[column.name]];
+  const { min, max } = boundsOf(file, column.name);
   // Beyond 2^53 the bounds were rounded when the text was read.
   if (typeof min !== 'number' || typeof max !== 'number' || Math.max(Math.abs(min), Math.abs(max)) >= Number.MAX_SAFE_INTEGER)
     return undefined;

@@ -38,7 +38,8 @@ export class QueryConnection {
   constructor(readonly connection: DuckDBConnection) {}
 
   /**
-   * A statement ready to run, planned once as long as nothing it reads changes. The plan has the LSN in it, so it ends with that, too.
+   * A statement ready to run, understood once as long as nothing it reads changes. It has the LSN in it, so it ends with that, too. (Statements over
+   * Parquet files are planned again at every run: the engine keeps no plan of a function that reads files.)
    * @param kinds of the parameters, which a plan depends on
    */
   async statement(sql: string, kinds: string): Promise<DuckDBPreparedStatement> {

@@ -239,13 +239,13 @@ export class ReadPath {
     const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
     if (request.signal?.aborted === true) abort();
     request.signal?.addEventListener('abort', abort);
-    query.stopAfter(timeoutMs);
     let leave: (() => void) | undefined;
     let views: ReadonlyMap<string, ReadView> = new Map();
     let keepViews = request.cursor !== undefined && request.cursor !== '';
     let error: AppError | undefined;
     try {
-      leave = await this.parts.admission.enter();
+      leave = await this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped });
+      query.stopAfter(Math.max(1, timeoutMs - (this.parts.clock.nowMs() - query.startedMs)), timeoutMs);
       views = await pin();
       const result = await this.#withConnection(query, views, use);
       keepViews = result.keepViews;

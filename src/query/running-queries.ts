@@ -23,7 +23,8 @@ export class RunningQuery {
   #interrupting: NodeJS.Timeout | undefined;
   #onStop: () => void = () => undefined;
   #rejectStopped: (reason: AppError) => void = () => undefined;
-  readonly #stopped = new Promise<never>((_resolve, reject) => (this.#rejectStopped = reject));
+  /** Fails with the reason when the query is stopped. */
+  readonly stopped = new Promise<never>((_resolve, reject) => (this.#rejectStopped = reject));
 
   constructor(
     readonly sql: string,
@@ -31,7 +32,7 @@ export class RunningQuery {
     private readonly forget: (query: RunningQuery) => void,
   ) {
     // A query may be stopped while nobody waits.
-    this.#stopped.catch(() => undefined);
+    this.stopped.catch(() => undefined);
   }
 
   get isRunning(): boolean {
@@ -58,7 +59,7 @@ export class RunningQuery {
   async orStopped<T>(work: Promise<T>): Promise<T> {
     // Whoever is told of the stop does not wait for the work.
     work.catch(() => undefined);
-    return Promise.race([work, this.#stopped]);
+    return Promise.race([work, this.stopped]);
   }
 
   /** What else a stop must do, such as closing the pipe that the engine writes into. */
@@ -67,12 +68,10 @@ export class RunningQuery {
     if (this.#stoppedWith) stop();
   }
 
-  stopAfter(ms: number): void {
-    this.#deadline = setTimeout(
-      () =>
-        this.stop(new AppError('DEADLINE_EXCEEDED', `the query did not end within ${ms} ms; make it smaller, or send a larger timeout_ms`)),
-      ms,
-    );
+  /** @param timeoutMs what it was given in all, waiting included */
+  stopAfter(ms: number, timeoutMs: number): void {
+    const reason = `the query did not end within ${timeoutMs} ms; make it smaller, or send a larger timeout_ms`;
+    this.#deadline = setTimeout(() => this.stop(new AppError('DEADLINE_EXCEEDED', reason)), ms);
   }
 
   stop(reason: AppError): void {

@@ -45,6 +45,7 @@ export class ReadView {
   #openFiles: OpenFile[] | undefined;
   #callerSql: Promise<string> | undefined;
   #keep: (file: DataFile) => boolean = () => true;
+  #kept: ReadViewParts['files'] | undefined;
   #isReleased = false;
 
   constructor(parts: ReadViewParts) {
@@ -64,18 +65,23 @@ export class ReadView {
   /** Leaves files out that the reader needs no row of. Before the first `open`. */
   keepOnly(keep: (file: DataFile) => boolean): void {
     this.#keep = keep;
+    this.#kept = undefined;
   }
 
   /** Data files that are read. */
   get scannedFiles(): DataFile[] {
-    return this.#parts.files.map(({ file }) => file).filter(this.#keep);
+    return this.#chosen(this.#keep).map(({ file }) => file);
+  }
+
+  #chosen(keep: (file: DataFile) => boolean): ReadViewParts['files'] {
+    if (keep !== this.#keep) return this.#parts.files.filter(({ file }) => keep(file));
+    return (this.#kept ??= this.#parts.files.filter(({ file }) => keep(file)));
   }
 
   /** Makes the data files readable for the engine: those that `keep` names at the first call, all when it is absent. */
   async open(keep = this.#keep): Promise<readonly OpenFile[]> {
     if (this.#openFiles) return this.#openFiles;
-    const chosen = this.#parts.files.filter(({ file }) => keep(file));
-    this.#openFiles = await pMap(chosen, ({ file, source }) => this.#openFile(file, source), { concurrency: OPENING_MAX });
+    this.#openFiles = await pMap(this.#chosen(keep), ({ file, source }) => this.#openFile(file, source), { concurrency: OPENING_MAX });
     return this.#openFiles;
   }
 

@@ -3,7 +3,15 @@
  * is built from here: queries, the search for ids, flush, compaction. Files without hidden rows are read plainly, so deletes cost only where they are.
  */
 import { quoteName, quoteText, quoteTextList } from '../infra/duckdb/sql-text.js';
-import { type Column, ID_COLUMN, ID_FIELD_ID, LSN_COLUMN, LSN_FIELD_ID, type TableSchema } from '../metadata/table-schema.js';
+import {
+  type Column,
+  type ColumnType,
+  ID_COLUMN,
+  ID_FIELD_ID,
+  LSN_COLUMN,
+  LSN_FIELD_ID,
+  type TableSchema,
+} from '../metadata/table-schema.js';
 import type { Generation } from './generation.js';
 import type { Masks } from './masks.js';
 
@@ -46,12 +54,19 @@ export function selectRows(sources: RowSources, selection: RowSelection): string
     ...fileBranches(sources, selection),
     ...sources.generations.flatMap((generation) => generationBranch(sources, selection, generation)),
   ];
-  if (branches.length > 0) return branches.join('\nUNION ALL\n');
+  if (branches.length === 1 || (branches.length > 0 && selection.withPlace)) return branches.join('\nUNION ALL\n');
+  if (branches.length > 0) return unionOf(branches, selection.columns);
   const typed = selection.columns.map((column) => `NULL::${column.type} AS ${quoteName(column.name)}`);
   const place = selection.withPlace
     ? [`NULL::INTEGER AS ${SOURCE_COLUMN}`, `NULL::BIGINT AS ${POSITION_COLUMN}`, `NULL::BIGINT AS ${LSN_COLUMN}`]
     : [];
   return `SELECT ${[...typed, ...place].join(', ')} WHERE false`;
+}
+
+/** Where a query asks for no column at all (a count), the engine reads the first one of each branch: let that be one that costs nothing. */
+function unionOf(branches: readonly string[], columns: readonly Column[]): string {
+  const all = branches.map((branch) => `SELECT 0::TINYINT AS _miniodb_nothing, * FROM (${branch})`);
+  return `SELECT ${columns.map((column) => quoteName(column.name)).join(', ')} FROM (\n${all.join('\nUNION ALL\n')}\n)`;
 }
 
 function fileBranches(sources: RowSources, selection: RowSelection): string[] {
@@ -109,6 +124,9 @@ interface FileReader {
 /** The reader's own columns; a payload field of such a name would be taken for it. */
 const READER_COLUMNS = ['file_row_number', 'file_index', 'filename', 'file_name'];
 
+/** Types that a file's own column has already: a cast would do nothing, and take its part of each plan of a wide table. */
+const STORED_AS_IT_IS: ReadonlySet<ColumnType> = new Set(['BIGINT', 'INTEGER', 'BOOLEAN', 'VARCHAR', 'TIMESTAMPTZ', 'DATE']);
+
 function isReadableByName(schema: TableSchema): boolean {
   return READER_COLUMNS.every((name) => schema.column(name) === undefined);
 }
@@ -122,7 +140,7 @@ function byNameOrFieldId(schema: TableSchema, files: readonly OpenFile[]): FileR
   if (isReadableByName(schema) && files.every((file) => file.hasEveryColumn)) {
     return {
       files: `read_parquet(${quoteTextList(paths)}, hive_partitioning = false)`,
-      column: (column) => `r.${quoteName(column.name)}::${column.type}`,
+      column: (column) => `r.${quoteName(column.name)}${STORED_AS_IT_IS.has(column.type) ? '' : `::${column.type}`}`,
       lsn: files.every(hasLsnColumn) ? `r.${LSN_COLUMN}` : 'f.lsn_base + r.file_row_number',
     };
   }

@@ -77,7 +77,7 @@ export class QueryConfig {
   @IsInt() @Min(1) @Max(64) concurrency_max: number = 8;
   @IsInt() @Min(0) @Max(100_000) queue_max: number = 256;
   /** How long a query may wait for its turn before it gets 429. */
-  @IsInt() @Min(1) @Max(600_000) queue_wait_ms: number = 30_000;
+  @IsInt() @Min(1) @Max(600_000) queue_wait_ms: number = 10_000;
   @IsInt() @Min(1) @Max(86_400_000) timeout_ms: number = 30_000;
   @IsInt() @Min(1) @Max(86_400_000) timeout_ms_max: number = 600_000;
   @IsInt() @Min(1) @Max(10_000) page_rows: number = 1_000;

@@ -117,19 +117,40 @@ function encodeRecord(input: RecordInput, draft: SchemaDraft, rules: EncodeRules
   let text = `"${ID_COLUMN}":${JSON.stringify(id)},"${TIMESTAMP_COLUMN}":"${timestamp}"`;
   if (input.payload === undefined || input.payload === null) return { id, text };
   if (!isJsonObject(input.payload)) throw new FieldRefused('payload', `payload must be an object, got ${shown(input.payload)}`);
-  const seen = new Set<string>();
-  for (const [field, value] of Object.entries(input.payload)) {
+  let isSpelledOtherwise = false;
+  for (const field of Object.keys(input.payload)) {
+    const value = input.payload[field];
     if (value === null || value === undefined) {
       if (!draft.schema.column(field)) assertColumnName(field);
       continue;
     }
     const column = draft.columnFor(field, value);
-    if (seen.has(column.name)) throw new FieldRefused(field, `field ${field} is there twice (names are compared without case)`);
-    seen.add(column.name);
-    text += `,${JSON.stringify(column.name)}:${draft.encode(column, value)}`;
+    isSpelledOtherwise ||= field !== column.name;
+    text += keyOf(column) + draft.encode(column, value);
   }
+  // Two fields of one column: one of them at least is not spelled as the column is.
+  if (isSpelledOtherwise) assertNamedOnce(input.payload, draft.schema);
   draft.settle();
   return { id, text };
+}
+
+/** What stands before the value of a column in the text of a row. A column is the same object in all rows. */
+const keys = new WeakMap<Column, string>();
+
+function keyOf(column: Column): string {
+  let key = keys.get(column);
+  if (key === undefined) keys.set(column, (key = `,${JSON.stringify(column.name)}:`));
+  return key;
+}
+
+function assertNamedOnce(payload: Readonly<Record<string, unknown>>, schema: TableSchema): void {
+  const seen = new Set<string>();
+  for (const [field, value] of Object.entries(payload)) {
+    const name = value === null || value === undefined ? undefined : schema.column(field)?.name;
+    if (name === undefined) continue;
+    if (seen.has(name)) throw new FieldRefused(field, `field ${field} is there twice (names are compared without case)`);
+    seen.add(name);
+  }
 }
 
 function checkedId(id: unknown, rules: EncodeRules): string {

@@ -59,6 +59,7 @@ export function encodeValue(value: unknown, type: ColumnType, depthMax: number):
 
 function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfit {
   if (typeof value === 'number') {
+    if (Number.isSafeInteger(value) && value >= Number(min) && value <= Number(max)) return String(value);
     if (!Number.isInteger(value)) return { wantsDouble: Number.isFinite(value) };
     // Through BigInt: as a double, the largest 64-bit integer is one more than it is, and large ones print with zeros for digits.
     const integer = BigInt(value);
