@@ -10,7 +10,7 @@ import type { ColumnType } from '../../metadata/table-schema.js';
 /** Writers whose statistics can be relied on. Old ones compared text by signed bytes, or left out what made a bound wrong. */
 const TRUSTED_WRITER = /^(DuckDB|Polars|parquet-rs|parquet-cpp-arrow|parquet-mr version 1\.1\d)\b/;
 const COMPRESSIONS = new Set(['SNAPPY', 'ZSTD', 'GZIP']);
-/** Rows of a row group on average; one row group alone may be smaller. */
+/** Rows of every row group but the last. */
 const ROW_GROUP_ROWS_MIN = 32_768;
 const ROW_GROUP_ROWS_MAX = 1_048_576;
 
@@ -46,7 +46,7 @@ async function footerOf(engine: Engine, file: string): Promise<{ whole: Row; gro
   const [whole, groups, [root, ...columns]] = await Promise.all([
     engine.row(`SELECT created_by, encryption_algorithm FROM parquet_file_metadata(${name})`),
     engine.row(
-      `SELECT count(DISTINCT row_group_id) AS n, max(row_group_num_rows) AS rows_max, count(DISTINCT row_group_id) FILTER (WHERE row_group_num_rows < ${ROW_GROUP_ROWS_MIN}) AS small,
+      `SELECT max(row_group_num_rows) AS rows_max, count(DISTINCT row_group_id) FILTER (WHERE row_group_num_rows < ${ROW_GROUP_ROWS_MIN}) AS small,
          list(DISTINCT compression)::VARCHAR AS compressions FROM parquet_metadata(${name})`,
     ),
     engine.rows(`SELECT name, type, repetition_type, num_children, converted_type, logical_type FROM parquet_schema(${name})`),

@@ -114,7 +114,7 @@ export class TypedBody implements BulkBody {
   async #asItIs(schema: TableSchema, { rows, counts, bounds }: Survey): Promise<ReadyFile | undefined> {
     const { layout } = this.rows;
     const { fields, config } = this.target;
-    if (!layout || fields.id !== ID_COLUMN || fields.timestamp !== TIMESTAMP_COLUMN) return undefined;
+    if (!layout || rows === 0 || fields.id !== ID_COLUMN || fields.timestamp !== TIMESTAMP_COLUMN) return undefined;
     if (counts.get(ID_COLUMN) !== rows || counts.get(TIMESTAMP_COLUMN) !== rows) return undefined;
     const columns = schema.columns.filter(({ name, type }) => layout.types.get(name) === type);
     if (columns.length !== layout.types.size) return undefined;
