@@ -6,6 +6,7 @@
  */
 import { stringify } from 'lossless-json';
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest';
+import { PlainDuckdb, sendBulk } from './support/bulk-bodies.js';
 import { type ClickHouse, clickHouse } from './support/clickhouse.js';
 import { expectSameAnswers } from './support/foreign-agreement.js';
 import { type JsonRow, createTable, eventually, expectStatus, expectSuccess, flush, tableInfo, writeBatch } from './support/requests.js';
@@ -202,6 +203,26 @@ describe('ClickHouse agrees about', () => {
     await remove('declared', ['row-1'], false);
     await flush(server, 'declared');
     await expectSameAnswers(server, engine, 'declared', { filters: ['price > 1'], sums: ['price'] });
+  });
+
+  test('a Parquet body that was taken with its pages as they were', async () => {
+    const duckdb = await PlainDuckdb.open();
+    const select = `SELECT 'k-' || i AS id, TIMESTAMPTZ '2024-01-01 00:00:00+00' + to_microseconds(i * 1001) AS "timestamp", i * 3 AS n,
+      CASE WHEN i % 7 > 0 THEN i / 8 END AS ratio, 'größe ' || (i % 100) AS note, md5(i::VARCHAR) AS digest FROM range(100000) r(i)`;
+    try {
+      const body = await duckdb.copy(select, 'FORMAT parquet, COMPRESSION gzip');
+      await createTable(server, 'taken');
+      expectSuccess(await sendBulk(server, 'taken', 'parquet', body));
+    } finally {
+      duckdb.close();
+    }
+    await flush(server, 'taken');
+    const asked = { filters: ['n < 3000', "note = 'größe 7'", 'ratio IS NULL'], sums: ['n', 'ratio'] };
+    await expectSameAnswers(server, engine, 'taken', asked);
+    await remove('taken', ['k-5', 'k-99999'], false);
+    await bulkInto('taken', [{ id: 'k-later', n: 7, added: 'new' }]);
+    await flush(server, 'taken');
+    await expectSameAnswers(server, engine, 'taken', { ...asked, filters: [...asked.filters, "added = 'new'"] });
   });
 
   test('a first delete and a new column in one commit', async () => {
