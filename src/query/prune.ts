@@ -3,7 +3,7 @@
  * a column with a constant, joined by AND at the top of a query over one table, count; whatever is not surely known keeps the file. So the answer
  * with pruning is the answer without.
  */
-import { boundsOf } from '../metadata/delta/file-bounds.js';
+import { boundsOf, type Utf8Bounds } from '../metadata/delta/file-bounds.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
 import type { Column, TableSchema } from '../metadata/table-schema.js';
 
@@ -130,9 +130,9 @@ function rangeOf(file: DataFile, column: Column, value: Constant): Standing | un
   if (value.kind === 'integer') return isNumeric(column) ? numericStanding(file, column, value.integer) : undefined;
   const isComparable = column.type === 'TIMESTAMPTZ' || (column.type === 'VARCHAR' && value.kind === 'text');
   if (!isComparable) return undefined;
-  const { min, max } = boundsOf(file, column.name);
-  if (typeof min !== 'string' || typeof max !== 'string') return undefined;
-  return column.type === 'VARCHAR' ? textStanding(min, max, value.text) : timeStanding(min, max, value.text);
+  const { min, max, utf8 } = boundsOf(file, column.name);
+  if (!utf8) return undefined;
+  return column.type === 'VARCHAR' ? textStanding(utf8, value.text) : timeStanding(String(min), String(max), value.text);
 }
 
 function isNumeric({ type }: Column): boolean {
@@ -148,10 +148,10 @@ function numericStanding(file: DataFile, column: Column, value: number): Standin
 }
 
 /** By UTF-8, the order of the engine. */
-function textStanding(min: string, max: string, value: string): Standing {
+function textStanding({ min, max }: Utf8Bounds, value: string): Standing {
   const bytes = Buffer.from(value);
-  const toMin = Buffer.compare(bytes, Buffer.from(min));
-  const toMax = Buffer.compare(bytes, Buffer.from(max));
+  const toMin = Buffer.compare(bytes, min);
+  const toMax = Buffer.compare(bytes, max);
   // Long bounds are cut, so being equal to one says nothing.
   return { belowMin: toMin < 0, aboveMax: toMax > 0, atMin: false, atMax: false };
 }
