@@ -12,11 +12,12 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { parse as parseExactly } from 'lossless-json';
 import { clickBenchQueries } from './clickbench-queries.mjs';
 import { COLUMN_NAMES, writeHits } from './clickbench-rows.mjs';
+import { compactFully } from './day-rows.mjs';
 import { liveFilesOf } from './live-files.mjs';
 import { runLoad } from './load-generator.mjs';
 import { callText, postBody } from './rest.mjs';
 import { startServer } from './server.mjs';
-import { geometricMean, integer, median, milliseconds } from './statistics.mjs';
+import { geometricMean, integer, median, milliseconds, timed } from './statistics.mjs';
 
 const ROWS_OF_A_BODY = 1_000_000;
 const WARM_UPS = 1;
@@ -73,10 +74,7 @@ async function loadHits(server, connection, directory, all) {
     rmSync(file);
   }
   await callText(server.url, 'POST', '/v1/tables/hits/flush');
-  for (let isMerged = false; !isMerged;) {
-    const answer = JSON.parse(await callText(server.url, 'POST', '/v1/tables/hits/compact'));
-    isMerged = answer.files_after === answer.files_before;
-  }
+  await compactFully(server.url, 'hits');
   const { location, stats } = JSON.parse(await callText(server.url, 'GET', '/v1/tables/hits')).table_info;
   if (stats.record_count !== all) throw new Error(`sent ${all} rows, ${stats.record_count} are stored`);
   return liveFilesOf(location);
@@ -195,10 +193,4 @@ function refusals({ statuses, firstRefusal }) {
 
 function mebibytes(bytes) {
   return `${integer(bytes / 2 ** 20)} MiB`;
-}
-
-async function timed(action) {
-  const startedAt = performance.now();
-  const value = await action();
-  return [value, performance.now() - startedAt];
 }

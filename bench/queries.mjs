@@ -9,7 +9,7 @@ import { liveFilesOf } from './live-files.mjs';
 import { callText, postLines } from './rest.mjs';
 import { writeRows } from './rows.mjs';
 import { startServer } from './server.mjs';
-import { integer, median, milliseconds } from './statistics.mjs';
+import { integer, median, milliseconds, timed } from './statistics.mjs';
 
 const WARM_UPS = 10;
 const QUERIES = [
@@ -71,10 +71,4 @@ function asText(rows) {
 
 function describe(title, { overHttpMs, inProcessMs }) {
   return `${title.padEnd(18)} ${milliseconds(overHttpMs)} over HTTP - ${milliseconds(inProcessMs)} in process = ${milliseconds(overHttpMs - inProcessMs)}`;
-}
-
-async function timed(action) {
-  const startedAt = performance.now();
-  const value = await action();
-  return [value, performance.now() - startedAt];
 }

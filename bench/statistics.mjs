@@ -23,3 +23,10 @@ export function geometricMean(values) {
 export function milliseconds(value) {
   return `${value.toFixed(Math.abs(value) < 10 ? 2 : Math.abs(value) < 100 ? 1 : 0)} ms`;
 }
+
+/** @returns what an action gives, and its milliseconds */
+export async function timed(action) {
+  const startedAt = performance.now();
+  const value = await action();
+  return [value, performance.now() - startedAt];
+}

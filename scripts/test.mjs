@@ -6,11 +6,11 @@
  *
  * Random suites draw from one fixed seed here, so that the same code gets the same cases; `npm run soak` draws new ones, and so does SEED=.
  */
-import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { REPOSITORY, prepare } from './prepare.mjs';
+import { runVitest } from './run-vitest.mjs';
 
 /** Suites that say whether the engine keeps what it acknowledged and answers right; smaller than on local files, which come first. */
 const ENGINE_SUITES = [
@@ -36,7 +36,8 @@ for (const run of runs) {
   if (runs.length > 1) process.stdout.write(`\n${run.name}\n`);
   const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
   const reportFile = path.join(folder, 'report.json');
-  const exitCode = await runVitest(run, reportFile);
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`];
+  const exitCode = await runVitest([...reporters, ...run.parameters], { SEED: process.env.SEED ?? FIXED_SEED, ...run.environment });
   const { passed, failed, notRun, failures } = countResults(exitCode, reportFile);
   rmSync(folder, { recursive: true, force: true });
   for (const name of notRun) process.stdout.write(`not run: ${name}\n`);
@@ -50,19 +51,6 @@ for (const failure of total.failures) process.stdout.write(`failed: ${failure}\n
 if (total.passed + total.failed === 0) process.stdout.write('No test ran.\n');
 process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
 process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : total.exitCode || 1;
-
-/** Gives vitest's exit code (1 when a signal ended it). */
-function runVitest({ parameters, environment }, reportFile) {
-  const vitest = path.join(REPOSITORY, 'node_modules', 'vitest', 'vitest.mjs');
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`];
-  const child = spawn(process.execPath, [vitest, 'run', ...reporters, ...parameters], {
-    cwd: REPOSITORY,
-    stdio: ['ignore', 'inherit', 'inherit'],
-    env: { SEED: FIXED_SEED, ...process.env, ...environment },
-  });
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
-  return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
-}
 
 /**
  * A file that failed as a whole (it does not load, a hook threw) counts as one failed test, and so does a run that vitest calls failed

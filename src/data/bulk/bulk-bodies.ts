@@ -10,7 +10,7 @@ import type { BulkTarget } from './bulk-target.js';
 import { csvOrigin, readCells, typedCells } from './csv-rows.js';
 import { arrayToLines } from './json-array.js';
 import { NdjsonBody } from './ndjson-body.js';
-import { parquetLayout } from './parquet-layout.js';
+import { type ParquetLayout, parquetLayout } from './parquet-layout.js';
 import type { RefusalList } from './refusal-list.js';
 import { TypedBody, type TypedRows } from './typed-body.js';
 
@@ -52,24 +52,28 @@ export class BulkBodies {
           return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
         });
       case 'parquet':
-        return this.#useParquet(target, file, bytes, undefined, use);
+        return this.#useParquet(target, file, bytes, [], await parquetLayout(this.engine, file), use);
       case 'arrow':
         return this.#withFile('parquet', async (parquet) => {
           const plainInstants = await this.arrow.toParquet(file, parquet);
-          return this.#useParquet(target, parquet, bytes, plainInstants, use);
+          return this.#useParquet(target, parquet, bytes, plainInstants, undefined, use);
         });
     }
   }
 
-  /** @param plainInstants columns of times that came as integers; undefined for a file as the client sent it */
+  /**
+   * @param plainInstants columns of times that came as integers
+   * @param layout of a file as the client sent it, when it may become a data file
+   */
   async #useParquet<T>(
     target: BulkTarget,
     file: string,
     bytes: number,
-    plainInstants: readonly PlainInstants[] | undefined,
+    plainInstants: readonly PlainInstants[],
+    layout: ParquetLayout | undefined,
     use: (body: BulkBody) => Promise<T>,
   ): Promise<T> {
-    const instants = (plainInstants ?? []).map(({ column, perSecond }) => {
+    const instants = plainInstants.map(({ column, perSecond }) => {
       const name = quoteName(column);
       return `make_timestamp(${name} * ${MICROSECONDS_PER_SECOND / perSecond}) AS ${name}`;
     });
@@ -80,7 +84,6 @@ export class BulkBodies {
     } catch (error) {
       throw bodyError(error, 'the body is not Parquet that can be read', file);
     }
-    const layout = plainInstants ? undefined : await parquetLayout(this.engine, file);
     return this.#useTyped(target, { select, bytes, originOf: (row) => row, ...(layout ? { layout } : {}) }, use);
   }
 

@@ -32,7 +32,8 @@ export interface ReadyFile {
   readonly path: string;
   /** Its columns, with the field ids that they have in the table. */
   readonly columns: readonly Column[];
-  readonly measure: FileMeasure;
+  /** Its size changes with the field ids. */
+  readonly measure: Omit<FileMeasure, 'sizeBytes'>;
 }
 
 export interface PlannedColumn {

@@ -125,7 +125,7 @@ export class TypedBody implements BulkBody {
       name,
       { min: bounds.get(name)?.min, max: bounds.get(name)?.max, nullCount: String(rows - (counts.get(name) ?? 0)), hasNan: false },
     ]);
-    return { path: layout.file, columns, measure: { rows, sizeBytes: this.bytes, columns: new Map(measures) } };
+    return { path: layout.file, columns, measure: { rows, columns: new Map(measures) } };
   }
 
   async lines(): Promise<BulkLines> {
