@@ -22,8 +22,8 @@ import type { TableRegistry } from '../tables/table-registry.js';
 import type { VisibleLsn } from '../tables/visible-lsn.js';
 import { type Applicable, fromWalRecord, idsOf, lastLsn, toWalRecord } from './write/applicable.js';
 import type { Addressed, Applier } from './write/apply.js';
-import { mayHoldIds } from './write/find-rows.js';
-import { mayHoldRange } from './write/row-range.js';
+import { roughBytes } from './write/command-size.js';
+import { filesSought } from './write/files-sought.js';
 import { seenLogs } from './write/seen-logs.js';
 import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './write/encode-records.js';
 import type { Idempotency, IdempotencyKeys } from './write/idempotency.js';
@@ -32,8 +32,6 @@ import type { RecordInput } from './write/record.js';
 import type { MergeCommand, RowsCommand, WriteAnswer, WriteCommand } from './write/write-command.js';
 import type { WriteAheadLog } from './wal/write-ahead-log.js';
 
-/** Rough bytes of a command that brings no rows. */
-const SMALL_COMMAND_BYTES = 256;
 /** Attempts of a write whose column is widened under it; each attempt settles one column. */
 const WIDENING_ATTEMPTS_MAX = 100;
 const REPLAY_GROUP_RECORDS_MAX = 1_000;
@@ -616,31 +614,6 @@ class ColumnsUndeclared extends Error {
 /** A command's files have to be fetched again, because the table got others. */
 class FilesMissing extends Error {}
 
-/** Tells the files in which a command looks for rows; undefined when it looks for none. */
-function filesSought(command: WriteCommand): ((file: DataFile) => boolean) | undefined {
-  switch (command.kind) {
-    case 'rows':
-      return command.replaces || command.table.config.write_mode === 'upsert' ? mayHoldAny(idsOfRecords(command.records)) : undefined;
-    case 'merge':
-      return mayHoldAny([command.id]);
-    case 'delete':
-    case 'restore':
-      return mayHoldAny(command.ids);
-    case 'bulk':
-      if (command.keepsExisting) return () => true;
-      if (command.replaces && command.table.config.write_mode === 'upsert') return () => true;
-      return command.replaces && mayHoldRange(command.replaces);
-  }
-}
-
-function mayHoldAny(ids: readonly string[]): ((file: DataFile) => boolean) | undefined {
-  return ids.length === 0 ? undefined : mayHoldIds(ids);
-}
-
-function idsOfRecords(records: readonly RecordInput[]): string[] {
-  return records.flatMap(({ id }) => (typeof id === 'string' || typeof id === 'number' || typeof id === 'bigint' ? [String(id)] : []));
-}
-
 /** Thrown when a bulk file's columns clash with others that came in while it was written: it has to be written again. */
 export class BulkOutdated extends Error {}
 
@@ -665,25 +638,4 @@ function mergeFields(base: Record<string, unknown>, fields: Readonly<Record<stri
   const replaced = new Set(Object.keys(fields).map((field) => field.toLowerCase()));
   const kept = Object.entries(base).filter(([field]) => !replaced.has(field.toLowerCase()));
   return { ...Object.fromEntries(kept), ...fields };
-}
-
-function roughBytes(command: WriteCommand): number {
-  if (command.kind === 'rows') return command.records.reduce((sum, record) => sum + roughRecordBytes(record), SMALL_COMMAND_BYTES);
-  if (command.kind === 'merge') return SMALL_COMMAND_BYTES + roughRecordBytes(command);
-  if (command.kind === 'bulk') return SMALL_COMMAND_BYTES;
-  return command.ids.reduce((sum, id) => sum + id.length + 8, SMALL_COMMAND_BYTES);
-}
-
-/** A cheap guess that is right within a small factor: text counts by length, everything else by a constant. */
-function roughRecordBytes(record: Pick<RecordInput, 'payload'>): number {
-  let bytes = 96;
-  if (typeof record.payload !== 'object' || record.payload === null) return bytes;
-  for (const [field, value] of Object.entries(record.payload)) bytes += field.length + roughValueBytes(value);
-  return bytes;
-}
-
-function roughValueBytes(value: unknown): number {
-  if (typeof value === 'string') return value.length + 3;
-  if (typeof value !== 'object' || value === null) return 16;
-  return Object.entries(value).reduce((sum, [key, member]) => sum + key.length + roughValueBytes(member), 16);
 }
