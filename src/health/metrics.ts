@@ -197,6 +197,7 @@ export class Metrics {
     const used = await this.parts.state.memory();
     memory.set({ component: 'process' }, used['rss_bytes'] ?? 0);
     memory.set({ component: 'query_engine' }, used['engine_bytes'] ?? 0);
+    memory.set({ component: 'small_files' }, used['small_files_bytes'] ?? 0);
     memory.set({ component: 'buffer' }, this.parts.state.bufferStats()['buffered_bytes'] ?? 0);
   }
 }

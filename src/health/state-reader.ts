@@ -180,6 +180,7 @@ export class StateReader {
       external_bytes: external,
       engine_bytes: asNumber(row['used']),
       engine_bytes_max: this.parts.engine.memoryBytesMax,
+      small_files_bytes: this.parts.registry.all().reduce((sum, table) => sum + table.residents.bytes, 0),
       spilled_bytes: asNumber(row['spilled']),
     };
   }

@@ -128,3 +128,36 @@ describe('statement without its end', () => {
     expect((await engine.row(`SELECT * FROM (\n${await withoutEnd(engine, sql)}\n)`))['a']).toBe(1);
   });
 });
+
+describe('counts and extremes of a whole table', () => {
+  it('are told apart from what has to be read', async () => {
+    const summary = [{ kind: 'count' }, { kind: 'min', column: 'a' }, { kind: 'max', column: 'B' }];
+    expect((await analyser.analyse('SELECT count(*), min(a), max(p."B") AS top FROM people p')).summary).toEqual(summary);
+  });
+
+  it.each([
+    'SELECT count(*) FROM people',
+    'SELECT min(a) FROM people WHERE a > 1',
+    'SELECT min(a) FROM people GROUP BY b',
+    'SELECT min(a) FROM people HAVING min(a) > 1',
+    'SELECT min(a) FROM people LIMIT 1',
+    'SELECT DISTINCT min(a) FROM people',
+    'SELECT min(DISTINCT a) FROM people',
+    'SELECT min(a) FILTER (WHERE b) FROM people',
+    'SELECT min(a, 2) FROM people',
+    'SELECT min(a ORDER BY b) FROM people',
+    'SELECT min(a) OVER () FROM people',
+    'SELECT min(a) + 1 FROM people',
+    'SELECT min(a.b.c) FROM people',
+    'SELECT min(other.a) FROM people',
+    'SELECT min(a), a FROM people',
+    'SELECT min(a) FROM people AS p(b, a)',
+    'SELECT min(a) FROM people TABLESAMPLE 10%',
+    'SELECT min(a) FROM people, people AS more',
+    'WITH people AS (SELECT 1 AS a) SELECT min(a) FROM people',
+    'SELECT min(a) FROM people UNION ALL SELECT 1',
+    'SELECT min(COLUMNS(*)) FROM people',
+  ])('not %s', async (sql) => {
+    expect((await analyser.analyse(sql)).summary).toBeUndefined();
+  });
+});

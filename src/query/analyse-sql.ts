@@ -8,6 +8,7 @@ import { LRUCache } from 'lru-cache';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { type Condition, conditionsOf } from './prune.js';
+import { type SummaryItem, summaryOf } from './summary.js';
 
 type Node = Readonly<Record<string, unknown>>;
 
@@ -18,6 +19,8 @@ export interface SqlAnalysis {
   readonly isRepeatableScan: boolean;
   /** What every row of the result fulfils, as far as it is plain enough to leave files out. */
   readonly conditions: readonly Condition[];
+  /** Set when it asks for counts and extremes of a whole table and nothing else. */
+  readonly summary: readonly SummaryItem[] | undefined;
   /** The same for statements that mean the same, however they are written; undefined when the answer varies without the tables doing so. */
   readonly fingerprint: string | undefined;
 }
@@ -82,6 +85,7 @@ export class SqlAnalyser {
       tables: [...walk.tables],
       isRepeatableScan: !isVarying && this.#isRepeatableScan(statement, walk),
       conditions: walk.readsOneTableOnce ? conditionsOf(statement) : [],
+      summary: walk.readsOneTableOnce ? summaryOf(statement) : undefined,
       fingerprint: isVarying ? undefined : fingerprintOf(text),
     };
     this.#analyses.set(sql, analysis);

@@ -25,10 +25,12 @@ import { type Cursors, type OpenResult, statementHash } from './cursors.js';
 import { type Column, jsonRowsSql, type Meaning, type Prepared, shapeOf, typeName } from './prepared-statement.js';
 import { mayHoldMatches } from './prune.js';
 import type { QueryConnection, QueryConnections } from './query-connections.js';
+import { quoteName } from '../infra/duckdb/sql-text.js';
 import { asQueryError } from './query-error.js';
 import { parameterKinds, parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
 import type { QueryStatistics } from './query-statistics.js';
 import type { CacheKey, ResultCache } from './result-cache.js';
+import { summarySql } from './summary.js';
 import type { RunningQueries, RunningQuery } from './running-queries.js';
 
 const KEPT_SCHEMA = 'kept';
@@ -155,7 +157,7 @@ export class ReadPath {
       request,
       () => this.pinTables(analysis, request.asOf),
       async (running) => {
-        const prepared = await this.prepare(running, request.sql, toParameters(request.params));
+        const prepared = await summarised(analysis, running, await this.prepare(running, request.sql, toParameters(request.params)));
         const { rows, isCut } = await this.#jsonRows(running, prepared, limit + 1, 0);
         if (rows.length <= limit && !isCut)
           return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
@@ -255,6 +257,7 @@ export class ReadPath {
       throw error;
     } finally {
       leave?.();
+      if (!error) for (const view of views.values()) view.considerResidents();
       if (!keepViews) for (const view of views.values()) view.release();
       request.signal?.removeEventListener('abort', abort);
       query.finish();
@@ -267,7 +270,7 @@ export class ReadPath {
     let isClean = false;
     try {
       query.attach(taken.connection);
-      for (const view of views.values()) await query.orStopped(view.open());
+      for (const view of views.values()) await query.orStopped(view.openForCaller());
       await this.parts.connections.bind(taken, views);
       const result = await use({ query, taken, connection: taken.connection, views });
       isClean = true;
@@ -517,6 +520,14 @@ export class ReadPath {
       this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
+}
+
+/** The same result from the log where that knows it: the statement was understood, so its names, types and errors are known. */
+async function summarised({ summary }: SqlAnalysis, { views }: Running, prepared: Prepared): Promise<Prepared> {
+  const [[name, view] = []] = views;
+  if (!summary || name === undefined || !view) return prepared;
+  const sql = await summarySql(summary, view, quoteName(name.toLowerCase()));
+  return sql === undefined ? prepared : { ...prepared, sql };
 }
 
 /** @throws AppError INVALID_ARGUMENT for a value whose name the statement does not have */

@@ -4,10 +4,13 @@
  */
 import pMap from 'p-map';
 import type { LocalObject } from '../infra/object-store/object-store.js';
+import { quoteName } from '../infra/duckdb/sql-text.js';
+import { type Extremes, extremesOf } from '../metadata/delta/file-bounds.js';
 import { storedColumns } from '../metadata/delta/file-statistics.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
-import type { TableSchema } from '../metadata/table-schema.js';
+import type { Column, TableSchema } from '../metadata/table-schema.js';
 import type { Generation } from './generation.js';
+import type { FileToLoad, ResidentPart } from './resident-rows.js';
 import { type OpenFile, type RowSources, selectRows } from './row-sql.js';
 import type { Table } from './table.js';
 
@@ -27,6 +30,9 @@ export interface ReadViewParts {
   readonly version: number;
   readonly files: readonly { readonly file: DataFile; readonly source: number }[];
   readonly generations: readonly Generation[];
+  /** Rows of files that the engine has already, and the files of which it has none. */
+  readonly residents: readonly ResidentPart[];
+  readonly others: ReadViewParts['files'];
   readonly lsn: number;
   readonly openObject: (file: DataFile) => Promise<LocalObject>;
   readonly unpin: () => void;
@@ -42,7 +48,8 @@ export class ReadView {
   readonly #bulkFiles: readonly OpenFile[];
   readonly #parts: ReadViewParts;
   readonly #opened: LocalObject[] = [];
-  #openFiles: OpenFile[] | undefined;
+  #openFiles: Promise<readonly OpenFile[]> | undefined;
+  #callerFiles: Promise<readonly OpenFile[]> | undefined;
   #callerSql: Promise<string> | undefined;
   #keep: (file: DataFile) => boolean = () => true;
   #kept: ReadViewParts['files'] | undefined;
@@ -79,10 +86,27 @@ export class ReadView {
   }
 
   /** Makes the data files readable for the engine: those that `keep` names at the first call, all when it is absent. */
-  async open(keep = this.#keep): Promise<readonly OpenFile[]> {
-    if (this.#openFiles) return this.#openFiles;
-    this.#openFiles = await pMap(this.#chosen(keep), ({ file, source }) => this.#openFile(file, source), { concurrency: OPENING_MAX });
-    return this.#openFiles;
+  open(keep = this.#keep): Promise<readonly OpenFile[]> {
+    return (this.#openFiles ??= this.#openAll(this.#chosen(keep)));
+  }
+
+  #openAll(files: ReadViewParts['files']): Promise<readonly OpenFile[]> {
+    return pMap(files, ({ file, source }) => this.#openFile(file, source), { concurrency: OPENING_MAX });
+  }
+
+  /** Makes the data files readable that a caller's query needs: those whose rows the engine has not already. */
+  openForCaller(): Promise<readonly OpenFile[]> {
+    return (this.#callerFiles ??= this.#openAll(this.#filesOfCaller()));
+  }
+
+  #filesOfCaller(): ReadViewParts['files'] {
+    return this.#parts.others.filter(({ file }) => this.#keep(file));
+  }
+
+  /** Lets the table load small files that the caller's query had to open. */
+  considerResidents(): void {
+    const { table, schema } = this;
+    if (this.#callerFiles) table.residents.consider(this.#filesOfCaller(), schema, (files) => openFiles(table.pin(0), files));
   }
 
   async #openFile(file: DataFile, source: number): Promise<OpenFile> {
@@ -113,8 +137,46 @@ export class ReadView {
   }
 
   async #makeCallerSql(): Promise<string> {
-    const sources = await this.sources(`getvariable('${LSN_VARIABLE}')::BIGINT`);
-    return selectRows(sources, { columns: this.schema.columns, withPlace: false, rows: 'visible' });
+    return selectRows(await this.#sourcesOfCaller(), { columns: this.schema.columns, withPlace: false, rows: 'visible' });
+  }
+
+  async #sourcesOfCaller(): Promise<RowSources> {
+    return {
+      schema: this.schema,
+      masks: this.table.masks,
+      files: [...(await this.openForCaller()), ...this.#bulkFiles],
+      residents: this.#parts.residents,
+      generations: this.generations,
+      lsn: `getvariable('${LSN_VARIABLE}')::BIGINT`,
+    };
+  }
+
+  /**
+   * SQL of values of one column among which are the least and the greatest that a caller sees: those of a file whose rows are all visible come from
+   * the log, so only the other files and the buffers are read.
+   * @returns undefined when no file can be left out
+   */
+  async extremesSql(column: Column): Promise<string | undefined> {
+    const { masks } = this.table;
+    const known = new Map<number, Extremes>();
+    for (const { file, source } of this.files) {
+      const extremes = masks.isMasked(source) ? undefined : extremesOf(file, column);
+      if (extremes) known.set(source, extremes);
+    }
+    if (known.size === 0) return undefined;
+    const all = [...known.values()];
+    const min = all.reduce((least, extremes) => (extremes.min < least ? extremes.min : least), all[0]?.min ?? 0n);
+    const max = all.reduce((greatest, extremes) => (extremes.max > greatest ? extremes.max : greatest), all[0]?.max ?? 0n);
+    const sources = await this.#sourcesOfCaller();
+    const others: RowSources = {
+      ...sources,
+      files: sources.files.filter(({ source }) => !known.has(source)),
+      residents: this.#parts.residents.filter(({ present }) => [...present].some((source) => !known.has(source))),
+    };
+    const value = (number: bigint): string =>
+      column.type === 'TIMESTAMPTZ' ? `make_timestamptz(${number})` : `CAST(${number} AS ${column.type})`;
+    return `SELECT unnest([${value(min)}, ${value(max)}]) AS ${quoteName(column.name)}
+      UNION ALL ${selectRows(others, { columns: [column], withPlace: false, rows: 'visible' })}`;
   }
 
   /**
@@ -137,6 +199,18 @@ export class ReadView {
     this.#isReleased = true;
     for (const object of this.#opened) object.release();
     this.#parts.unpin();
+  }
+}
+
+/** Some files of a view, readable until the view is released. */
+async function openFiles(view: ReadView, files: readonly FileToLoad[]): Promise<{ files: readonly OpenFile[]; release: () => void }> {
+  const wanted = new Set(files.map(({ source }) => source));
+  const isWanted = new Set(view.files.filter(({ source }) => wanted.has(source)).map(({ file }) => file));
+  try {
+    return { files: await view.open((file) => isWanted.has(file)), release: () => view.release() };
+  } catch (error) {
+    view.release();
+    throw error;
   }
 }
 

@@ -14,10 +14,13 @@ import {
 } from '../metadata/table-schema.js';
 import type { Generation } from './generation.js';
 import type { Masks } from './masks.js';
+import type { ResidentPart } from './resident-rows.js';
 
 /** Where a row stands in the masks. The prefix is refused in names of payload fields. */
 export const SOURCE_COLUMN = '_miniodb_source';
 export const POSITION_COLUMN = '_miniodb_position';
+/** Of a resident row: the number of the load that brought it. */
+export const LOAD_COLUMN = '_miniodb_load';
 
 /** A Parquet file that the engine can open. */
 export interface OpenFile {
@@ -34,6 +37,8 @@ export interface RowSources {
   readonly masks: Masks;
   readonly files: readonly OpenFile[];
   readonly generations: readonly Generation[];
+  /** Rows of files that are not among `files`; without their places. */
+  readonly residents?: readonly ResidentPart[];
   /** SQL of the LSN up to which rows and masks count. */
   readonly lsn: string;
 }
@@ -52,6 +57,7 @@ export interface RowSelection {
 export function selectRows(sources: RowSources, selection: RowSelection): string {
   const branches = [
     ...fileBranches(sources, selection),
+    ...(sources.residents ?? []).map((part) => residentBranch(sources, selection, part)),
     ...sources.generations.flatMap((generation) => generationBranch(sources, selection, generation)),
   ];
   if (branches.length === 1 || (branches.length > 0 && selection.withPlace)) return branches.join('\nUNION ALL\n');
@@ -70,29 +76,32 @@ function unionOf(branches: readonly string[], columns: readonly Column[]): strin
 }
 
 function fileBranches(sources: RowSources, selection: RowSelection): string[] {
-  const { masks } = sources;
+  const { schema, masks } = sources;
   const masked = sources.files.filter((file) => masks.isMasked(file.source));
-  if (selection.rows === 'soft') return filesBranches(sources, selection, masked, true);
+  if (selection.rows === 'soft') return filesBranches(schema, selection, masked, sources);
   const clean = sources.files.filter((file) => !masks.isMasked(file.source));
-  return [...filesBranches(sources, selection, clean, false), ...filesBranches(sources, selection, masked, true)];
+  return [...filesBranches(schema, selection, clean, undefined), ...filesBranches(schema, selection, masked, sources)];
 }
 
+/** What hides rows; undefined where none is hidden, or hidden ones are wanted, too. */
+type Hiding = Pick<RowSources, 'masks' | 'lsn'> | undefined;
+
 /** Files that can be read in the same way share a branch. */
-function filesBranches(sources: RowSources, selection: RowSelection, files: readonly OpenFile[], isMasked: boolean): string[] {
-  const byName = isReadableByName(sources.schema) ? files.filter((file) => file.hasEveryColumn) : [];
+function filesBranches(schema: TableSchema, selection: RowSelection, files: readonly OpenFile[], hiding: Hiding): string[] {
+  const byName = isReadableByName(schema) ? files.filter((file) => file.hasEveryColumn) : [];
   const groups = [
     ...(selection.withPlace ? [byName.filter(hasLsnColumn), byName.filter((file) => !hasLsnColumn(file))] : [byName]),
     files.filter((file) => !byName.includes(file)),
   ];
-  return groups.filter((group) => group.length > 0).map((group) => filesBranch(sources, selection, group, isMasked));
+  return groups.filter((group) => group.length > 0).map((group) => filesBranch(schema, selection, group, hiding));
 }
 
 function hasLsnColumn(file: OpenFile): boolean {
   return file.lsnBase === undefined;
 }
 
-function filesBranch(sources: RowSources, selection: RowSelection, files: readonly OpenFile[], isMasked: boolean): string {
-  const reader = byNameOrFieldId(sources.schema, files);
+function filesBranch(schema: TableSchema, selection: RowSelection, files: readonly OpenFile[], hiding: Hiding): string {
+  const reader = byNameOrFieldId(schema, files);
   const select = [
     ...selection.columns.map((column) => `${reader.column(column)} AS ${quoteName(column.name)}`),
     ...(selection.withPlace
@@ -103,9 +112,10 @@ function filesBranch(sources: RowSources, selection: RowSelection, files: readon
   const fileList = `(VALUES ${list}) f(file_index, source, lsn_base)`;
   const from = [`FROM ${reader.files} r`];
   if (selection.withPlace) from.push(`JOIN ${fileList} ON f.file_index = r.file_index`);
-  if (isMasked) {
-    const soft = selection.rows === 'soft' ? ` AND ${softAsOf(sources.lsn)}` : '';
-    const hidden = `SELECT f.file_index, m.pos FROM ${sources.masks.table} m JOIN ${fileList} ON m.source = f.source WHERE m.since <= ${sources.lsn}${soft}`;
+  if (hiding) {
+    const { masks, lsn } = hiding;
+    const soft = selection.rows === 'soft' ? ` AND ${softAsOf(lsn)}` : '';
+    const hidden = `SELECT f.file_index, m.pos FROM ${masks.table} m JOIN ${fileList} ON m.source = f.source WHERE m.since <= ${lsn}${soft}`;
     from.push(
       `${selection.rows === 'soft' ? 'SEMI' : 'ANTI'} JOIN (${hidden}) h ON h.file_index = r.file_index AND h.pos = r.file_row_number`,
     );
@@ -166,6 +176,31 @@ export function readIds(path: string): string {
 
 function fileColumn(fieldId: number): string {
   return `c${fieldId}`;
+}
+
+/** Every row of data files, hidden ones included, with its place in the masks. */
+export function storedRows(schema: TableSchema, files: readonly OpenFile[]): string {
+  const selection: RowSelection = { columns: schema.columns, withPlace: true, rows: 'visible' };
+  const branches = filesBranches(schema, selection, files, undefined);
+  return `SELECT * EXCLUDE (${LSN_COLUMN}) FROM (${branches.join('\nUNION ALL\n')})`;
+}
+
+function residentBranch({ masks, lsn }: RowSources, { columns }: RowSelection, { table, loads, present, absent }: ResidentPart): string {
+  const select = columns.map((column) => {
+    const known = table.schema.column(column.name);
+    const isHeld = known?.fieldId === column.fieldId && known.type === column.type;
+    return isHeld ? `r.${quoteName(column.name)}` : `NULL::${column.type} AS ${quoteName(column.name)}`;
+  });
+  const place = `r.${SOURCE_COLUMN}`;
+  const conditions = [`r.${LOAD_COLUMN} <= ${loads}`];
+  if (absent.length > present.size) conditions.push(`${place} IN (${[...present].join()})`);
+  else if (absent.length > 0) conditions.push(`${place} NOT IN (${absent.join()})`);
+  const masked = [...present].filter((source) => masks.isMasked(source));
+  const hidden =
+    masked.length === 0
+      ? ''
+      : ` ANTI JOIN (SELECT m.source, m.pos FROM ${masks.table} m WHERE m.since <= ${lsn} AND m.source IN (${masked.join()})) h ON h.source = ${place} AND h.pos = r.${POSITION_COLUMN}`;
+  return `SELECT ${select.join(', ')} FROM ${table.name} r${hidden} WHERE ${conditions.join(' AND ')}`;
 }
 
 function generationBranch(sources: RowSources, selection: RowSelection, generation: Generation): string[] {

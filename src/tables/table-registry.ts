@@ -18,6 +18,7 @@ import { DeltaLog } from '../metadata/delta/delta-log.js';
 import { NEXT_FIELD_ID, type Snapshot } from '../metadata/delta/snapshot.js';
 import { EmptyFile, INITIAL_CONFIGURATION, INITIAL_PROTOCOL } from '../metadata/delta/table-protocol.js';
 import { TableSchema, toDeltaSchema } from '../metadata/table-schema.js';
+import type { ResidentBudget } from './resident-budget.js';
 import { BUFFER_SCHEMA, Table } from './table.js';
 import { idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
 
@@ -33,6 +34,7 @@ const DROPPED_VERSION = -1;
 export interface TableRegistryParts {
   readonly store: ObjectStore;
   readonly engine: Engine;
+  readonly residentBudget: ResidentBudget;
   readonly scratch: ScratchFiles;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -125,10 +127,10 @@ export class TableRegistry {
   }
 
   async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.parts.store): Promise<Table> {
-    const { engine, scratch, logger } = this.parts;
+    const { engine, residentBudget, scratch, logger } = this.parts;
     const config = readConfig(snapshot.metaData, this.parts.defaults);
     const emptyFile = new EmptyFile(this.parts.store, engine, scratch, catalogued.directory);
-    const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, nextLsn: 1 });
+    const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, residentBudget, nextLsn: 1 });
     table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free what it no longer needs`);
     await table.open();
     return table;

@@ -18,7 +18,9 @@ import type { EmptyFile } from '../metadata/delta/table-protocol.js';
 import type { TableSchema } from '../metadata/table-schema.js';
 import { Generation } from './generation.js';
 import { Masks } from './masks.js';
-import { ReadView } from './read-view.js';
+import { ReadView, type ReadViewParts } from './read-view.js';
+import type { ResidentBudget } from './resident-budget.js';
+import { ResidentRows, type ResidentTable } from './resident-rows.js';
 import { type IdRule, idRuleOf, type TableConfig } from './table-config.js';
 
 /** Flushes, compactions and other commits that may wait for their turn. */
@@ -32,11 +34,14 @@ export interface HiddenRows {
   readonly soft: readonly number[];
 }
 
-/** What a pinned view reads. */
-interface Held {
-  readonly files: readonly DataFile[];
+/** Files of a version as a view reads them. Made once for a version, because a query should cost the same with ten files and with ten thousand. */
+interface PinnedFiles extends Pick<ReadViewParts, 'files' | 'residents' | 'others'> {
   /** Numbers of the files in the masks. */
   readonly sources: ReadonlySet<number>;
+}
+
+/** What a pinned view reads. */
+interface Held extends PinnedFiles {
   readonly generations: readonly Generation[];
 }
 
@@ -48,6 +53,7 @@ export interface TableParts {
   readonly snapshot: Snapshot;
   readonly store: ObjectReader;
   readonly engine: Engine;
+  readonly residentBudget: ResidentBudget;
   /** LSN from which the first generation may hold rows. */
   readonly nextLsn: number;
 }
@@ -60,6 +66,7 @@ export class Table {
   readonly log: DeltaLog;
   readonly emptyFile: EmptyFile;
   readonly masks: Masks;
+  readonly residents: ResidentRows;
   /** What changes the log: one after the other. */
   readonly commits: SerialQueue;
 
@@ -83,6 +90,8 @@ export class Table {
   readonly #store: ObjectReader;
   readonly #engine: Engine;
   readonly #sources = new Map<string, number>();
+  #sourcesRevision = 0;
+  #pinnable: (PinnedFiles & { readonly snapshot: Snapshot; readonly revision: number }) | undefined;
   readonly #label = randomUUID().replaceAll('-', '').slice(0, 12);
   #nextSource = 1;
   /** Files that each pinned view reads. */
@@ -106,6 +115,9 @@ export class Table {
     this.#store = parts.store;
     this.#engine = parts.engine;
     this.masks = new Masks(parts.engine, `${BUFFER_SCHEMA}.masks_${this.#label}`);
+    this.residents = new ResidentRows(parts.engine, `${BUFFER_SCHEMA}.files_${this.#label}`, parts.residentBudget, (table, sql) =>
+      this.#retireResidents(table, sql),
+    );
     this.commits = new SerialQueue(`table ${this.name}`, WAITING_COMMITS_MAX);
     this.startGeneration(parts.nextLsn);
   }
@@ -120,7 +132,9 @@ export class Table {
   async reopen(snapshot: Snapshot): Promise<void> {
     this.snapshot = snapshot;
     this.schema = snapshot.schema;
+    this.residents.giveUp();
     this.#sources.clear();
+    this.#sourcesRevision += 1;
     await this.masks.destroy();
     await this.open();
   }
@@ -162,13 +176,18 @@ export class Table {
   /** The number of a data file in the masks; the same for all its deletion vectors. */
   sourceOf(file: Pick<DataFile, 'path'>): number {
     let source = this.#sources.get(file.path);
-    if (source === undefined) this.#sources.set(file.path, (source = this.newSource()));
+    if (source === undefined) this.#setSource(file.path, (source = this.newSource()));
     return source;
+  }
+
+  #setSource(path: string, source: number): void {
+    this.#sources.set(path, source);
+    this.#sourcesRevision += 1;
   }
 
   /** Lets a file keep the number it had before it became a data file. */
   adoptSource(path: string, source: number): void {
-    this.#sources.set(path, source);
+    this.#setSource(path, source);
   }
 
   knowsSource(path: string): boolean {
@@ -179,7 +198,7 @@ export class Table {
   async loadSource(file: DataFile, hidden: HiddenRows): Promise<number> {
     const source = this.newSource();
     await this.#load(source, hidden);
-    this.#sources.set(file.path, source);
+    this.#setSource(file.path, source);
     return source;
   }
 
@@ -189,24 +208,44 @@ export class Table {
 
   /** Takes everything a query at `lsn` sees, in this very tick. The caller opens and later releases the view. */
   pin(lsn: number): ReadView {
-    const files = [...this.snapshot.files.values()].map((file) => ({ file, source: this.sourceOf(file) }));
+    const pinned = this.#pinnedFiles();
     const generations = this.generations.filter((generation) => !generation.isEmpty);
     return new ReadView({
       table: this,
       schema: this.schema,
       version: this.snapshot.version,
-      files,
+      files: pinned.files,
       generations,
+      residents: pinned.residents,
+      others: pinned.others,
       lsn,
       openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
-      unpin: this.#takePin(files, generations),
+      unpin: this.#takePin({ ...pinned, generations }),
     });
+  }
+
+  #pinnedFiles(): PinnedFiles {
+    const { snapshot } = this;
+    if (this.#pinnable?.snapshot === snapshot && this.#pinnable.revision === this.#revision) return this.#pinnable;
+    const files = [...snapshot.files.values()].map((file) => ({ file, source: this.sourceOf(file) }));
+    const sources = new Set(files.map(({ source }) => source));
+    const residents = this.residents.partsOf(sources);
+    const others = residents.length === 0 ? files : files.filter(({ source }) => !residents.some(({ present }) => present.has(source)));
+    // The revision is taken last: a file that had no number has one now.
+    this.#pinnable = { snapshot, files, sources, residents, others, revision: this.#revision };
+    return this.#pinnable;
+  }
+
+  /** Another number whenever the same version would be pinned otherwise. */
+  get #revision(): number {
+    return this.#sourcesRevision + this.residents.revision;
   }
 
   /** The table at an older version: what was committed then, without buffers. */
   async pinVersion(snapshot: Snapshot): Promise<ReadView> {
     const files = [...snapshot.files.values()].map((file) => ({ file, source: this.newSource() }));
-    const unpin = this.#takePin(files, []);
+    const sources = new Set(files.map(({ source }) => source));
+    const unpin = this.#takePin({ files, sources, residents: [], others: files, generations: [] });
     try {
       for (const { file, source } of files) await this.#load(source, { ...(await this.readVectors(file)), soft: [] });
     } catch (error) {
@@ -219,6 +258,8 @@ export class Table {
       version: snapshot.version,
       files,
       generations: [],
+      residents: [],
+      others: files,
       lsn: Number.MAX_SAFE_INTEGER,
       openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
       unpin: () => {
@@ -231,10 +272,9 @@ export class Table {
     });
   }
 
-  #takePin(files: readonly { readonly file: DataFile; readonly source: number }[], generations: readonly Generation[]): () => void {
+  #takePin(held: Held): () => void {
     const pin = this.#nextPin++;
-    const sources = new Set(files.map(({ source }) => source));
-    this.#pins.set(pin, { files: files.map(({ file }) => file), sources, generations });
+    this.#pins.set(pin, held);
     return () => {
       this.#pins.delete(pin);
       this.#cleanUpRetired();
@@ -243,7 +283,7 @@ export class Table {
 
   /** Files that views in use read, besides those of the newest version. */
   pinnedFiles(): DataFile[] {
-    return [...this.#pins.values()].flatMap((held) => held.files);
+    return [...this.#pins.values()].flatMap((held) => held.files.map(({ file }) => file));
   }
 
   /** Runs `cleanUp` once no pinned view holds what it frees. */
@@ -279,20 +319,30 @@ export class Table {
   retireFiles(files: readonly DataFile[]): void {
     const sources = files.map((file) => this.sourceOf(file));
     for (const file of files) this.#sources.delete(file.path);
+    this.#sourcesRevision += 1;
     this.retireSources(sources);
   }
 
   /** Forgets the masks that files had under these numbers, once nobody reads the files as they were. */
   retireSources(sources: readonly number[]): void {
+    this.residents.forget(sources);
     this.retire(
       (held) => sources.some((source) => held.sources.has(source)),
       () => this.masks.forget(sources),
     );
   }
 
+  #retireResidents(table: ResidentTable, sql: string): void {
+    this.retire(
+      (held) => held.residents.some((part) => part.table === table),
+      () => this.#engine.run(sql),
+    );
+  }
+
   /** Frees everything the engine holds of a dropped table, once nobody reads it. */
   async close(): Promise<void> {
     for (const generation of this.generations) this.retireGeneration(generation);
+    await this.residents.close();
     await new Promise<void>((resolve) => {
       this.retire(
         () => true,

@@ -8,12 +8,16 @@ import { Engine } from '../infra/duckdb/engine.js';
 import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
+import { ResidentBudget } from './resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
 import { TableInfoReader } from './table-info.js';
 import { TableRegistry } from './table-registry.js';
 import { TablesController } from './tables.controller.js';
 import { VisibleLsn } from './visible-lsn.js';
+
+/** Part of the engine's memory that rows of small files may take: one in this many. */
+const RESIDENT_PARTS = 4;
 
 @Module({
   controllers: [TablesController],
@@ -25,11 +29,18 @@ import { VisibleLsn } from './visible-lsn.js';
       useFactory: ({ tables }: Config) => new TableDefaults(defaultTableConfig(tables.buffer_size, tables.flush_interval_seconds)),
     },
     {
+      provide: ResidentBudget,
+      inject: [Config, Engine],
+      useFactory: ({ query }: Config, engine: Engine) =>
+        new ResidentBudget(Math.min(query.small_files_bytes_max, Math.floor(engine.memoryBytesMax / RESIDENT_PARTS))),
+    },
+    {
       provide: TableRegistry,
-      inject: [OBJECT_STORE, Engine, ScratchFiles, CLOCK, LOGGER, COMMIT_NOTIFIER, TableDefaults, Config],
+      inject: [OBJECT_STORE, Engine, ResidentBudget, ScratchFiles, CLOCK, LOGGER, COMMIT_NOTIFIER, TableDefaults, Config],
       useFactory: async (
         store: ObjectStore,
         engine: Engine,
+        residentBudget: ResidentBudget,
         scratch: ScratchFiles,
         clock: Clock,
         logger: Logger,
@@ -40,6 +51,7 @@ import { VisibleLsn } from './visible-lsn.js';
         const registry = new TableRegistry({
           store,
           engine,
+          residentBudget,
           scratch,
           clock,
           logger,

@@ -94,6 +94,8 @@ export class QueryConfig {
   @IsInt() @Min(0) memory_bytes_max: number = 0;
   /** Bytes that the SQL engine spills to disk, all queries together; a query past it fails. 0: up to 90 % of the free disk. */
   @IsInt() @Min(0) spill_bytes_max: number = 0;
+  /** Memory for rows of small files that queries read again and again, all tables together, at most a quarter of the engine's. 0: none. */
+  @IsInt() @Min(0) @Max(64 * 1_024 * MIB) small_files_bytes_max: number = 256 * MIB;
   /** Threads of the SQL engine. 0: one per core. */
   @IsInt() @Min(0) @Max(256) threads: number = 0;
 }

@@ -1,4 +1,5 @@
 /** Bounds of a column in a data file. They are remembered: queries and changes by id ask for the same few columns of all files again and again. */
+import { type Column, TIMESTAMP_COLUMN } from '../table-schema.js';
 import type { DataFile } from './snapshot.js';
 
 export class ColumnBounds {
@@ -36,4 +37,19 @@ export function boundsOf(file: DataFile, column: string): ColumnBounds {
     byColumn.set(column, (bounds = new ColumnBounds(minValues?.[column], maxValues?.[column])));
   }
   return bounds;
+}
+
+/** The least and the greatest value of a column, hidden rows included; of times in microseconds since 1970. */
+export interface Extremes {
+  readonly min: bigint;
+  readonly max: bigint;
+}
+
+/** @returns undefined where the log does not have the values themselves, or the column has none in this file */
+export function extremesOf(file: DataFile, { name, type }: Column): Extremes | undefined {
+  if (name === TIMESTAMP_COLUMN) return file.times && { min: BigInt(file.times.first), max: BigInt(file.times.last) };
+  if (type !== 'BIGINT' && type !== 'INTEGER') return undefined;
+  const { min, max } = boundsOf(file, name);
+  // Beyond 2^53 they were rounded when the text was read.
+  return Number.isSafeInteger(min) && Number.isSafeInteger(max) ? { min: BigInt(min as number), max: BigInt(max as number) } : undefined;
 }

@@ -1,0 +1,63 @@
+/**
+ * Statements that ask for nothing but the number of rows of a whole table and the extremes of its columns: `SELECT count(*), min(a), max(a) FROM t`.
+ * The extremes are in the log, file by file, so most files need not be read; the engine does that by itself only for a single file. Conservative
+ * by contract: any other part in the statement, and it is run as it stands.
+ */
+import { quoteName } from '../infra/duckdb/sql-text.js';
+import type { ReadView } from '../tables/read-view.js';
+
+type Node = Readonly<Record<string, unknown>>;
+
+export type SummaryItem = { readonly kind: 'count' } | { readonly kind: 'min' | 'max'; readonly column: string };
+
+/** Parts of a SELECT that must be absent. */
+const OTHER_PARTS = ['where_clause', 'having', 'sample', 'qualify'] as const;
+
+/** @returns what the statement asks for, in its order; undefined when it is of another kind, or asks for no extreme */
+export function summaryOf(select: Node): readonly SummaryItem[] | undefined {
+  const from = select['from_table'] as Node | null;
+  if (select['type'] !== 'SELECT_NODE' || from?.['type'] !== 'BASE_TABLE' || from['sample']) return undefined;
+  if (OTHER_PARTS.some((part) => select[part]) || select['aggregate_handling'] !== 'STANDARD_HANDLING') return undefined;
+  const lists = [select['modifiers'], select['group_expressions'], (select['cte_map'] as { map: unknown }).map, from['column_name_alias']];
+  if (lists.some((list) => (list as unknown[]).length > 0)) return undefined;
+  const names = [from['alias'] === '' ? from['table_name'] : from['alias']].map((name) => String(name).toLowerCase());
+  const items = (select['select_list'] as Node[]).map((node) => itemOf(node, names));
+  const isSummary = items.every((item) => item !== undefined) && items.some((item) => item.kind !== 'count');
+  return isSummary ? items : undefined;
+}
+
+function itemOf(node: Node, tableNames: readonly string[]): SummaryItem | undefined {
+  const isPlain = node['class'] === 'FUNCTION' && !node['filter'] && node['distinct'] === false && node['export_state'] === false;
+  if (!isPlain || node['schema'] || node['catalog'] || (node['order_bys'] as { orders: unknown[] }).orders.length > 0) return undefined;
+  const children = node['children'] as Node[];
+  const name = node['function_name'];
+  if (name === 'count_star' && children.length === 0) return { kind: 'count' };
+  const [argument] = children;
+  if ((name !== 'min' && name !== 'max') || children.length !== 1 || argument?.['class'] !== 'COLUMN_REF') return undefined;
+  const [first = '', second] = argument['column_names'] as string[];
+  if (second === undefined) return { kind: name, column: first };
+  return tableNames.includes(first.toLowerCase()) && (argument['column_names'] as string[]).length === 2
+    ? { kind: name, column: second }
+    : undefined;
+}
+
+/**
+ * SQL with the same values as the statement, under other names, from what the log has.
+ * @param table how SQL names the table that the view shows
+ * @returns undefined when the log says too little
+ */
+export async function summarySql(items: readonly SummaryItem[], view: ReadView, table: string): Promise<string | undefined> {
+  const values: string[] = [];
+  for (const item of items) {
+    if (item.kind === 'count') {
+      // From the files' own counts, as far as no row is hidden: the engine does that.
+      values.push(`(SELECT count(*) FROM ${table})`);
+      continue;
+    }
+    const column = view.schema.column(item.column);
+    const rows = column && (await view.extremesSql(column));
+    if (!column || rows === undefined) return undefined;
+    values.push(`(SELECT ${item.kind}(${quoteName(column.name)}) FROM (${rows}))`);
+  }
+  return `SELECT ${values.map((value, index) => `${value} AS v${index}`).join(', ')}`;
+}
