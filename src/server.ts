@@ -7,6 +7,7 @@ import { startApplication } from './application.js';
 import { messageOf } from './common/app-error.js';
 import type { Config } from './common/config/config.js';
 import { loadConfig } from './common/config/load-config.js';
+import { fitToMachine, thisMachine } from './common/config/machine-limits.js';
 import { type Logger, openLogger } from './common/logger.js';
 import { lockDirectory } from './infra/directory-lock.js';
 
@@ -15,7 +16,9 @@ const MS_PER_SECOND = 1_000;
 
 function readConfig(): Config {
   const { values } = parseArgs({ options: { config: { type: 'string' } }, allowPositionals: false });
-  return loadConfig(CONFIG_DIRECTORY, values.config, process.env);
+  const config = loadConfig(CONFIG_DIRECTORY, values.config, process.env);
+  fitToMachine(config, thisMachine());
+  return config;
 }
 
 async function start(config: Config, logger: Logger): Promise<void> {

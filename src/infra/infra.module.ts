@@ -10,6 +10,7 @@ import { LocalLeaseStore } from './coordination/local-lease-store.js';
 import { RedisCommitNotifier } from './coordination/redis-commit-notifier.js';
 import { RedisLeaseStore } from './coordination/redis-lease-store.js';
 import { Engine } from './duckdb/engine.js';
+import { spillRoom } from './duckdb/spill-room.js';
 import { StoragePool } from './object-store/storage-pool.js';
 import { RedisConnection } from './redis/redis-connection.js';
 import { ArrowConverter } from './arrow/arrow-converter.js';
@@ -64,12 +65,12 @@ export class InfraModule implements OnApplicationShutdown {
         ArrowConverter,
         {
           provide: Engine,
-          useFactory: () =>
+          useFactory: async () =>
             Engine.open({
               directories: [paths.objects, paths.cache, paths.bulk, paths.scratch],
               spillDirectory: paths.spill,
               memoryBytesMax,
-              spillBytesMax,
+              spillBytesMax: spillBytesMax || (await spillRoom(paths.spill, config.wal.bytes_max)),
               threads,
             }),
         },

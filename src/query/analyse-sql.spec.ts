@@ -14,7 +14,7 @@ beforeAll(async () => {
     directories: [directory],
     spillDirectory: directory,
     memoryBytesMax: 256 * 1_024 * 1_024,
-    spillBytesMax: 0,
+    spillBytesMax: 256 * 1_024 * 1_024,
     threads: 1,
   });
   analyser = new SqlAnalyser(engine);

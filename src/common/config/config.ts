@@ -59,8 +59,8 @@ export class WalConfig {
 }
 
 export class BufferConfig {
-  /** Rows in memory that are not in data files yet, all tables together; past it writes get 429. */
-  @IsInt() @Min(MIB) bytes_max: number = 512 * MIB;
+  /** Rows in memory that are not in data files yet, all tables together; past it writes get 429. 0: half of the engine's memory, at most 512 MiB. */
+  @IsInt() @Min(0) bytes_max: number = 0;
 }
 
 export class TablesConfig {
@@ -73,8 +73,8 @@ export class TablesConfig {
 }
 
 export class QueryConfig {
-  /** Queries that run at once; each holds one thread of Node's pool. */
-  @IsInt() @Min(1) @Max(64) concurrency_max: number = 8;
+  /** Queries that run at once; each holds one thread of Node's pool. 0: four a core, and no more than have 128 MiB of the engine's memory each. */
+  @IsInt() @Min(0) @Max(64) concurrency_max: number = 0;
   @IsInt() @Min(0) @Max(100_000) queue_max: number = 256;
   /** How long a query may wait for its turn before it gets 429. */
   @IsInt() @Min(1) @Max(600_000) queue_wait_ms: number = 10_000;
@@ -92,7 +92,7 @@ export class QueryConfig {
   @IsInt() @Min(0) @Max(64 * 1_024 * MIB) result_cache_bytes_max: number = 64 * MIB;
   /** Memory of the SQL engine, buffers included; past it the engine spills to disk. 0: a quarter of what the machine or the container has, at most 4 GiB. */
   @IsInt() @Min(0) memory_bytes_max: number = 0;
-  /** Bytes that the SQL engine spills to disk, all queries together; a query past it fails. 0: up to 90 % of the free disk. */
+  /** Bytes that the SQL engine spills to disk, all queries together; a query past it fails. 0: half of the disk that is free at the start and not the log's (wal.bytes_max). */
   @IsInt() @Min(0) spill_bytes_max: number = 0;
   /** Memory for rows of small files that queries read again and again, all tables together, at most a quarter of the engine's. 0: none. */
   @IsInt() @Min(0) @Max(64 * 1_024 * MIB) small_files_bytes_max: number = 256 * MIB;

@@ -90,7 +90,7 @@ describe('condition on ids', () => {
       directories: [directory],
       spillDirectory: directory,
       memoryBytesMax: 256 * 1_024 * 1_024,
-      spillBytesMax: 0,
+      spillBytesMax: 256 * 1_024 * 1_024,
       threads: 1,
     });
   });

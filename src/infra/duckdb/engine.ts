@@ -6,12 +6,10 @@
  * Every call runs on a thread of Node's pool, never on the event loop. A connection runs one statement at a time.
  */
 import { mkdirSync } from 'node:fs';
-import { totalmem } from 'node:os';
 import { type DuckDBConnection, DuckDBInstance, type DuckDBValue } from '@duckdb/node-api';
 import { AppError, messageOf } from '../../common/app-error.js';
 import { quoteTextList } from './sql-text.js';
 
-const GIB = 1_024 ** 3;
 const IDLE_CONNECTIONS_MAX = 16;
 
 export type Row = Record<string, DuckDBValue>;
@@ -21,11 +19,9 @@ export interface EngineOptions {
   /** Below these DuckDB may read and write files; nowhere else. */
   readonly directories: readonly string[];
   readonly spillDirectory: string;
-  /** 0: a quarter of the memory that the process may have, at most 4 GiB. */
   readonly memoryBytesMax: number;
-  /** Of the files that the engine writes when its memory is not enough. 0: what the engine takes by itself, most of the free disk. */
+  /** Of the files that the engine writes when its memory is not enough. */
   readonly spillBytesMax: number;
-  /** 0: one per core. */
   readonly threads: number;
 }
 
@@ -39,14 +35,14 @@ export class Engine {
 
   static async open(options: EngineOptions): Promise<Engine> {
     mkdirSync(options.spillDirectory, { recursive: true });
-    const memoryBytesMax = options.memoryBytesMax || Math.min(Math.floor(availableMemory() / 4), 4 * GIB);
+    const { memoryBytesMax } = options;
     const instance = await DuckDBInstance.create(':memory:', {
       memory_limit: `${memoryBytesMax}B`,
       temp_directory: options.spillDirectory,
       autoinstall_known_extensions: 'false',
       autoload_known_extensions: 'false',
       allow_community_extensions: 'false',
-      ...(options.threads > 0 ? { threads: String(options.threads) } : {}),
+      threads: String(options.threads),
     });
     const engine = new Engine(instance, memoryBytesMax);
     await engine.#lock(options);
@@ -62,7 +58,7 @@ export class Engine {
     // DuckDB 1.5.6 fails with an internal error where a window over a join keeps its first rows (one in six of such statements; test/right-answers.test.ts).
     await connection.run("SET GLOBAL disabled_optimizers = 'top_n_window_elimination'");
     // As an option of the new instance it would be shown and not kept to.
-    if (spillBytesMax > 0) await connection.run(`SET GLOBAL max_temp_directory_size = '${spillBytesMax}B'`);
+    await connection.run(`SET GLOBAL max_temp_directory_size = '${spillBytesMax}B'`);
     await connection.run(`SET GLOBAL allowed_directories = ${quoteTextList(directories)}`);
     await connection.run('SET GLOBAL enable_external_access = false');
     await connection.run('SET GLOBAL lock_configuration = true');
@@ -106,12 +102,6 @@ export class Engine {
     for (const connection of this.#idle.splice(0)) connection.closeSync();
     this.instance.closeSync();
   }
-}
-
-/** Of the machine, or of the container (cgroup) when that may have less. */
-function availableMemory(): number {
-  const bounds = [totalmem(), process.constrainedMemory()];
-  return Math.min(...bounds.filter((bytes) => bytes > 0));
 }
 
 /** True when the engine stopped a statement because it was told to. */

@@ -50,7 +50,7 @@ function openEngine(memoryMib: number): Promise<Engine> {
     directories: [root],
     spillDirectory: path.join(root, 'spill'),
     memoryBytesMax: memoryMib * 1_024 * 1_024,
-    spillBytesMax: 0,
+    spillBytesMax: 256 * 1_024 * 1_024,
     threads: 1,
   });
 }
