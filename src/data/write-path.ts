@@ -376,7 +376,7 @@ export class WritePath {
     const write: Applicable = {
       kind: 'rows',
       tableId: table.id,
-      texts: encoded.records.map((record) => `${record.text}}`),
+      lines: Buffer.from(encoded.records.map((record) => `${record.text}}`).join('\n')),
       replaces: command.replaces,
       columns,
       ...(command.replaces || table.config.write_mode === 'upsert' ? this.#seenBy(table) : {}),
@@ -589,7 +589,7 @@ export class WritePath {
 
   #rememberAnswer(write: Applicable, affected: ReadonlyMap<number, number>): void {
     if (write.idempotencyKey === undefined || write.fingerprint === undefined) return;
-    const ids = write.kind === 'rows' ? idsOf(write.texts) : 'ids' in write ? write.ids : [];
+    const ids = write.kind === 'rows' ? idsOf(write) : 'ids' in write ? write.ids : [];
     const count = write.kind === 'delete' || write.kind === 'restore' ? (affected.get(write.firstLsn) ?? 0) : write.lsnCount;
     this.parts.idempotencyKeys.remember(write.idempotencyKey, {
       fingerprint: write.fingerprint,

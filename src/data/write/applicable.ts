@@ -20,8 +20,8 @@ interface Common {
 
 export interface ApplicableRows extends Common {
   readonly kind: 'rows';
-  /** JSON objects without their opening brace and LSN, one a row. */
-  readonly texts: readonly string[];
+  /** A JSON object a line, without its opening brace: the bytes of the log, which the engine takes as they are. */
+  readonly lines: Buffer;
   readonly replaces: boolean;
   /** Columns that the write added to the table. */
   readonly columns: readonly Column[];
@@ -58,9 +58,9 @@ export function lastLsn(applicable: Applicable): number {
 
 export function toWalRecord(applicable: Applicable): WalRecord {
   const { kind, firstLsn, lsnCount, ...meta } = applicable;
-  if (meta && 'texts' in meta) {
-    const { texts, ...rest } = meta;
-    return { kind, firstLsn, lsnCount, meta: rest, data: Buffer.from(texts.join('\n')) };
+  if ('lines' in meta) {
+    const { lines, ...rest } = meta;
+    return { kind, firstLsn, lsnCount, meta: rest, data: lines };
   }
   return { kind, firstLsn, lsnCount, meta, data: Buffer.alloc(0) };
 }
@@ -69,7 +69,7 @@ export function fromWalRecord(record: WalRecord): Applicable {
   const common = { ...record.meta, firstLsn: record.firstLsn, lsnCount: record.lsnCount };
   switch (record.kind) {
     case 'rows':
-      return { ...common, kind: 'rows', texts: record.data.toString().split('\n') } as unknown as ApplicableRows;
+      return { ...common, kind: 'rows', lines: record.data } as unknown as ApplicableRows;
     case 'delete':
     case 'restore':
     case 'bulk':
@@ -79,10 +79,13 @@ export function fromWalRecord(record: WalRecord): Applicable {
   }
 }
 
-/** The ids of encoded rows, which stand first in their text. */
-export function idsOf(texts: readonly string[]): string[] {
-  return texts.map((text) => {
-    const end = text.indexOf('","timestamp":');
-    return JSON.parse(text.slice('"id":'.length, end + 1)) as string;
-  });
+/** The ids of rows, which stand first in their lines. */
+export function idsOf({ lines }: ApplicableRows): string[] {
+  return lines
+    .toString()
+    .split('\n')
+    .map((line) => {
+      const end = line.indexOf('","timestamp":');
+      return JSON.parse(line.slice('"id":'.length, end + 1)) as string;
+    });
 }

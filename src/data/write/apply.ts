@@ -88,14 +88,13 @@ export class Applier {
   async #insert(table: Table, schema: TableSchema, writes: readonly ApplicableRows[]): Promise<void> {
     const generation = table.active;
     await this.#fitBuffer(generation, schema);
-    const lines: string[] = [];
-    for (const write of writes) write.texts.forEach((text, index) => lines.push(`{"${LSN_COLUMN}":${write.firstLsn + index},${text}`));
-    const bytes = Buffer.from(lines.join('\n'));
+    const lines = linesOf(writes);
     const statement = await this.#preparedInsert(generation);
-    statement.bindBlob(1, bytes);
+    statement.bindBlob(1, lines);
+    statement.bindVarchar(2, JSON.stringify(lsnRanges(writes)));
     await this.#patiently(() => statement.run());
-    generation.rows += lines.length;
-    generation.bytes += bytes.length;
+    generation.rows += writes.reduce((sum, write) => sum + write.lsnCount, 0);
+    generation.bytes += lines.length;
     generation.oldestMs ??= this.clock.nowMs();
     generation.seenFirst ??= writes[0]?.seen ?? [];
   }
@@ -134,12 +133,15 @@ export class Applier {
     known?.statement.destroySync();
     this.#connection ??= await this.engine.connect();
     const fields = columns.map((column) => `${JSON.stringify(column.name)}:${JSON.stringify(column.type)}`);
-    const structure = quoteText(`{"${LSN_COLUMN}":"BIGINT",${fields.join()}}`);
-    const names = [LSN_COLUMN, ...columns.map((column) => quoteName(column.name))];
+    const structure = quoteText(`{${fields.join()}}`);
+    const names = columns.map((column) => quoteName(column.name));
+    // Two lists of the same length, side by side: the lines and their LSNs.
     const statement = await this.#connection.prepare(
-      `INSERT INTO ${generation.bufferTable} (${names.join(', ')})
-       SELECT ${names.map((name) => `j.${name}`).join(', ')}
-       FROM (SELECT from_json(line, ${structure}) AS j FROM (SELECT unnest(string_split(decode($1::BLOB), chr(10))) AS line))`,
+      `INSERT INTO ${generation.bufferTable} (${[LSN_COLUMN, ...names].join(', ')})
+       SELECT ${['lsn', ...names.map((name) => `j.${name}`)].join(', ')}
+       FROM (SELECT lsn, from_json('{' || line, ${structure}) AS j FROM (
+         SELECT unnest(string_split(decode($1::BLOB), chr(10))) AS line,
+           unnest(flatten(list_transform(from_json($2::VARCHAR, '[["BIGINT"]]'), lambda r: range(r[1], r[2])))) AS lsn))`,
     );
     this.#inserts.set(generation.bufferTable, { schema: generation.schema, statement });
     return statement;
@@ -375,6 +377,26 @@ function standsAlone({ write }: Addressed): boolean {
   return write.kind === 'restore' || write.kind === 'bulk';
 }
 
+/** The lines of several writes, one after the other. */
+function linesOf(writes: readonly ApplicableRows[]): Buffer {
+  const [first, ...others] = writes;
+  if (first && others.length === 0) return first.lines;
+  return Buffer.concat(writes.flatMap(({ lines }, index) => (index === 0 ? [lines] : [LINE_END, lines])));
+}
+
+const LINE_END = Buffer.from('\n');
+
+/** The LSNs of their rows, as [first, end) of each piece without a gap. */
+function lsnRanges(writes: readonly ApplicableRows[]): [number, number][] {
+  const ranges: [number, number][] = [];
+  for (const { firstLsn, lsnCount } of writes) {
+    const last = ranges.at(-1);
+    if (last?.[1] === firstLsn) last[1] += lsnCount;
+    else ranges.push([firstLsn, firstLsn + lsnCount]);
+  }
+  return ranges;
+}
+
 function idOperations(write: Applicable, table: Table): IdOperation[] {
   if (write.kind === 'delete')
     return (write satisfies ApplicableDelete).ids.map((id) => ({
@@ -385,5 +407,5 @@ function idOperations(write: Applicable, table: Table): IdOperation[] {
       seen: write.seen ?? [],
     }));
   if (write.kind !== 'rows' || !(write.replaces || table.config.write_mode === 'upsert')) return [];
-  return idsOf(write.texts).map((id, index) => ({ id, lsn: write.firstLsn + index, soft: false, isDelete: false, seen: write.seen ?? [] }));
+  return idsOf(write).map((id, index) => ({ id, lsn: write.firstLsn + index, soft: false, isDelete: false, seen: write.seen ?? [] }));
 }

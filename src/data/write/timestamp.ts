@@ -9,6 +9,11 @@ const RFC3339 = /^(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?
 const MS_MIN = -62_135_596_800_000;
 const MS_MAX = 253_402_300_799_999;
 
+/** Of `2024-01-01T00:00:00.000000Z`, and of its whole seconds. */
+const CANONICAL_LENGTH = 27;
+const SECOND_LENGTH = 19;
+const CANONICAL_END = /\.\d{6}Z$/;
+
 /** @returns the canonical text, or undefined when the value is no instant */
 export function canonicalTimestamp(value: unknown): string | undefined {
   if (typeof value === 'string') return fromText(value);
@@ -24,7 +29,17 @@ export function fromMs(ms: number): string | undefined {
   return `${new Date(ms).toISOString().slice(0, -1)}000Z`;
 }
 
+/** The last whole second that was found to exist, as a canonical text begins: neighbours often share it. */
+let lastSecond = '';
+
 function fromText(text: string): string | undefined {
+  if (text.length === CANONICAL_LENGTH && lastSecond !== '' && text.startsWith(lastSecond) && CANONICAL_END.test(text)) return text;
+  const canonical = parseText(text);
+  if (canonical === text) lastSecond = text.slice(0, SECOND_LENGTH);
+  return canonical;
+}
+
+function parseText(text: string): string | undefined {
   const match = RFC3339.exec(text);
   if (!match) return undefined;
   const [, year, month, day, hour, minute, second, fraction = '', sign, zoneHour, zoneMinute] = match;

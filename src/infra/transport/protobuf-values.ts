@@ -1,8 +1,8 @@
 /**
- * Struct and Timestamp as plain values on both sides of gRPC. protobufjs calls these wrappers for every such message; without them a Struct would be a
- * tree of kinds. A whole number in a Struct is a double on the wire: up to 2^53 it is the integer that the client meant.
+ * Struct and Timestamp as plain values on both sides of gRPC, for all messages that have them.
  */
 import protobuf from 'protobufjs';
+import { readStruct, readTimestamp } from './message-readers.js';
 
 interface WireValue {
   nullValue?: number;
@@ -21,28 +21,6 @@ interface WireStruct {
   [WIRE_FORM]?: true;
 }
 
-interface WireTimestamp {
-  seconds?: number | string | { toNumber(): number };
-  nanos?: number;
-}
-
-function structToObject(struct: WireStruct): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(struct.fields ?? {}).map(([name, value]) => [name, valueToPlain(value)]));
-}
-
-/** Refused by name when it is stored. */
-const VALUE_OF_NO_KIND = Symbol('a value of no kind');
-
-function valueToPlain(value: WireValue): unknown {
-  if (value.structValue) return structToObject(value.structValue);
-  if (value.listValue) return (value.listValue.values ?? []).map(valueToPlain);
-  if (Object.hasOwn(value, 'stringValue')) return value.stringValue;
-  if (Object.hasOwn(value, 'numberValue')) return value.numberValue;
-  if (Object.hasOwn(value, 'boolValue')) return value.boolValue;
-  // A value without a kind is a mistake of the client; null would hide it.
-  return Object.hasOwn(value, 'nullValue') ? null : VALUE_OF_NO_KIND;
-}
-
 function plainToValue(plain: unknown): WireValue {
   if (plain === null || plain === undefined) return { nullValue: 0 };
   if (typeof plain === 'string') return { stringValue: plain };
@@ -54,14 +32,6 @@ function plainToValue(plain: unknown): WireValue {
 
 function objectToStruct(object: Record<string, unknown>): WireStruct {
   return { fields: Object.fromEntries(Object.entries(object).map(([name, value]) => [name, plainToValue(value)])), [WIRE_FORM]: true };
-}
-
-/** RFC 3339 with microseconds: the form that writes take. */
-function timestampToText({ seconds = 0, nanos = 0 }: WireTimestamp): string {
-  const whole = typeof seconds === 'object' ? seconds.toNumber() : Number(seconds);
-  const date = new Date(whole * 1_000);
-  if (Number.isNaN(date.getTime()) || nanos < 0 || nanos > 999_999_999) return `${whole} s and ${nanos} ns since 1970`;
-  return `${date.toISOString().slice(0, 19)}.${String(Math.floor(nanos / 1_000)).padStart(6, '0')}Z`;
 }
 
 /** An instant for a message to be sent: protobufjs takes an object there, no text. */
@@ -81,16 +51,31 @@ export function registerProtobufValues(): void {
     fromObject(this: protobuf.Type, object: Record<string, unknown>) {
       return WIRE_FORM in object ? this.fromObject(object) : this.fromObject(objectToStruct(object));
     },
-    toObject(this: protobuf.Type, message: protobuf.Message) {
-      return structToObject(message as unknown as WireStruct);
-    },
+    toObject: asItIs,
   };
   wrappers['.google.protobuf.Timestamp'] = {
     fromObject(this: protobuf.Type, value: Record<string, unknown>) {
       return this.fromObject(value);
     },
-    toObject(this: protobuf.Type, message: protobuf.Message) {
-      return timestampToText(message as unknown as WireTimestamp);
-    },
+    toObject: asItIs,
   };
+  const { prototype } = protobuf.Type;
+  const setup = Object.getOwnPropertyDescriptor(prototype, 'setup')?.value as (this: protobuf.Type) => protobuf.Type;
+  // The library has no place for a decoder of one's own but this one: here it makes the decoder of each type when that is first used.
+  prototype.setup = function (this: protobuf.Type) {
+    setup.call(this);
+    const read = READERS[this.fullName];
+    if (read) this.decode = read as unknown as protobuf.Type['decode'];
+    return this;
+  };
+}
+
+const READERS: Readonly<Record<string, (reader: protobuf.Reader, length: number) => unknown>> = {
+  '.google.protobuf.Struct': (reader, length) => readStruct(reader, length),
+  '.google.protobuf.Timestamp': (reader, length) => readTimestamp(reader, length),
+};
+
+/** Our readers have made a plain value of it. */
+function asItIs(message: unknown): unknown {
+  return message;
 }
