@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint';
 
 /** Which layer may import which: only those to its left. See docs/ARCHITECTURE.md. */
-const LAYERS = ['common', 'infra', 'metadata', 'tables', 'data', 'query', 'cluster', 'backup', 'health'];
+const LAYERS = ['common', 'infra', 'metadata', 'tables', 'data', 'query', 'cluster', 'backup', 'auth', 'health'];
 
 const importRules = LAYERS.map((layer, index) => ({
   files: [`src/${layer}/**/*.ts`],

@@ -3,6 +3,9 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import type { Config } from './common/config/config.js';
 import type { Logger } from './common/logger.js';
+import { AuthGuard } from './auth/auth-guard.js';
+import { AuthModule } from './auth/auth.module.js';
+import { Authenticator } from './auth/authenticator.js';
 import { HealthModule } from './health/health.module.js';
 import { InfraModule, LOGGER } from './infra/infra.module.js';
 import { ErrorFilter } from './infra/transport/error-filter.js';
@@ -13,8 +16,13 @@ export class AppModule {
   static forRoot(config: Config, logger: Logger): DynamicModule {
     return {
       module: AppModule,
-      imports: [InfraModule.forRoot(config, logger), HealthModule],
+      imports: [InfraModule.forRoot(config, logger), AuthModule, HealthModule],
       providers: [
+        {
+          provide: APP_GUARD,
+          inject: [Authenticator],
+          useFactory: (authenticator: Authenticator) => new AuthGuard(config.auth, authenticator),
+        },
         { provide: APP_GUARD, useClass: ReadableMessageGuard },
         { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ErrorFilter(log) },
       ],

@@ -3,6 +3,7 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/co
 import { ApiBody, ApiOperation, ApiTags } from '@nestjs/swagger';
 import { AppError } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
+import { Needs } from '../infra/transport/permission.js';
 import { ValidationPipe } from '../infra/transport/validation-pipe.js';
 import type { Table } from '../tables/table.js';
 import { tableNameFilter } from '../tables/table-name.js';
@@ -23,6 +24,7 @@ interface RecoverAnswer {
 
 @ApiTags('backup')
 @Controller('v1')
+@Needs('admin')
 export class BackupsController {
   constructor(
     private readonly config: Config,

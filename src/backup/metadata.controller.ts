@@ -6,6 +6,7 @@ import { invalidArgument } from '../common/app-error.js';
 import { type Clock, MS_PER_DAY } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { CLOCK } from '../infra/infra.module.js';
+import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { ValidationPipe, validated } from '../infra/transport/validation-pipe.js';
 import { BackupMetadataDto, RestoreMetadataDto } from './backup.dto.js';
@@ -57,6 +58,7 @@ interface GrpcRestore {
 
 @ApiTags('metadata')
 @Controller('v1/metadata')
+@Needs('admin')
 export class MetadataController {
   constructor(
     private readonly config: Config,

@@ -1,8 +1,19 @@
-/** The request that the running code serves: its id goes into every log line and every error answer. */
+/** The request that the running code serves: its id goes into every log line and every error answer, and its principal says what it may touch. */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Principal } from './access.js';
 
 export interface RequestContext {
   readonly requestId: string;
+  /** Address of the other end. */
+  readonly peer: string;
+  /** Set once it is known. */
+  principal?: Principal;
+  /** Names of tables that it asked for. */
+  readonly tables: Set<string>;
+}
+
+export function newRequestContext(requestId: string, peer: string): RequestContext {
+  return { requestId, peer, tables: new Set() };
 }
 
 export const requestContext = new AsyncLocalStorage<RequestContext>();

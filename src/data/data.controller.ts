@@ -6,9 +6,11 @@ import { Body, Controller, Delete, Headers, HttpCode, Post, Put, Query, Req } fr
 import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
 import { ApiBody, ApiConsumes, ApiHeader, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
+import { assertMayWrite } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
 import { stringifyJson } from '../common/json.js';
+import { Needs } from '../infra/transport/permission.js';
 import { UnreadableMessage } from '../infra/transport/readable-messages.js';
 import type { Table } from '../tables/table.js';
 import { assertTableName } from '../tables/table-name.js';
@@ -62,6 +64,7 @@ interface GrpcStreamWrite {
 
 @ApiTags('data')
 @Controller('v1/data')
+@Needs('write')
 export class DataController {
   constructor(
     private readonly config: Config,
@@ -229,7 +232,7 @@ export class DataController {
     @Headers('idempotency-key') key?: string,
   ): Promise<Record<string, unknown>> {
     const request = parseIds(body ?? idsFromQuery(query), this.config.limits.ids_max, true);
-    const table = this.registry.get(request.table);
+    const table = this.#existing(request.table);
     const answer = await this.#submit(
       'delete',
       table,
@@ -258,7 +261,7 @@ export class DataController {
   @ApiBody({ type: RestoreDto })
   async restore(@Body() body: unknown, @Headers('idempotency-key') key?: string): Promise<Record<string, unknown>> {
     const request = parseIds(body, this.config.limits.ids_max, false);
-    const table = this.registry.get(request.table);
+    const table = this.#existing(request.table);
     const answer = await this.#submit('update', table, { kind: 'restore', table, ids: request.ids }, idempotencyOf(key, 'RESTORE', body));
     return { success: true, message: `${answer.count} rows restored`, restored_count: answer.count, lsn: answer.lsn };
   }
@@ -298,11 +301,17 @@ export class DataController {
 
   /** The table of a write; made by its first one, when that is allowed and the records would be taken. */
   async #tableToWrite(name: string, records: readonly RecordInput[] = []): Promise<Table> {
+    assertMayWrite(name);
     const table = this.registry.find(name);
     if (table) return table;
     if (!this.config.tables.auto_create) return this.registry.get(name);
     this.writePath.checkForNewTable(name, this.defaults.config, records);
     return this.registry.ensure(name);
+  }
+
+  #existing(name: string): Table {
+    assertMayWrite(name);
+    return this.registry.get(name);
   }
 
   #submit(

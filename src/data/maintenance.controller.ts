@@ -1,7 +1,9 @@
 /** What an operator may start by hand for a table, and its history. */
 import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
+import { assertMayReadAll, assertMayWrite } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
+import { Needs } from '../infra/transport/permission.js';
 import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { FlushPath } from './flush-path.js';
@@ -13,6 +15,7 @@ const COMPACTION_ATTEMPTS_MAX = 5;
 
 @ApiTags('tables')
 @Controller('v1/tables/:name')
+@Needs('write')
 export class MaintenanceController {
   constructor(
     private readonly registry: TableRegistry,
@@ -25,7 +28,7 @@ export class MaintenanceController {
   @HttpCode(200)
   @ApiOperation({ summary: 'Put everything acknowledged into the data files now' })
   async flush(@Param('name') name: string): Promise<Record<string, unknown>> {
-    const table = this.registry.get(name);
+    const table = this.#toWrite(name);
     const { version, rows, files, isCommitted } = await this.flushPath.flush(table);
     const what = rows > 0 ? `${rows} rows` : 'deletes';
     const message = isCommitted ? `${what} flushed` : 'nothing had to be flushed';
@@ -36,7 +39,7 @@ export class MaintenanceController {
   @HttpCode(200)
   @ApiOperation({ summary: 'Flush, merge small files, and remove deleted rows from storage' })
   async compact(@Param('name') name: string): Promise<Record<string, unknown>> {
-    const table = this.registry.get(name);
+    const table = this.#toWrite(name);
     await this.flushPath.flush(table);
     const result = await this.#compactNow(table);
     return {
@@ -45,6 +48,11 @@ export class MaintenanceController {
       version: table.snapshot.version,
       ...result,
     };
+  }
+
+  #toWrite(name: string): Table {
+    assertMayWrite(name);
+    return this.registry.get(name);
   }
 
   /** Another node may replace the same files first: then what is left is planned anew. */
@@ -62,14 +70,16 @@ export class MaintenanceController {
   @HttpCode(200)
   @ApiOperation({ summary: 'Remove objects that no version within time travel needs' })
   async vacuum(@Param('name') name: string): Promise<Record<string, unknown>> {
-    const result = await this.housekeeping.vacuum(this.registry.get(name));
+    const result = await this.housekeeping.vacuum(this.#toWrite(name));
     return { success: true, message: `${result.objects_removed} objects removed`, ...result };
   }
 
+  @Needs('read')
   @Get('history')
   @ApiOperation({ summary: 'Versions of a table, newest first' })
   @ApiQuery({ name: 'limit', required: false, example: 20 })
   async history(@Param('name') name: string, @Query('limit') limit?: unknown): Promise<Record<string, unknown>> {
+    assertMayReadAll(name);
     const count = limit === undefined ? 100 : Number(limit);
     if (!Number.isInteger(count) || count < 1 || count > HISTORY_MAX)
       throw invalidArgument(`limit must be a whole number from 1 to ${HISTORY_MAX}`, [{ field: 'limit' }]);

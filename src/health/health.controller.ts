@@ -7,12 +7,14 @@ import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { VERSION } from '../common/version.js';
 import { CLOCK } from '../infra/infra.module.js';
+import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { Metrics } from './metrics.js';
 import { StateReader } from './state-reader.js';
 
 @ApiTags('monitoring')
 @Controller()
+@Needs('admin')
 export class HealthController {
   constructor(
     private readonly config: Config,
@@ -25,6 +27,7 @@ export class HealthController {
     return new Date(this.clock.nowMs()).toISOString();
   }
 
+  @Needs('public')
   @Get('v1/health')
   @ApiOperation({ summary: 'Whether the server works, part by part; 503 when it does not' })
   async health(@Res({ passthrough: true }) reply: FastifyReply): Promise<Record<string, unknown>> {
@@ -33,6 +36,7 @@ export class HealthController {
     return health;
   }
 
+  @Needs('public')
   @GrpcMethod('MinIODBService', 'HealthCheck')
   async healthByGrpc(): Promise<Record<string, unknown>> {
     const health = await this.#health();
@@ -44,12 +48,14 @@ export class HealthController {
     return { status, timestamp: this.#now(), version: VERSION, details: components };
   }
 
+  @Needs('public')
   @Get('v1/health/live')
   @ApiOperation({ summary: 'The process answers' })
   live(): Record<string, unknown> {
     return { status: 'healthy', timestamp: this.#now() };
   }
 
+  @Needs('public')
   @Get('v1/health/ready')
   @ApiOperation({ summary: 'Requests can be served; 503 when not' })
   ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<Record<string, unknown>> {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Principal, SYSTEM } from '../common/access.js';
 import { Cursors, type OpenResult, statementHash } from './cursors.js';
 
 const STATEMENT = statementHash('SELECT 1', undefined, undefined);
@@ -12,7 +13,16 @@ beforeEach(() => {
 afterEach(() => cursors.close());
 
 function result(name = 'r', statement = STATEMENT): OpenResult {
-  return { sql: name, parameters: [], columns: [], statement, views: new Map(), rowCount: undefined, release: () => released.push(name) };
+  return {
+    sql: name,
+    parameters: [],
+    columns: [],
+    owner: SYSTEM.policy,
+    statement,
+    views: new Map(),
+    rowCount: undefined,
+    release: () => released.push(name),
+  };
 }
 
 function refusal(reason: RegExp): unknown {
@@ -29,13 +39,13 @@ describe('cursor', () => {
     const id = cursors.keep(kept);
     for (const position of [0, 1, 1_000, Number.MAX_SAFE_INTEGER]) {
       const token = cursors.token(id, position);
-      for (let use = 0; use < 2; use += 1) expect(cursors.find(token, STATEMENT)).toEqual({ id, result: kept, position });
+      for (let use = 0; use < 2; use += 1) expect(cursors.find(token, SYSTEM, STATEMENT)).toEqual({ id, result: kept, position });
     }
   });
 
   it('may come without its statement', () => {
     const token = cursors.token(cursors.keep(result()), 5);
-    expect(cursors.find(token, undefined).position).toBe(5);
+    expect(cursors.find(token, SYSTEM, undefined).position).toBe(5);
   });
 
   it('is text that needs no escaping in a URL', () => {
@@ -47,7 +57,7 @@ describe('cursor that is refused', () => {
   it.each(['', 'x', 'not a cursor', 'A'.repeat(48), 'A'.repeat(47), '\u{1F600}', '../../etc/passwd'])(
     'is %j, which this server never made',
     (token) => {
-      expect(() => cursors.find(token, undefined)).toThrow(refusal(/wrong form|signature/));
+      expect(() => cursors.find(token, SYSTEM, undefined)).toThrow(refusal(/wrong form|signature/));
     },
   );
 
@@ -55,36 +65,42 @@ describe('cursor that is refused', () => {
     const token = cursors.token(cursors.keep(result()), 1_000);
     for (let place = 0; place < token.length; place += 1) {
       const changed = token.slice(0, place) + (token[place] === 'A' ? 'B' : 'A') + token.slice(place + 1);
-      expect(() => cursors.find(changed, undefined), `character ${place}`).toThrow(refusal(/wrong form|signature/));
+      expect(() => cursors.find(changed, SYSTEM, undefined), `character ${place}`).toThrow(refusal(/wrong form|signature/));
     }
   });
 
   it('is one that is longer, shorter, or written in another way', () => {
     const token = cursors.token(cursors.keep(result()), 1_000);
     for (const changed of [`${token}A`, token.slice(0, -1), `${token}=`, ` ${token}`, `${token}\n`, token.replace(/^(.)/, '$1\n')]) {
-      expect(() => cursors.find(changed, undefined), JSON.stringify(changed)).toThrow(refusal(/wrong form/));
+      expect(() => cursors.find(changed, SYSTEM, undefined), JSON.stringify(changed)).toThrow(refusal(/wrong form/));
     }
   });
 
   it('is one of another server, or of before a restart', () => {
     const other = new Cursors(3, 600);
     const token = other.token(other.keep(result()), 1);
-    expect(() => cursors.find(token, undefined)).toThrow(refusal(/signature does not match/));
+    expect(() => cursors.find(token, SYSTEM, undefined)).toThrow(refusal(/signature does not match/));
     other.close();
+  });
+
+  it('is one of somebody else, or of other rights', () => {
+    const token = cursors.token(cursors.keep(result()), 1);
+    for (const reader of [new Principal('other', 'admin', undefined), new Principal('system', 'reader', undefined)])
+      expect(() => cursors.find(token, reader, STATEMENT)).toThrow(refusal(/somebody else/));
   });
 
   it('is one of another statement', () => {
     const token = cursors.token(cursors.keep(result()), 1);
-    expect(() => cursors.find(token, statementHash('SELECT 2', undefined, undefined))).toThrow(refusal(/belongs to another query/));
-    expect(() => cursors.find(token, STATEMENT)).not.toThrow();
+    expect(() => cursors.find(token, SYSTEM, statementHash('SELECT 2', undefined, undefined))).toThrow(refusal(/belongs to another query/));
+    expect(() => cursors.find(token, SYSTEM, STATEMENT)).not.toThrow();
   });
 
   it('is one whose result gave way to newer ones', () => {
     const tokens = ['a', 'b', 'c'].map((name) => cursors.token(cursors.keep(result(name)), 0));
-    cursors.find(tokens[0] ?? '', undefined);
+    cursors.find(tokens[0] ?? '', SYSTEM, undefined);
     cursors.keep(result('d'));
-    expect(() => cursors.find(tokens[1] ?? '', undefined)).toThrow(refusal(/has expired/));
-    expect(() => cursors.find(tokens[0] ?? '', undefined)).not.toThrow();
+    expect(() => cursors.find(tokens[1] ?? '', SYSTEM, undefined)).toThrow(refusal(/has expired/));
+    expect(() => cursors.find(tokens[0] ?? '', SYSTEM, undefined)).not.toThrow();
     expect(released).toEqual(['b']);
   });
 
@@ -92,7 +108,7 @@ describe('cursor that is refused', () => {
     const brief = new Cursors(3, 0.05);
     const token = brief.token(brief.keep(result()), 0);
     await vi.waitFor(() => expect(released).toEqual(['r']), 5_000);
-    expect(() => brief.find(token, undefined)).toThrow(refusal(/has expired/));
+    expect(() => brief.find(token, SYSTEM, undefined)).toThrow(refusal(/has expired/));
     expect(brief.count).toBe(0);
     brief.close();
   });

@@ -6,6 +6,7 @@
  */
 import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import type { Principal } from '../common/access.js';
 import { type AppError, invalidArgument } from '../common/app-error.js';
 import type { Column } from './prepared-statement.js';
 import type { ReadView } from '../tables/read-view.js';
@@ -16,6 +17,8 @@ export interface OpenResult {
   readonly sql: string;
   readonly parameters: QueryParameters;
   readonly columns: readonly Column[];
+  /** Whose result it is, with the rights of then: with other rights it is another's. */
+  readonly owner: string;
   /** Hash of the caller's statement and parameters. */
   readonly statement: string;
   /** Tables pinned for it; empty when the rows themselves are kept. */
@@ -68,10 +71,15 @@ export class Cursors {
   }
 
   /**
+   * @param reader who asks
    * @param statement what the request asks for with the cursor; undefined when it names the cursor alone
    * @throws AppError INVALID_ARGUMENT for a cursor that is forged, belongs to another statement, or has expired
    */
-  find(token: string, statement: string | undefined): { readonly id: string; readonly result: OpenResult; readonly position: number } {
+  find(
+    token: string,
+    { policy }: Pick<Principal, 'policy'>,
+    statement: string | undefined,
+  ): { readonly id: string; readonly result: OpenResult; readonly position: number } {
     const bytes = Buffer.from(token, 'base64url');
     if (bytes.length !== TOKEN_BYTES || bytes.toString('base64url') !== token)
       throw refused('it is not one that this server made (wrong form)');
@@ -81,6 +89,7 @@ export class Cursors {
     const id = body.toString('hex', 0, ID_BYTES);
     const result = this.#results.get(id);
     if (!result) throw this.expired();
+    if (result.owner !== policy) throw refused('it belongs to somebody else, or to other rights than you have now');
     if (statement !== undefined && result.statement !== statement)
       throw refused('it belongs to another query; send the same sql and params, or the cursor alone');
     return { id, result, position: Number(body.readBigUInt64LE(ID_BYTES)) };

@@ -5,9 +5,11 @@ import { GrpcMethod } from '@nestjs/microservices';
 import { ApiHeader, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { EMPTY, type Observable } from 'rxjs';
+import { currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
 import { writeAll } from '../infra/transport/grpc-server.js';
+import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { validated } from '../infra/transport/validation-pipe.js';
 import { parseAsOf } from './as-of.js';
@@ -34,6 +36,7 @@ interface GrpcStreamQuery {
 
 @ApiTags('query')
 @Controller('v1')
+@Needs('read')
 export class QueryController {
   constructor(
     private readonly config: Config,
@@ -74,7 +77,7 @@ export class QueryController {
 
   @GrpcMethod('MinIODBService', 'QueryData')
   async queryByGrpc({ sql, limit, cursor }: GrpcQuery): Promise<Record<string, unknown>> {
-    const page = await this.readPath.page({ sql, cursor, ...(limit === 0 ? {} : { limit }) });
+    const page = await this.readPath.page({ sql, cursor, reader: currentPrincipal(), ...(limit === 0 ? {} : { limit }) });
     return { result_json: `[${page.rows.join()}]`, has_more: page.hasMore, next_cursor: page.nextCursor };
   }
 
@@ -88,7 +91,13 @@ export class QueryController {
       throw invalidArgument(`batch_size must be from 1 to ${BATCH_ROWS_MAX}, or 0 for ${BATCH_ROWS}`, [{ field: 'batch_size' }]);
     const gone = new AbortController();
     call.once('cancelled', () => gone.abort());
-    const request: QueryRequest = { sql, cursor, signal: gone.signal, timeoutMs: this.config.query.timeout_ms_max };
+    const request: QueryRequest = {
+      sql,
+      cursor,
+      reader: currentPrincipal(),
+      signal: gone.signal,
+      timeoutMs: this.config.query.timeout_ms_max,
+    };
     await writeAll(call, this.#messages(request, batchSize || BATCH_ROWS));
     return EMPTY;
   }
@@ -103,14 +112,14 @@ export class QueryController {
   @Get('queries')
   @ApiOperation({ summary: 'Queries under way' })
   list(): { queries: RunningQueryInfo[]; total: number } {
-    const queries = this.running.list();
+    const queries = this.running.list(currentPrincipal());
     return { queries, total: queries.length };
   }
 
   @Delete('queries/:id')
   @ApiOperation({ summary: 'Stop a query' })
   kill(@Param('id') id: string): { success: true; message: string } {
-    this.running.kill(id);
+    this.running.kill(id, currentPrincipal());
     return { success: true, message: `query ${id} stopped` };
   }
 }
@@ -122,6 +131,7 @@ function toRequest(body: QueryDto, reply: FastifyReply): QueryRequest {
   const asOf = parseAsOf(body.as_of);
   return {
     sql,
+    reader: currentPrincipal(),
     params: body.params,
     signal: goneSignal(reply),
     ...(body.limit == null ? {} : { limit: body.limit }),

@@ -8,6 +8,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBValue } from '@duckdb/node-api';
+import { assertMayRead, type Principal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { QueryConfig } from '../common/config/config.js';
@@ -40,6 +41,8 @@ const PAGE_LENGTH_MAX = 32 * 1_024 * 1_024;
 
 export interface QueryRequest {
   readonly sql: string;
+  /** Whose query it is: it reads what this principal may read. */
+  readonly reader: Principal;
   readonly params?: unknown;
   readonly limit?: number;
   readonly cursor?: string;
@@ -133,14 +136,21 @@ export class ReadPath {
   }
 
   /** @returns undefined for a request whose answer must be made anew, or is not one of the newest state */
-  #cacheKey({ asOf, isFresh, params, timeoutMs }: QueryRequest, { fingerprint, tables }: SqlAnalysis, limit: number): CacheKey | undefined {
+  #cacheKey(
+    { asOf, isFresh, params, reader, timeoutMs }: QueryRequest,
+    { fingerprint, tables }: SqlAnalysis,
+    limit: number,
+  ): CacheKey | undefined {
     if (fingerprint === undefined || asOf !== undefined || isFresh === true || !this.parts.results.isOn) return undefined;
     const parameters = toParameters(params);
     const values = JSON.stringify(parameters, (_name, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
+    // The run says what may not be read.
+    if (!tables.every((name) => reader.mayRead(name))) return undefined;
     const states = tables.map((name) => this.parts.registry.find(name)?.state);
+    const policies = tables.map((name) => reader.rowsOf(name) ?? '');
     // The run says that it is missing.
     if (states.includes(undefined)) return undefined;
-    return { text: [fingerprint, limit, parameterKinds(parameters), values, ...states].join('|'), timeoutMs };
+    return { text: [fingerprint, limit, parameterKinds(parameters), values, ...states, ...policies].join('|'), timeoutMs };
   }
 
   #hit(page: Page, { tables }: SqlAnalysis, startedMs: number): Page {
@@ -155,7 +165,7 @@ export class ReadPath {
   #firstPage(request: QueryRequest, analysis: SqlAnalysis, limit: number, cache: QueryStats['cache']): Promise<Page> {
     return this.run(
       request,
-      () => this.pinTables(analysis, request.asOf),
+      () => this.pinTables(analysis, request),
       async (running) => {
         const prepared = await summarised(analysis, running, await this.prepare(running, request.sql, toParameters(request.params)));
         const { rows, isCut } = await this.#jsonRows(running, prepared, limit + 1, 0);
@@ -195,7 +205,7 @@ export class ReadPath {
 
   async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
     const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, statement);
+    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
     return this.run(
       { ...request, sql: request.sql || result.sql },
       () => Promise.resolve(result.views),
@@ -216,8 +226,18 @@ export class ReadPath {
     return this.#jsonRows(running, { ...prepared, names: result.columns.map((column) => column.name) }, limit, offset);
   }
 
-  /** Pins every table of a statement in one tick. @throws AppError NOT_FOUND for a table that does not exist */
-  async pinTables(analysis: SqlAnalysis, asOf: AsOf | undefined): Promise<ReadonlyMap<string, ReadView>> {
+  /**
+   * Pins every table of a statement in one tick, with the rows that its reader may see.
+   * @throws AppError PERMISSION_DENIED for a table that the reader may not read, NOT_FOUND for one that does not exist
+   */
+  async pinTables(analysis: SqlAnalysis, { asOf, reader }: Pick<QueryRequest, 'asOf' | 'reader'>): Promise<ReadonlyMap<string, ReadView>> {
+    for (const name of analysis.tables) assertMayRead(name, reader);
+    const views = await this.#pin(analysis, asOf);
+    for (const [name, view] of views) view.onlyRows(reader.rowsOf(name));
+    return views;
+  }
+
+  async #pin(analysis: SqlAnalysis, asOf: AsOf | undefined): Promise<ReadonlyMap<string, ReadView>> {
     const tables = analysis.tables.map((name) => this.parts.registry.get(name));
     if (asOf !== undefined) return pinAsOf(tables, asOf);
     const lsn = this.parts.writePath.appliedLsn;
@@ -237,7 +257,7 @@ export class ReadPath {
     cache: QueryStats['cache'] = 'none',
   ): Promise<Page> {
     const timeoutMs = this.#timeoutMs(request.timeoutMs);
-    const query = this.parts.running.start(request.sql);
+    const query = this.parts.running.start(request.sql, request.reader);
     const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
     if (request.signal?.aborted === true) abort();
     request.signal?.addEventListener('abort', abort);
@@ -365,6 +385,7 @@ export class ReadPath {
         parameters: [],
         columns: prepared.columns,
         statement,
+        owner: running.query.reader.policy,
         views: new Map(),
         rowCount,
         release: drop,
@@ -384,7 +405,7 @@ export class ReadPath {
   ): Promise<{ result: OpenResult; isScan: boolean }> {
     const statement = statementHash(request.sql, request.params, request.asOf);
     const isScan = analysis.isRepeatableScan && [...running.views.values()].every((view) => view.hasStableOrder);
-    return { result: isScan ? keptAsScan(prepared, statement, running.views) : await this.#keepRows(running, prepared, statement), isScan };
+    return { result: isScan ? keptAsScan(prepared, statement, running) : await this.#keepRows(running, prepared, statement), isScan };
   }
 
   /**
@@ -397,7 +418,7 @@ export class ReadPath {
       const analysis = await this.#analyse(request.sql);
       yield* this.#stream(
         request,
-        () => this.pinTables(analysis, request.asOf),
+        () => this.pinTables(analysis, request),
         (running) => this.prepare(running, request.sql, toParameters(request.params)),
         0,
         batchRows,
@@ -406,7 +427,7 @@ export class ReadPath {
       return;
     }
     const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, statement);
+    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
     const prepare = async (running: Running): Promise<Prepared> => ({
       ...(await this.prepare(running, result.sql, result.parameters)),
       names: result.columns.map((column) => column.name),
@@ -429,7 +450,7 @@ export class ReadPath {
     try {
       await this.run(
         request,
-        () => this.pinTables(analysis, request.asOf),
+        () => this.pinTables(analysis, request),
         async (running) => {
           const prepared = await this.prepare(running, request.sql, toParameters(request.params));
           const { result, isScan } = await this.#keep(running, prepared, request, analysis);
@@ -525,7 +546,7 @@ export class ReadPath {
 /** The same result from the log where that knows it: the statement was understood, so its names, types and errors are known. */
 async function summarised({ summary }: SqlAnalysis, { views }: Running, prepared: Prepared): Promise<Prepared> {
   const [[name, view] = []] = views;
-  if (!summary || name === undefined || !view) return prepared;
+  if (!summary || name === undefined || !view || view.isFiltered) return prepared;
   const sql = await summarySql(summary, view, quoteName(name.toLowerCase()));
   return sql === undefined ? prepared : { ...prepared, sql };
 }
@@ -550,12 +571,13 @@ class ResultTooLarge extends AppError {
   }
 }
 
-function keptAsScan(prepared: Prepared, statement: string, views: ReadonlyMap<string, ReadView>): OpenResult {
+function keptAsScan(prepared: Prepared, statement: string, { query, views }: Running): OpenResult {
   return {
     sql: prepared.sql,
     parameters: prepared.parameters,
     columns: prepared.columns,
     statement,
+    owner: query.reader.policy,
     views,
     rowCount: undefined,
     release: () => {

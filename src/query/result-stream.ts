@@ -75,7 +75,7 @@ export class ResultStreams {
     const analysis = await this.readPath.analyse(request.sql);
     await this.readPath.run(
       request,
-      () => this.readPath.pinTables(analysis, request.asOf),
+      () => this.readPath.pinTables(analysis, request),
       async (running) => {
         const prepared = await this.readPath.prepare(running, request.sql, toParameters(request.params));
         const limited =

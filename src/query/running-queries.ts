@@ -1,6 +1,7 @@
 /** The queries under way: listed, stopped by a person, stopped by their deadline or because the client went away. */
 import { randomUUID } from 'node:crypto';
 import type { DuckDBConnection } from '@duckdb/node-api';
+import type { Principal } from '../common/access.js';
 import { AppError } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 
@@ -9,6 +10,8 @@ const INTERRUPT_EVERY_MS = 50;
 
 export interface RunningQueryInfo {
   readonly query_id: string;
+  /** Whose it is. */
+  readonly principal: string;
   readonly sql: string;
   readonly started_at: string;
   readonly elapsed_ms: number;
@@ -28,6 +31,7 @@ export class RunningQuery {
 
   constructor(
     readonly sql: string,
+    readonly reader: Principal,
     readonly startedMs: number,
     private readonly forget: (query: RunningQuery) => void,
   ) {
@@ -97,8 +101,8 @@ export class RunningQueries {
 
   constructor(private readonly clock: Clock) {}
 
-  start(sql: string): RunningQuery {
-    const query = new RunningQuery(sql, this.clock.nowMs(), ({ id }) => this.#byId.delete(id));
+  start(sql: string, reader: Principal): RunningQuery {
+    const query = new RunningQuery(sql, reader, this.clock.nowMs(), ({ id }) => this.#byId.delete(id));
     this.#byId.set(query.id, query);
     return query;
   }
@@ -107,9 +111,12 @@ export class RunningQueries {
     return this.#byId.size;
   }
 
-  list(): RunningQueryInfo[] {
-    return [...this.#byId.values()].map((query) => ({
+  /** Those that somebody may know of: their own, or all of them for an administrator. */
+  list(asking: Principal): RunningQueryInfo[] {
+    const known = [...this.#byId.values()].filter((query) => isKnownTo(query, asking));
+    return known.map((query) => ({
       query_id: query.id,
+      principal: query.reader.id,
       sql: query.sql.slice(0, SHOWN_SQL_MAX),
       started_at: new Date(query.startedMs).toISOString(),
       elapsed_ms: this.clock.nowMs() - query.startedMs,
@@ -118,13 +125,17 @@ export class RunningQueries {
   }
 
   /** @throws AppError NOT_FOUND when no such query is under way */
-  kill(id: string): void {
+  kill(id: string, asking: Principal): void {
     const query = this.#byId.get(id);
-    if (!query) throw new AppError('NOT_FOUND', `no query ${id} is under way`);
+    if (!query || !isKnownTo(query, asking)) throw new AppError('NOT_FOUND', `no query ${id} is under way`);
     query.stop(new AppError('CANCELLED', `the query was cancelled by DELETE /v1/queries/${id}`));
   }
 
   stopAll(reason: AppError): void {
     for (const query of this.#byId.values()) query.stop(reason);
   }
+}
+
+function isKnownTo({ reader }: RunningQuery, { id, role }: Principal): boolean {
+  return role === 'admin' || reader.id === id;
 }

@@ -20,6 +20,9 @@ export const LSN_VARIABLE = 'miniodb_lsn';
 /** Files that are fetched at once when they are not on the local disk. */
 const OPENING_MAX = 8;
 
+/** More than any table has. */
+const ROWS_MAX = 2n ** 63n - 1n;
+
 /** See `hasStableOrder`. */
 const STABLE_ROWS_MIN = 100_000;
 const STABLE_ROWS_PER_HIDDEN = 20;
@@ -54,6 +57,7 @@ export class ReadView {
   #keep: (file: DataFile) => boolean = () => true;
   #kept: ReadViewParts['files'] | undefined;
   #isReleased = false;
+  #condition: string | undefined;
 
   constructor(parts: ReadViewParts) {
     this.#parts = parts;
@@ -73,6 +77,15 @@ export class ReadView {
   keepOnly(keep: (file: DataFile) => boolean): void {
     this.#keep = keep;
     this.#kept = undefined;
+  }
+
+  /** Shows only rows that fulfil a condition, whatever a caller's query asks for. Before the first `open`. */
+  onlyRows(condition: string | undefined): void {
+    this.#condition = condition;
+  }
+
+  get isFiltered(): boolean {
+    return this.#condition !== undefined;
   }
 
   /** Data files that are read. */
@@ -137,7 +150,10 @@ export class ReadView {
   }
 
   async #makeCallerSql(): Promise<string> {
-    return selectRows(await this.#sourcesOfCaller(), { columns: this.schema.columns, withPlace: false, rows: 'visible' });
+    const rows = selectRows(await this.#sourcesOfCaller(), { columns: this.schema.columns, withPlace: false, rows: 'visible' });
+    if (this.#condition === undefined) return rows;
+    // The limit keeps the engine from asking the caller's conditions first: their errors would tell of rows that are not there for the caller.
+    return `SELECT * FROM (${rows}) WHERE (${this.#condition}\n) LIMIT ${ROWS_MAX}`;
   }
 
   async #sourcesOfCaller(): Promise<RowSources> {

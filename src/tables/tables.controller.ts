@@ -2,7 +2,9 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
+import { assertMayReadAll, assertMayWrite, currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
+import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { ValidationPipe, validated } from '../infra/transport/validation-pipe.js';
 import { parseColumnType, TableSchema } from '../metadata/table-schema.js';
@@ -27,6 +29,7 @@ interface GrpcCreateTable {
 
 @ApiTags('tables')
 @Controller('v1/tables')
+@Needs('read')
 export class TablesController {
   constructor(
     private readonly registry: TableRegistry,
@@ -34,6 +37,7 @@ export class TablesController {
     private readonly defaults: TableDefaults,
   ) {}
 
+  @Needs('write')
   @Post()
   @HttpCode(200)
   @ApiOperation({
@@ -42,6 +46,7 @@ export class TablesController {
   })
   async create(@Body(new ValidationPipe(CreateTableDto)) body: CreateTableDto): Promise<Done> {
     assertTableName(body.table_name);
+    assertMayWrite(body.table_name);
     if (body.if_not_exists && this.registry.find(body.table_name))
       return { success: true, message: `table ${body.table_name} exists already; nothing was changed` };
     const schema = declaredSchema(body.schema ?? []);
@@ -57,6 +62,7 @@ export class TablesController {
     return { success: true, message: `table ${body.table_name} created` };
   }
 
+  @Needs('write')
   @GrpcMethod('MinIODBService', 'CreateTable')
   createByGrpc(request: GrpcCreateTable): Promise<Done> {
     return this.create(validated(CreateTableDto, { ...request, config: withoutUnset(request.config) }));
@@ -68,7 +74,10 @@ export class TablesController {
   async list(@Query('pattern') pattern?: unknown): Promise<{ tables: TableInfo[]; total: number }> {
     if (pattern !== undefined && typeof pattern !== 'string') throw invalidArgument('pattern must be given once');
     const fits = tableNameFilter(pattern);
-    const tables = this.registry.all().filter((table) => fits(table.name));
+    const principal = currentPrincipal();
+    const tables = this.registry
+      .all()
+      .filter(({ name }) => fits(name) && (principal.mayWrite(name) || (principal.mayRead(name) && principal.rowsOf(name) === undefined)));
     tables.sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
     const infos: TableInfo[] = [];
     for (const table of tables) {
@@ -94,15 +103,18 @@ export class TablesController {
   })
   @ApiParam({ name: 'name', example: 'users' })
   async describe(@Param('name') name: string): Promise<{ table_info: TableDescription }> {
+    assertMayDescribe(name);
     return { table_info: await this.reader.describe(this.registry.get(name)) };
   }
 
   @GrpcMethod('MinIODBService', 'GetTable')
   async describeByGrpc({ table_name: name }: { table_name: string }): Promise<Record<string, unknown>> {
     assertTableName(name);
+    assertMayDescribe(name);
     return { table_info: toGrpcInfo(await this.reader.info(this.registry.get(name))) };
   }
 
+  @Needs('write')
   @Patch(':name')
   @ApiOperation({
     summary: 'Change settings of a table',
@@ -112,6 +124,7 @@ export class TablesController {
     @Param('name') name: string,
     @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto,
   ): Promise<{ success: true; message: string; config: TableConfig }> {
+    assertMayWrite(name);
     const table = this.registry.get(name);
     const config = mergeTableConfig(table.config, body.config);
     assertChangeable(table.config, config);
@@ -121,6 +134,7 @@ export class TablesController {
     return { success: true, message: `table ${table.name} configured`, config };
   }
 
+  @Needs('write')
   @Delete(':name')
   @ApiOperation({ summary: 'Drop a table', description: 'A table with rows is refused (409 CONFLICT) unless cascade=true.' })
   @ApiQuery({ name: 'if_exists', required: false, type: Boolean })
@@ -133,6 +147,7 @@ export class TablesController {
     return this.#drop(name, toBoolean(ifExists, 'if_exists'), toBoolean(cascade, 'cascade'));
   }
 
+  @Needs('write')
   @GrpcMethod('MinIODBService', 'DeleteTable')
   dropByGrpc(request: { table_name: string; if_exists: boolean; cascade: boolean }): Promise<Done & { files_deleted: number }> {
     assertTableName(request.table_name);
@@ -140,6 +155,7 @@ export class TablesController {
   }
 
   async #drop(name: string, ifExists: boolean, cascade: boolean): Promise<Done & { files_deleted: number }> {
+    assertMayWrite(name);
     const table = this.registry.find(name);
     if (!table) {
       if (ifExists) return { success: true, message: `table ${name} does not exist; nothing was changed`, files_deleted: 0 };
@@ -149,6 +165,11 @@ export class TablesController {
     if (rows > 0 && !cascade) throw new AppError('CONFLICT', `table ${table.name} has ${rows} rows; drop it with cascade=true`);
     return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.registry.drop(table) };
   }
+}
+
+/** Whoever writes a table, or reads all of it, may know how it stands. */
+function assertMayDescribe(name: string): void {
+  if (!currentPrincipal().mayWrite(name)) assertMayReadAll(name);
 }
 
 /** The same with instants as messages have them. */

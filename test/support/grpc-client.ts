@@ -50,7 +50,10 @@ export interface GrpcConnection {
   /** The same with bytes that need not be a message at all. */
   unaryBytes(method: string, bytes: Uint8Array): Promise<GrpcAnswer>;
   /** A client stream, and its one answer. */
-  upload(method: string): { readonly call: ClientWritableStream<GrpcMessage>; readonly answer: Promise<GrpcAnswer> };
+  upload(
+    method: string,
+    metadata?: Record<string, string>,
+  ): { readonly call: ClientWritableStream<GrpcMessage>; readonly answer: Promise<GrpcAnswer> };
   /** A server stream. */
   download(method: string, request: GrpcMessage): ClientReadableStream<GrpcMessage>;
   close(): void;
@@ -100,13 +103,18 @@ export function connectGrpc(
           (error, response) => resolve(answerOf(error, response)),
         );
       }),
-    upload: (name) => {
+    upload: (name, headers = {}) => {
       const { path: route, requestSerialize, responseDeserialize } = methodOf(name);
       let call: ClientWritableStream<GrpcMessage> | undefined;
       const answer = new Promise<GrpcAnswer>((resolve) => {
         const options = { deadline: Date.now() + 4 * DEADLINE_MS };
-        call = client.makeClientStreamRequest(route, requestSerialize, responseDeserialize, new Metadata(), options, (error, response) =>
-          resolve(answerOf(error, response)),
+        call = client.makeClientStreamRequest(
+          route,
+          requestSerialize,
+          responseDeserialize,
+          metadataOf(headers),
+          options,
+          (error, response) => resolve(answerOf(error, response)),
         );
       });
       if (call === undefined) throw new Error(`the stream of ${name} did not open`);
@@ -119,6 +127,15 @@ export function connectGrpc(
     },
     close: () => client.close(),
   };
+}
+
+/** Names of the methods of a service, and which of them stream. */
+export function serviceMethods(service: string): { name: string; requestStream: boolean; responseStream: boolean }[] {
+  return Object.entries(serviceDefinition(service, PROTO_FILE)).map(([name, { requestStream, responseStream }]) => ({
+    name,
+    requestStream,
+    responseStream,
+  }));
 }
 
 function serviceDefinition(service: string, protoFile: string): ServiceDefinition {

@@ -3,7 +3,7 @@
  * a configuration file is ever silently without effect. The file uses the names below (snake_case, unit last).
  */
 import { Type } from 'class-transformer';
-import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Matches, Max, Min, ValidateNested } from 'class-validator';
+import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Matches, Max, Min, MinLength, ValidateNested } from 'class-validator';
 
 const KIB = 1_024;
 const MIB = 1_024 * KIB;
@@ -11,7 +11,7 @@ const GIB = 1_024 * MIB;
 const BUCKET_NAME = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 
 export class ServerConfig {
-  /** Address to listen on. Anything but loopback needs `allow_unauthenticated_remote`, because this version has no authentication. */
+  /** Address to listen on. Anything but loopback needs authentication (section `auth`), or `allow_unauthenticated_remote`. */
   @IsString() host: string = '127.0.0.1';
   /** 0 takes a free port. */
   @IsInt() @Min(0) @Max(65_535) rest_port: number = 8081;
@@ -19,6 +19,34 @@ export class ServerConfig {
   /** How long a stop may take before what still runs is cut. */
   @IsInt() @Min(1) @Max(600) shutdown_seconds: number = 9;
   @IsBoolean() allow_unauthenticated_remote: boolean = false;
+}
+
+/** Who may use the server. See docs/security.md. */
+export class AuthConfig {
+  /** `disabled`: everybody may do everything. `api_key`: an API key with its secret, or a token. `jwt`: tokens only. */
+  @IsIn(['disabled', 'api_key', 'jwt']) mode: 'disabled' | 'api_key' | 'jwt' = 'disabled';
+  /** API key of an administrator, who makes the other keys. */
+  @Matches(/^[A-Za-z0-9_-]{1,64}$/) admin_key: string = 'admin';
+  /** Its secret; at least 16 characters. */
+  @IsString() admin_secret: string = '';
+  /** Signs tokens; at least 32 characters. Empty: a key that the server makes and keeps in the object store, the same for all nodes. */
+  @IsString() jwt_secret: string = '';
+  /** Signing keys by name, for exchanging them: ID:SECRET each. The first one signs, all of them are taken. Instead of `jwt_secret`. */
+  @IsArray()
+  @Matches(/^[A-Za-z0-9_-]{1,64}:.{32,}$/, {
+    each: true,
+    message: 'must be ID:SECRET with at least 32 characters of secret, or a list of them',
+  })
+  jwt_keys: string[] = [];
+  @IsString() @MinLength(1) issuer: string = 'miniodb';
+  @IsString() @MinLength(1) audience: string = 'miniodb';
+  @IsInt() @Min(1) @Max(86_400) access_token_seconds: number = 3_600;
+  @IsInt() @Min(1) @Max(31_536_000) refresh_token_seconds: number = 604_800;
+  /** Wrong secrets in a row after which a key or an address is locked out. */
+  @IsInt() @Min(1) @Max(1_000_000) failures_max: number = 10;
+  @IsInt() @Min(1) @Max(86_400) lock_seconds: number = 300;
+  /** GET /metrics asks nobody who they are. */
+  @IsBoolean() open_metrics: boolean = true;
 }
 
 export class LogConfig {
@@ -209,6 +237,7 @@ export class Config {
   @ValidateNested() @Type(() => BackupConfig) backup: BackupConfig = new BackupConfig();
   @ValidateNested() @Type(() => RedisConfig) redis: RedisConfig = new RedisConfig();
   @ValidateNested() @Type(() => CacheConfig) cache: CacheConfig = new CacheConfig();
+  @ValidateNested() @Type(() => AuthConfig) auth: AuthConfig = new AuthConfig();
   @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();
   @ValidateNested() @Type(() => LimitsConfig) limits: LimitsConfig = new LimitsConfig();
   @ValidateNested() @Type(() => WalConfig) wal: WalConfig = new WalConfig();

@@ -33,6 +33,8 @@ const COMMON_VARIABLES: Readonly<Record<string, string>> = {
   MINIO_BACKUP_BUCKET: 'minio_backup.bucket',
   MINIO_BACKUP_USE_SSL: 'minio_backup.use_ssl',
   MINIO_BACKUP_REGION: 'minio_backup.region',
+  AUTH_MODE: 'auth.mode',
+  JWT_SECRET: 'auth.jwt_secret',
   REDIS_MODE: 'redis.mode',
   REDIS_HOST: 'redis.host',
   REDIS_PORT: 'redis.port',
@@ -57,9 +59,16 @@ const TEXT_KEYS = new Set([
   'username',
   'password',
   'sentinel_password',
+  'admin_key',
+  'admin_secret',
+  'jwt_secret',
+  'issuer',
+  'audience',
 ]);
 /** Keys that hold a list; in a variable its items are separated by commas. */
-const LIST_KEYS = new Set(['nodes']);
+const LIST_KEYS = new Set(['nodes', 'jwt_keys']);
+const ADMIN_SECRET_LENGTH_MIN = 16;
+const JWT_SECRET_LENGTH_MIN = 32;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
 
 /**
@@ -189,16 +198,30 @@ function redisFaults({ redis, storage }: Config): string[] {
   return faults;
 }
 
+function authFaults({ auth }: Config): string[] {
+  const faults: string[] = [];
+  if (auth.mode !== 'disabled' && auth.admin_secret.length < ADMIN_SECRET_LENGTH_MIN)
+    faults.push(
+      `auth.admin_secret: must have at least ${ADMIN_SECRET_LENGTH_MIN} characters when auth.mode is ${auth.mode} (MINIODB_AUTH__ADMIN_SECRET); ` +
+        'with it the administrator makes the keys of all others',
+    );
+  if (auth.jwt_secret !== '' && auth.jwt_secret.length < JWT_SECRET_LENGTH_MIN)
+    faults.push(`auth.jwt_secret: must have at least ${JWT_SECRET_LENGTH_MIN} characters, or be empty (JWT_SECRET)`);
+  if (auth.jwt_secret !== '' && auth.jwt_keys.length > 0) faults.push('auth.jwt_keys: give either jwt_secret or jwt_keys, not both');
+  return faults;
+}
+
 /** Limits that only make sense together. */
 function relationFaults(config: Config): string[] {
   const faults: string[] = [];
   const { server, wal, limits, query } = config;
-  if (!LOOPBACK.test(server.host) && !server.allow_unauthenticated_remote) {
+  if (!LOOPBACK.test(server.host) && config.auth.mode === 'disabled' && !server.allow_unauthenticated_remote) {
     faults.push(
-      `server.host: "${server.host}" is not a loopback address and this version has no authentication; ` +
+      `server.host: "${server.host}" is not a loopback address and auth.mode is disabled; set auth.mode (AUTH_MODE) to api_key or jwt, ` +
         'use 127.0.0.1, or set server.allow_unauthenticated_remote: true to let anyone who reaches the port read and write',
     );
   }
+  faults.push(...authFaults(config));
   if (wal.segment_bytes * 2 > wal.bytes_max)
     faults.push(
       `wal.segment_bytes: ${wal.segment_bytes} must be at most half of wal.bytes_max (${wal.bytes_max}): the newest segment is never removed`,

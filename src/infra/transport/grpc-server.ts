@@ -9,7 +9,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import { Observable } from 'rxjs';
 import { once } from 'node:events';
 import { catchUnreadable } from './readable-messages.js';
-import { requestContext } from '../../common/request-context.js';
+import { newRequestContext, requestContext } from '../../common/request-context.js';
 
 const PROTO = fileURLToPath(new URL('../../../proto/miniodb/v1/miniodb.proto', import.meta.url));
 const PROTO_DIRECTORY = fileURLToPath(new URL('../../../proto', import.meta.url));
@@ -61,9 +61,12 @@ export function grpcOptions({ host, port, messageBytesMax }: GrpcServerOptions):
 
 /** Gives each call its request id, for log lines and errors. */
 export function grpcRequestHook(context: ExecutionContext, next: () => Observable<unknown>): Observable<unknown> {
-  const given = metadataOf(context.getArgs())?.get('x-request-id')[0];
+  const parameters = context.getArgs<unknown[]>();
+  const given = metadataOf(parameters)?.get('x-request-id')[0];
   const requestId = typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
-  return new Observable((subscriber) => requestContext.run({ requestId }, () => next().subscribe(subscriber)));
+  return new Observable((subscriber) =>
+    requestContext.run(newRequestContext(requestId, peerOf(parameters)), () => next().subscribe(subscriber)),
+  );
 }
 
 /** Metadata of a call: an argument of its own, or part of the call for streams. */
@@ -72,6 +75,14 @@ export function metadataOf(parameters: unknown[]): Metadata | undefined {
   if (isMetadata(second)) return second;
   const inCall = (first as { metadata?: unknown } | undefined)?.metadata;
   return isMetadata(inCall) ? inCall : undefined;
+}
+
+/** Address of the other end, without its port: the call is the last argument, or the first one of a stream. */
+function peerOf(parameters: unknown[]): string {
+  const call = parameters.find(
+    (parameter): parameter is { getPeer(): string } => typeof (parameter as { getPeer?: unknown } | undefined)?.getPeer === 'function',
+  );
+  return call?.getPeer().replace(/:\d+$/, '') ?? '';
 }
 
 function isMetadata(value: unknown): value is Metadata {

@@ -1,0 +1,61 @@
+/**
+ * Conditions that say which rows a key may read. They become part of the view that the key's queries read, so they must be one condition on the columns
+ * of the table and nothing else: no subquery, no other table, nothing that varies, and no way out of the parentheses they will stand in.
+ */
+import { invalidArgument, messageOf } from '../common/app-error.js';
+import type { Engine } from '../infra/duckdb/engine.js';
+import type { SqlAnalyser } from '../query/analyse-sql.js';
+
+type Node = Readonly<Record<string, unknown>>;
+
+export class RowConditions {
+  constructor(
+    private readonly engine: Engine,
+    private readonly analyser: SqlAnalyser,
+  ) {}
+
+  /** @throws AppError INVALID_ARGUMENT for anything but a condition on columns */
+  async check(condition: string): Promise<void> {
+    const statement = statementWith(condition);
+    try {
+      const { tables, fingerprint } = await this.analyser.analyse(statement);
+      if (tables.length !== 1) throw new Error('it reads other tables');
+      if (fingerprint === undefined) throw new Error('it varies from one query to the next');
+      const [given, plain] = [await this.#tree(statement), await this.#tree(statementWith('true'))];
+      if (JSON.stringify({ ...given, where_clause: null }) !== JSON.stringify({ ...plain, where_clause: null }))
+        throw new Error('it is more than a condition');
+      const { type, children } = given['where_clause'] as Node;
+      // It left the parentheses where the NOT is not over all of it.
+      if (type !== 'OPERATOR_NOT') throw new Error('its parentheses do not match');
+      assertPlain(children);
+    } catch (error) {
+      throw invalidArgument(`rows is not a condition on the columns of a table: ${messageOf(error)}`, [{ field: 'grants.rows' }]);
+    }
+  }
+
+  async #tree(statement: string): Promise<Node> {
+    const { tree } = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [statement]);
+    const { statements } = JSON.parse(String(tree).replaceAll(/"query_location":\d+/g, '"query_location":0')) as {
+      statements: { node: Node }[];
+    };
+    return statements[0]?.node ?? {};
+  }
+}
+
+/** As it stands in a view: on lines of its own, because it may end in a comment. */
+function statementWith(condition: string): string {
+  return `SELECT 1 FROM t WHERE NOT (${condition}\n)`;
+}
+
+/** @throws Error for a part that looks at more than one row */
+function assertPlain(value: unknown): void {
+  if (Array.isArray(value)) {
+    value.forEach(assertPlain);
+  } else if (typeof value === 'object' && value !== null) {
+    const { class: kind } = value as Node;
+    if (kind === 'SUBQUERY' || kind === 'WINDOW') throw new Error('it has a subquery or a window');
+    if (kind === 'PARAMETER') throw new Error('it has a parameter');
+    if (kind === 'STAR') throw new Error('it names no columns');
+    Object.values(value).forEach(assertPlain);
+  }
+}
