@@ -96,6 +96,14 @@ describe('what is refused', () => {
     expect(await complaints(calls, complaintAboutRefusal)).toEqual([]);
   });
 
+  // A function that a new version of the engine brings is in neither file, and fails here until someone has looked at it.
+  it('has an attempt with every function of the engine that is not known to look at its arguments only', async () => {
+    const attempts = readCorpus('refused.sql.txt').map(({ sql }) => sql.toLowerCase());
+    const reaching = await reachingFunctions();
+    expect(reaching.length).toBeGreaterThan(180);
+    expect(reaching.filter(({ name, isPragma }) => !attempts.some((sql) => attemptOf(name, isPragma).test(sql)))).toEqual([]);
+  });
+
   it.each([
     ['no sql', {}],
     ['a number', { sql: 1 }],
@@ -255,6 +263,27 @@ async function scalarFunctionCalls(): Promise<Statement[]> {
     const parameters = parameterTypes.map((type) => (/^[A-Z0-9]+$/.test(type) ? `NULL::${type}` : 'NULL'));
     return { title: name, sql: `SELECT "${name}"(${parameters.join(', ')}) IS NULL AS nothing` };
   });
+}
+
+interface ReachingFunction {
+  readonly name: string;
+  readonly isPragma: boolean;
+}
+
+/** All of the engine but operators and those of harmless-functions.txt. */
+async function reachingFunctions(): Promise<ReachingFunction[]> {
+  const [, list = ''] = readFileSync(path.join(CORPUS, 'harmless-functions.txt'), 'utf8').split('\n\n');
+  const harmless = new Set([...list.trim().split(/\s+/), ...HARMLESS_TABLE_FUNCTIONS]);
+  const pragmas = await engineFunctions(`function_type = 'pragma' AND function_name <> 'version'`);
+  const others = await engineFunctions(`function_type <> 'pragma' AND function_name SIMILAR TO '[a-zA-Z_].*'`);
+  return [
+    ...pragmas.map(({ name }) => ({ name, isPragma: true })),
+    ...others.filter(({ name }) => !harmless.has(name)).map(({ name }) => ({ name, isPragma: false })),
+  ];
+}
+
+function attemptOf(name: string, isPragma: boolean): RegExp {
+  return new RegExp(isPragma ? `^pragma ${name}\\b` : `(?<![a-z_])"?${name}"?\\(`);
 }
 
 interface EngineFunction {
