@@ -26,23 +26,16 @@ export interface SqlAnalysis {
 }
 
 /** Table functions that make rows out of their arguments and nothing else. */
-const TABLE_FUNCTIONS = new Set([
-  'unnest',
-  'range',
-  'generate_series',
-  'json_each',
-  'json_tree',
-  'repeat',
-  'repeat_row',
-  'generate_subscripts',
-]);
+const TABLE_FUNCTIONS = new Set(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'repeat', 'repeat_row']);
 
 /** Functions that reach beyond their arguments: settings, sessions, other statements, waiting, logs. */
 const REFUSED_FUNCTIONS =
-  /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|seq_scan|show.*|test_.*)$/;
+  /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|seq_scan|show.*|test_.*|stats|get_type|variant_bytes_to_variant)$/;
 
 /** Functions whose value differs from one run to the next, besides those of which the engine says so. */
 const VARYING_FUNCTIONS = /^(now|today|age|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
+/** Functions that need no parentheses, and are a column where a table has one of that name. */
+const REFUSED_COLUMNS = /^current_(schema|catalog)$/;
 const VARYING_COLUMNS = /^(current_.*|localtime.*|user|session_user)$/;
 /** Parts of a SELECT that make the order of its rows an accident. */
 const ORDERLESS_PARTS = ['having', 'sample', 'qualify'] as const;
@@ -225,7 +218,10 @@ class Walk {
   }
 
   #noteColumn(node: Node): void {
-    const [name] = node['column_names'] as string[];
+    const names = node['column_names'] as string[];
+    const [name] = names;
+    if (names.length === 1 && REFUSED_COLUMNS.test(names[0]?.toLowerCase() ?? ''))
+      throw new AppError('PERMISSION_DENIED', `${names[0]} cannot be used in queries; write TABLE.${names[0]} for a column of that name`);
     if (name !== undefined && VARYING_COLUMNS.test(name.toLowerCase())) this.isVarying = true;
   }
 }

@@ -5,7 +5,7 @@ import type { RunningQuery } from './running-queries.js';
 
 /** Kinds of engine errors that are the statement's fault. */
 const CALLER_ERRORS =
-  /^(Binder|Catalog|Parser|Syntax|Conversion|Invalid Input|Invalid|Out of Range|Mismatch Type|Invalid type|Expression|Not implemented|Constraint|Divide by Zero|Invalid Value|Parameter Not Resolved|Parameter Not Allowed|Sequence|Decimal|Cast|TransactionContext|Invalid Configuration|Dependency) Error: /;
+  /^(Binder|Catalog|Parser|Syntax|Conversion|Invalid Input|Invalid|Out of Range|Mismatch Type|Invalid type|Expression|Not implemented|Constraint|Divide by Zero|Invalid Value|Parameter Not Resolved|Parameter Not Allowed|Sequence|Decimal|Cast|TransactionContext|Invalid Configuration|Dependency) Error:(?: |$)/;
 
 export function asQueryError(error: unknown, query: RunningQuery): AppError {
   if (query.stoppedWith) return query.stoppedWith;

@@ -36,6 +36,8 @@ import type { RunningQueries, RunningQuery } from './running-queries.js';
 
 const KEPT_SCHEMA = 'kept';
 const LOGGED_SQL_MAX = 500;
+/** A prepared statement looks through all of its columns for the type of each: 30,000 of them would keep everybody waiting for seconds. */
+const PREPARED_COLUMNS_MAX = 500;
 /** Characters of a JSON page: it ends early, with a cursor, rather than take the memory of the server. */
 const PAGE_LENGTH_MAX = 32 * 1_024 * 1_024;
 
@@ -328,7 +330,8 @@ export class ReadPath {
       }
       if (!Array.isArray(parameters)) assertNames(statement, parameters);
       const text = await withoutEnd(this.parts.engine, sql);
-      const { names, types } = count === 0 ? shapeOf(statement) : await this.#shapeWithParameters(running, text, parameters);
+      const isPlain = count === 0 && statement.columnCount <= PREPARED_COLUMNS_MAX;
+      const { names, types } = isPlain ? shapeOf(statement) : await this.#shapeOfRun(running, text, parameters);
       const columns = names.map((name, index) => ({ name, type: typeName(types[index]) }));
       return { sql: text, names, types, columns };
     } finally {
@@ -337,7 +340,7 @@ export class ReadPath {
   }
 
   /** A column's type may depend on a parameter's: then only a run tells, one of no rows. */
-  async #shapeWithParameters(running: Running, sql: string, parameters: QueryParameters): Promise<Pick<Prepared, 'names' | 'types'>> {
+  async #shapeOfRun(running: Running, sql: string, parameters: QueryParameters): Promise<Pick<Prepared, 'names' | 'types'>> {
     const result = await running.connection.run(`SELECT * FROM (\n${sql}\n) LIMIT 0`, parameters, parameterTypes(parameters));
     return { names: distinctNames(result.columnNames()), types: result.columnTypes() };
   }
