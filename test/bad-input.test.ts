@@ -541,6 +541,11 @@ const routes: readonly RestCase[] = [
   bare('PATCH of data', 'PATCH', '/v1/data', notFound(/PATCH.*\/v1\/data/)),
   bare('PUT of a table', 'PUT', '/v1/tables/people', notFound(/PUT.*\/v1\/tables\/people/)),
   bare('DELETE of health', 'DELETE', '/v1/health', notFound(/DELETE.*\/v1\/health/)),
+  post('a field called like what every object has', '/v1/query', { sql: 'SELECT 1', toString: 1 }, invalid(/toString/)),
+  post('a field called constructor', '/v1/tables', { table_name: 'x', constructor: { prototype: 1 } }, invalid(/constructor/)),
+  post('one deep inside', '/v1/metadata/backup', { force: { constructor: 1 } }, invalid(/constructor/)),
+  post('lists of lists of columns', '/v1/tables', { table_name: 'x', schema: [[[]]] }, invalid(/schema/)),
+  post('one in a list', '/v1/backups', { tables: [{ constructor: 1 }] }, invalid(/constructor/)),
 ];
 
 const restCases: readonly RestCase[] = [bodies, records, values, changes, queries, tables, bulkLoads, routes].flat();

@@ -454,6 +454,27 @@ describe('DELETE /v1/data and restore', () => {
   });
 });
 
+test('an id with a zero byte is one like any other to delete, restore and recover, also when the log is replayed', async () => {
+  const own = await startOther();
+  await write(own, 'zero', 'a', { v: 1 });
+  for (const ids of [['\0'], ['a\0', "'\0'"]]) {
+    for (const soft of [true, false]) {
+      const answer = expectStatus(await call(own, 'DELETE', '/v1/data', { table: 'zero', ids, soft_delete: soft }), 200);
+      expect(answer.json.deleted_count).toBe(0);
+    }
+    expect(expectStatus(await call(own, 'POST', '/v1/data/restore', { table: 'zero', ids }), 200).json.restored_count).toBe(0);
+  }
+  expectStatus(await call(own, 'DELETE', '/v1/data?table=zero&id=%00'), 200);
+  const again = await restartAfterKill(own);
+  expect(await countOf(again, 'zero')).toBe(1);
+  await createTable(again, 'any_id', { id_validation: { pattern: '[^x]+' } });
+  await write(again, 'any_id', 'b\0c', { v: 2 });
+  await flush(again, 'any_id');
+  await write(again, 'any_id', 'b\0c', { v: 3 });
+  expect(expectStatus(await call(again, 'DELETE', '/v1/data', { table: 'any_id', id: 'b\0c' }), 200).json.deleted_count).toBe(2);
+  expect(await countOf(again, 'any_id')).toBe(0);
+});
+
 describe('write_mode upsert', () => {
   test('keeps one row of each id: the last that arrived, whatever its timestamp, in files and buffer', async () => {
     await createTable(server, 'newest', { write_mode: 'upsert' });

@@ -89,7 +89,7 @@ export class SqlAnalyser {
   async #parse(sql: string): Promise<{ statement: Node; text: string }> {
     const row = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [sql]);
     const text = String(row['tree']);
-    const tree = JSON.parse(text) as {
+    const tree = JSON.parse(withFiniteNumbers(text)) as {
       error: boolean;
       error_type?: string;
       error_message?: string;
@@ -117,6 +117,12 @@ function fingerprintOf(tree: string): string {
   return createHash('sha256')
     .update(tree.replaceAll(/"query_location":\d+/g, ''))
     .digest('base64');
+}
+
+/** The engine prints a literal beyond the range of DOUBLE as Infinity, which JSON has no word for; 1e999 is read as the same. */
+function withFiniteNumbers(tree: string): string {
+  if (!tree.includes('Infinity')) return tree;
+  return tree.replace(/"(?:[^"\\]|\\.)*"|Infinity/g, (token) => (token === 'Infinity' ? '1e999' : token));
 }
 
 function parseError(type: string | undefined, message: string | undefined, position: string | undefined): AppError {

@@ -32,6 +32,7 @@ export class CreateTableDto {
   })
   @IsOptional()
   @IsArray()
+  @IsObject({ each: true })
   @ValidateNested({ each: true })
   @Type(() => ColumnDto)
   schema?: ColumnDto[];

@@ -5,9 +5,10 @@ export function quoteName(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** A string in single quotes; for file paths and keys of our own making. */
+/** A string in single quotes. The engine ends a statement at a zero byte, so one in the string becomes an expression. */
 export function quoteText(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
+  const parts = text.split('\0').map((part) => `'${part.replaceAll("'", "''")}'`);
+  return parts.length === 1 ? parts.join() : `(${parts.join(' || chr(0) || ')})`;
 }
 
 /** A list of strings: `['a','b']`. */

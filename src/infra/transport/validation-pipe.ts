@@ -23,14 +23,28 @@ export class ValidationPipe<T extends object> implements PipeTransform<unknown, 
 export function validated<T extends object>(type: Class<T>, value: unknown): T {
   if (!isJsonObject(value ?? {})) throw invalidArgument('the request body must be a JSON object');
   const body = (value ?? {}) as Record<string, unknown>;
-  const raw = Object.fromEntries((type.rawFields ?? []).filter((field) => field in body).map((field) => [field, body[field]]));
-  const others = Object.entries(body).filter(([field]) => !(field in raw));
-  const instance = Object.assign(plainToInstance(type, withPlainNumbers(Object.fromEntries(others)) as object), raw);
+  const raw = Object.fromEntries((type.rawFields ?? []).filter((field) => Object.hasOwn(body, field)).map((field) => [field, body[field]]));
+  const others = Object.fromEntries(Object.entries(body).filter(([field]) => !Object.hasOwn(raw, field)));
+  assertNoInheritedNames(others);
+  const instance = Object.assign(plainToInstance(type, withPlainNumbers(others) as object), raw);
   const faults = validateSync(instance, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: false }).flatMap((error) =>
     faultsOf(error, ''),
   );
   if (faults.length === 0) return instance;
   throw invalidArgument(faults.map((fault) => fault.reason).join('; '), faults);
+}
+
+/**
+ * A field called like what every object has (`constructor`, `toString`): the libraries here take it for that, pass over it or call it.
+ * @throws AppError INVALID_ARGUMENT naming it
+ */
+function assertNoInheritedNames(value: unknown): void {
+  if (Array.isArray(value)) value.forEach(assertNoInheritedNames);
+  if (!isJsonObject(value)) return;
+  for (const [field, member] of Object.entries(value)) {
+    if (field in Object.prototype) throw invalidArgument(`field ${field} is not known here`, [{ field }]);
+    assertNoInheritedNames(member);
+  }
 }
 
 /** Numbers that were kept as text, as `number`: settings are small, and one that is not is out of range either way. */
