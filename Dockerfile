@@ -25,7 +25,7 @@ COPY proto ./proto
 RUN mkdir /data && chown 1000:1000 /data
 # The user node of this image, by number, so that Kubernetes can tell that it is not root.
 USER 1000:1000
-# HOST is not set: by itself the server listens on the container's own loopback only, because it has no authentication yet.
+# HOST is not set: by itself the server listens on the container's own loopback only, because it has no authentication unless AUTH_MODE says so.
 # The log's file is the empty text (in YAML, as every variable): none.
 ENV DATA_DIR=/data \
     MINIODB_LOG__FILE='""'
