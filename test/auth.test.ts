@@ -177,6 +177,7 @@ describe('API key', () => {
     'country = ',
     'true) OR (true',
     'true) AND (true',
+    'id) = (id',
     'true) UNION SELECT 1 FROM t WHERE (true',
     'true; SELECT 1',
     'id IN (SELECT id FROM other)',
@@ -191,6 +192,20 @@ describe('API key', () => {
     const grants = [{ tables: 't', access: 'read', rows }];
     const answer = expectStatus(await call(server, 'POST', '/v1/auth/keys', { role: 'reader', grants }, ADMIN), 400);
     expect(answer.json.message).toContain('rows is not a condition');
+  });
+
+  it.each([
+    "country = 'DE'",
+    'NOT hidden',
+    'a IS NULL OR b > 1',
+    "name LIKE 'a%' -- a comment",
+    'x BETWEEN 1 AND 2',
+    'true',
+    "lower(name) IN ('a', 'b')",
+    "tags->>'k' = 'v'",
+  ])('may have %j for rows', async (rows) => {
+    const key = await makeKey({ role: 'reader', grants: [{ tables: 't', access: 'read', rows }] });
+    expect(key).toMatchObject({ grants: [{ tables: 't', access: 'read', rows }] });
   });
 
   it('counts no more once it is disabled, has another secret, is past its end or is removed', async () => {

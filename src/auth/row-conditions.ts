@@ -24,10 +24,10 @@ export class RowConditions {
       const [given, plain] = [await this.#tree(statement), await this.#tree(statementWith('true'))];
       if (JSON.stringify({ ...given, where_clause: null }) !== JSON.stringify({ ...plain, where_clause: null }))
         throw new Error('it is more than a condition');
-      const { type, children } = given['where_clause'] as Node;
-      // It left the parentheses where the NOT is not over all of it.
-      if (type !== 'OPERATOR_NOT') throw new Error('its parentheses do not match');
-      assertPlain(children);
+      const { class: kind, child } = given['where_clause'] as Node;
+      // It left the parentheses where the cast is not of all of it.
+      if (kind !== 'CAST') throw new Error('its parentheses do not match');
+      assertPlain(child);
     } catch (error) {
       throw invalidArgument(`rows is not a condition on the columns of a table: ${messageOf(error)}`, [{ field: 'grants.rows' }]);
     }
@@ -44,7 +44,7 @@ export class RowConditions {
 
 /** As it stands in a view: on lines of its own, because it may end in a comment. */
 function statementWith(condition: string): string {
-  return `SELECT 1 FROM t WHERE NOT (${condition}\n)`;
+  return `SELECT 1 FROM t WHERE (${condition}\n)::BOOLEAN`;
 }
 
 /** @throws Error for a part that looks at more than one row */
