@@ -13,8 +13,9 @@ import type { ColumnType, TableSchema } from '../metadata/table-schema.js';
 import type { ResidentBudget } from './resident-budget.js';
 import { LOAD_COLUMN, type OpenFile, POSITION_COLUMN, SOURCE_COLUMN, storedRows } from './row-sql.js';
 
-/** A file up to this size is small. */
-const SMALL_FILE_BYTES_MAX = 2 * 1_024 * 1_024;
+/** A file up to this size is small: opening it costs more than reading its rows. */
+const SMALL_FILE_BYTES_MAX = 1_024 * 1_024;
+const SMALL_FILE_ROWS_MAX = 20_000;
 /** Small files that a query had to open before it is worth loading them. */
 const FILES_MIN = 4;
 /** Files and bytes of files of one load. */
@@ -102,7 +103,7 @@ export class ResidentRows {
   ): void {
     this.lastReadMs = Date.now();
     if (this.#loading || this.#isClosed || Date.now() < this.#notBeforeMs) return;
-    const small = opened.filter(({ file, source }) => file.sizeBytes <= SMALL_FILE_BYTES_MAX && !this.#tableOf.has(source));
+    const small = opened.filter(({ file, source }) => isSmall(file) && !this.#tableOf.has(source));
     if (small.length < FILES_MIN || !this.budget.hasRoom(this)) return;
     this.#loading = this.#loadAll(small, schema, open)
       .catch(() => {
@@ -219,6 +220,10 @@ export class ResidentRows {
     await this.#loading;
     this.giveUp();
   }
+}
+
+function isSmall({ sizeBytes, rows }: DataFile): boolean {
+  return sizeBytes <= SMALL_FILE_BYTES_MAX && rows <= SMALL_FILE_ROWS_MAX;
 }
 
 function* batchesOf(files: readonly FileToLoad[]): Iterable<readonly FileToLoad[]> {
