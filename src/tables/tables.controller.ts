@@ -75,9 +75,7 @@ export class TablesController {
     if (pattern !== undefined && typeof pattern !== 'string') throw invalidArgument('pattern must be given once');
     const fits = tableNameFilter(pattern);
     const principal = currentPrincipal();
-    const tables = this.registry
-      .all()
-      .filter(({ name }) => fits(name) && (principal.mayWrite(name) || (principal.mayRead(name) && principal.rowsOf(name) === undefined)));
+    const tables = this.registry.all().filter(({ name }) => fits(name) && principal.mayDescribe(name));
     tables.sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
     const infos: TableInfo[] = [];
     for (const table of tables) {
@@ -167,9 +165,8 @@ export class TablesController {
   }
 }
 
-/** Whoever writes a table, or reads all of it, may know how it stands. */
 function assertMayDescribe(name: string): void {
-  if (!currentPrincipal().mayWrite(name)) assertMayReadAll(name);
+  if (!currentPrincipal().mayDescribe(name)) assertMayReadAll(name);
 }
 
 /** The same with instants as messages have them. */

@@ -9,7 +9,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import { Observable } from 'rxjs';
 import { once } from 'node:events';
 import { catchUnreadable } from './readable-messages.js';
-import { newRequestContext, requestContext } from '../../common/request-context.js';
+import { requestContext } from '../../common/request-context.js';
 
 const PROTO = fileURLToPath(new URL('../../../proto/miniodb/v1/miniodb.proto', import.meta.url));
 const PROTO_DIRECTORY = fileURLToPath(new URL('../../../proto', import.meta.url));
@@ -64,9 +64,7 @@ export function grpcRequestHook(context: ExecutionContext, next: () => Observabl
   const parameters = context.getArgs<unknown[]>();
   const given = metadataOf(parameters)?.get('x-request-id')[0];
   const requestId = typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
-  return new Observable((subscriber) =>
-    requestContext.run(newRequestContext(requestId, peerOf(parameters)), () => next().subscribe(subscriber)),
-  );
+  return new Observable((subscriber) => requestContext.run({ requestId, peer: peerOf(parameters) }, () => next().subscribe(subscriber)));
 }
 
 /** Metadata of a call: an argument of its own, or part of the call for streams. */

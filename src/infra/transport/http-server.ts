@@ -7,7 +7,7 @@ import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { assertTextDepth, parseJson } from '../../common/json.js';
-import { newRequestContext, requestContext } from '../../common/request-context.js';
+import { requestContext } from '../../common/request-context.js';
 import { replyWithError, toAppError } from './error-filter.js';
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
@@ -71,7 +71,7 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
     void reply.header('x-request-id', request.id);
     const { headers, routeOptions } = request;
     if (routeOptions.url === STREAMED_JSON_ROUTE && isJson(headers['content-type'])) headers['content-type'] = STREAMED_JSON;
-    requestContext.run(newRequestContext(request.id, request.ip), done);
+    requestContext.run({ requestId: request.id, peer: request.ip }, done);
   });
 }
 
