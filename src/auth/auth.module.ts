@@ -1,13 +1,14 @@
 /** Who may use the server: API keys, tokens, the guard before every route. */
 import { Module, type OnApplicationShutdown } from '@nestjs/common';
-import { type Clock, MS_PER_SECOND } from '../common/clock.js';
+import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
-import { Engine } from '../infra/duckdb/engine.js';
 import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import { SqlAnalyser } from '../query/analyse-sql.js';
+import { QueryModule } from '../query/query.module.js';
+import { AccessFollower } from './access-follower.js';
 import { AccessLog } from './access-log.js';
 import { configuredAdmin } from './api-key.js';
 import { ApiKeysController } from './api-keys.controller.js';
@@ -17,35 +18,8 @@ import { FailedLogins } from './failed-logins.js';
 import { RowConditions } from './row-conditions.js';
 import { type SigningKey, Tokens } from './tokens.js';
 
-/** How often revocations of tokens that ended by themselves are removed. */
-const CLEAN_UP_MS = 600_000;
-
-/** Reads the access log, and follows it: what other nodes changed is told by them, and looked for as well. */
-class AccessFollower {
-  readonly #ends: (() => void)[] = [];
-
-  static async open(log: AccessLog, config: Config, logger: Logger): Promise<AccessFollower> {
-    const follower = new AccessFollower();
-    if (config.auth.mode === 'disabled') return follower;
-    const onError = (error: unknown): void => logger.error({ err: error }, 'the access log could not be read; it is tried again');
-    follower.#ends.push(await log.open(onError));
-    follower.#every(CLEAN_UP_MS, () => log.forgetEnded().catch(onError));
-    if (config.redis.mode !== 'none') follower.#every(config.redis.poll_seconds * MS_PER_SECOND, () => log.refresh().catch(onError));
-    return follower;
-  }
-
-  #every(ms: number, run: () => Promise<void>): void {
-    const timer = setInterval(() => void run(), ms);
-    timer.unref();
-    this.#ends.push(() => clearInterval(timer));
-  }
-
-  end(): void {
-    for (const end of this.#ends) end();
-  }
-}
-
 @Module({
+  imports: [QueryModule],
   controllers: [AuthController, ApiKeysController],
   providers: [
     {
@@ -86,15 +60,7 @@ class AccessFollower {
       useFactory: ({ auth }: Config, log: AccessLog, tokens: Tokens, failures: FailedLogins, clock: Clock) =>
         new Authenticator(auth, log, tokens, failures, clock),
     },
-    {
-      provide: RowConditions,
-      inject: [Engine],
-      useFactory: async (engine: Engine) => {
-        const analyser = new SqlAnalyser(engine);
-        await analyser.open();
-        return new RowConditions(engine, analyser);
-      },
-    },
+    { provide: RowConditions, inject: [SqlAnalyser], useFactory: (analyser: SqlAnalyser) => new RowConditions(analyser) },
   ],
   exports: [Authenticator],
 })

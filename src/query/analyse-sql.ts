@@ -9,8 +9,7 @@ import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { type Condition, conditionsOf } from './prune.js';
 import { type SummaryItem, summaryOf } from './summary.js';
-
-type Node = Readonly<Record<string, unknown>>;
+import type { Node } from './syntax-tree.js';
 
 export interface SqlAnalysis {
   /** Tables that it reads, as written; not those it defines itself. */
@@ -70,7 +69,7 @@ export class SqlAnalyser {
   async analyse(sql: string): Promise<SqlAnalysis> {
     const known = this.#analyses.get(sql);
     if (known) return known;
-    const { statement, text } = await this.#parse(sql);
+    const { statement, text } = await this.parse(sql);
     const walk = new Walk();
     walk.visit(statement, []);
     const isVarying = walk.isVarying || [...walk.functions].some((name) => this.#varying.has(name));
@@ -85,8 +84,11 @@ export class SqlAnalyser {
     return analysis;
   }
 
-  /** @returns the statement's tree, and its text with every digit of every number */
-  async #parse(sql: string): Promise<{ statement: Node; text: string }> {
+  /**
+   * @returns the tree of the one statement, and its text with every digit of every number
+   * @throws AppError INVALID_ARGUMENT for anything but one SELECT
+   */
+  async parse(sql: string): Promise<{ statement: Node; text: string }> {
     const row = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [sql]);
     const text = String(row['tree']);
     const tree = JSON.parse(withFiniteNumbers(text)) as {

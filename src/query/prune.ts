@@ -6,8 +6,8 @@
 import { boundsOf, type Utf8Bounds } from '../metadata/delta/file-bounds.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
 import type { Column, TableSchema } from '../metadata/table-schema.js';
+import { columnName, type Node } from './syntax-tree.js';
 
-type Node = Readonly<Record<string, unknown>>;
 type Operator = '=' | '<' | '<=' | '>' | '>=';
 
 /** `column operator value`, true for every row of the result. */
@@ -65,13 +65,6 @@ function comparison(left: unknown, operator: Operator, right: unknown, tableName
   const column = columnName(left as Node, tableNames);
   const value = constant(right as Node);
   return column === undefined || value === undefined ? [] : [{ column, operator, value }];
-}
-
-function columnName(node: Node, tableNames: readonly string[]): string | undefined {
-  if (node['class'] !== 'COLUMN_REF') return undefined;
-  const names = node['column_names'] as string[];
-  if (names.length === 1) return names[0];
-  return names.length === 2 && tableNames.includes((names[0] ?? '').toLowerCase()) ? names[1] : undefined;
 }
 
 /** A text, an integer that `number` holds exactly, or a text cast once to a time in a form that the cast does not cut. */

@@ -44,6 +44,15 @@ const POLL_MS = 20;
     { provide: ResultCache, inject: [Config], useFactory: ({ query }: Config) => new ResultCache(query.result_cache_bytes_max) },
     { provide: QueryConnections, inject: [Engine], useFactory: (engine: Engine) => new QueryConnections(engine) },
     {
+      provide: SqlAnalyser,
+      inject: [Engine],
+      useFactory: async (engine: Engine) => {
+        const analyser = new SqlAnalyser(engine);
+        await analyser.open();
+        return analyser;
+      },
+    },
+    {
       provide: ReadPath,
       inject: [
         Config,
@@ -58,6 +67,7 @@ const POLL_MS = 20;
         ResultCache,
         RunningQueries,
         QueryStatistics,
+        SqlAnalyser,
       ],
       useFactory: async (
         config: Config,
@@ -72,8 +82,8 @@ const POLL_MS = 20;
         results: ResultCache,
         running: RunningQueries,
         statistics: QueryStatistics,
+        analyser: SqlAnalyser,
       ) => {
-        const analyser = new SqlAnalyser(engine);
         const readPath = new ReadPath({
           config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, writePath, analyser, admission, connections, cursors, results, running, statistics,
         }); // prettier-ignore
@@ -87,7 +97,7 @@ const POLL_MS = 20;
       useFactory: (readPath: ReadPath, scratch: ScratchFiles, arrow: ArrowConverter) => new ResultStreams(readPath, scratch, arrow),
     },
   ],
-  exports: [DataModule, Admission, Cursors, ResultCache, QueryStatistics, QueryStreamCounts],
+  exports: [DataModule, SqlAnalyser, Admission, Cursors, ResultCache, QueryStatistics, QueryStreamCounts],
 })
 export class QueryModule implements BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(

@@ -122,7 +122,6 @@ export class ReadPath {
 
   async open(): Promise<void> {
     await this.parts.engine.run(`CREATE SCHEMA ${KEPT_SCHEMA}`);
-    await this.parts.analyser.open();
   }
 
   /** One page of a result, as rows of JSON text. */

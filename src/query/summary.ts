@@ -5,8 +5,7 @@
  */
 import { quoteName } from '../infra/duckdb/sql-text.js';
 import type { ReadView } from '../tables/read-view.js';
-
-type Node = Readonly<Record<string, unknown>>;
+import { columnName, type Node } from './syntax-tree.js';
 
 export type SummaryItem = { readonly kind: 'count' } | { readonly kind: 'min' | 'max'; readonly column: string };
 
@@ -33,12 +32,9 @@ function itemOf(node: Node, tableNames: readonly string[]): SummaryItem | undefi
   const name = node['function_name'];
   if (name === 'count_star' && children.length === 0) return { kind: 'count' };
   const [argument] = children;
-  if ((name !== 'min' && name !== 'max') || children.length !== 1 || argument?.['class'] !== 'COLUMN_REF') return undefined;
-  const [first = '', second] = argument['column_names'] as string[];
-  if (second === undefined) return { kind: name, column: first };
-  return tableNames.includes(first.toLowerCase()) && (argument['column_names'] as string[]).length === 2
-    ? { kind: name, column: second }
-    : undefined;
+  if ((name !== 'min' && name !== 'max') || children.length !== 1 || !argument) return undefined;
+  const column = columnName(argument, tableNames);
+  return column === undefined ? undefined : { kind: name, column };
 }
 
 /**
