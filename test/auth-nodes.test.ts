@@ -19,7 +19,7 @@ let nodes: readonly [RunningServer, RunningServer];
 
 beforeAll(async () => {
   [store, redis] = await Promise.all([startObjectStore(), startRedis()]);
-  nodes = await startNodes('auth-nodes', POLL_SECONDS);
+  nodes = [await startNode('a', 'auth-nodes'), await startNode('b', 'auth-nodes')];
 });
 
 afterAll(async () => {
@@ -27,12 +27,10 @@ afterAll(async () => {
   await Promise.all([store?.stop(), redis?.stop()]);
 });
 
-/** Both sign with a key that the first of them makes and keeps in the bucket. */
-async function startNodes(bucket: string, pollSeconds: number): Promise<readonly [RunningServer, RunningServer]> {
+/** All nodes of a bucket sign with a key that the first of them makes and keeps there. */
+function startNode(id: string, bucket: string, own = redis, pollSeconds = POLL_SECONDS): Promise<RunningServer> {
   const config = { auth: { mode: 'api_key', admin_secret: ADMIN_SECRET }, redis: { heartbeat_seconds: 1, poll_seconds: pollSeconds } };
-  const start = (id: string): Promise<RunningServer> =>
-    startServer({ config, env: { ...sharedBucketEnvironment(store, redis, bucket), NODE_ID: id } });
-  return [await start('a'), await start('b')];
+  return startServer({ config, env: { ...sharedBucketEnvironment(store, own, bucket), NODE_ID: id } });
 }
 
 async function makeToken(node: RunningServer, key: string): Promise<{ token: string; refresh: string }> {
@@ -93,20 +91,14 @@ it('an emptied Redis and a restart bring nothing back', async () => {
   await client.flushall();
   client.disconnect();
   expect(await statusOf(a, token)).toBe(401);
-  const restarted = await startServer({
-    config: { auth: { mode: 'api_key', admin_secret: ADMIN_SECRET } },
-    env: { ...sharedBucketEnvironment(store, redis, 'auth-nodes'), NODE_ID: 'c' },
-  });
+  const restarted = await startNode('c', 'auth-nodes');
   expect(await statusOf(restarted, token)).toBe(401);
   await restarted.kill();
 });
 
 it('a node that Redis did not tell looks by itself', async () => {
   const own = await startRedis();
-  const config = { auth: { mode: 'api_key', admin_secret: ADMIN_SECRET }, redis: { heartbeat_seconds: 1, poll_seconds: 1 } };
-  const start = (id: string): Promise<RunningServer> =>
-    startServer({ config, env: { ...sharedBucketEnvironment(store, own, 'auth-polled'), NODE_ID: id } });
-  const [a, b] = [await start('a'), await start('b')];
+  const [a, b] = [await startNode('a', 'auth-polled', own, 1), await startNode('b', 'auth-polled', own, 1)];
   try {
     const { token } = await makeToken(a, 'polled');
     await eventually(
