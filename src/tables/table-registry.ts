@@ -336,6 +336,7 @@ export class TableRegistry {
     try {
       await this.#close(table);
       await this.#purge(catalogued);
+      this.parts.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
     } catch (error) {
       this.parts.logger.error({ err: error }, `${table.logLabel} files of the dropped table stay until the next start`);
     }

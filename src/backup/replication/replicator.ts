@@ -26,7 +26,7 @@ const RETRY_MS_MAX = 30_000;
 const ELSEWHERE_MS = 5 * MS_PER_SECOND;
 
 export interface ReplicationState {
-  /** How long the oldest commit that is not copied yet has waited. */
+  /** How long the oldest commit, or change of the catalogue, that is not copied yet has waited. */
   readonly lagSeconds: number;
   readonly tablesBehind: number;
   readonly copiedBytes: number;
@@ -49,7 +49,8 @@ export class Replicator {
   readonly #replicas = new Map<string, TableReplica>();
   /** Since when a table has commits that are not copied. */
   readonly #behind = new Map<Table, number>();
-  #isSharedBehind = true;
+  /** Since when there may be shared objects that are not copied, anew for each note; undefined: none. */
+  #sharedBehind: { readonly sinceMs: number } | undefined;
   #dropped: Table[] = [];
   #isRunning = false;
   #round: Promise<void> = Promise.resolve();
@@ -62,6 +63,7 @@ export class Replicator {
 
   constructor(private readonly parts: ReplicatorParts) {
     this.#sweptMs = parts.clock.nowMs();
+    this.#noteShared();
   }
 
   start(): void {
@@ -70,7 +72,7 @@ export class Replicator {
     this.#end = notifier.subscribe(({ tableId, version }) => {
       const table = registry.findById(tableId);
       if (table) this.#note(table);
-      if (!table || version <= 0) this.#isSharedBehind = true;
+      if (!table || version <= 0) this.#noteShared();
       this.#wakeUp?.();
     });
     this.#isRunning = true;
@@ -81,16 +83,20 @@ export class Replicator {
     if (!this.#behind.has(table)) this.#behind.set(table, this.parts.clock.nowMs());
   }
 
+  #noteShared(): void {
+    this.#sharedBehind = { sinceMs: this.#sharedBehind?.sinceMs ?? this.parts.clock.nowMs() };
+  }
+
   /** Told of a table whose directory is being removed. */
   forget(table: Table): void {
     this.#dropped.push(table);
     this.#behind.delete(table);
-    this.#isSharedBehind = true;
+    this.#noteShared();
     this.#wakeUp?.();
   }
 
   get state(): ReplicationState {
-    const oldest = Math.min(...this.#behind.values());
+    const oldest = Math.min(...this.#behind.values(), this.#sharedBehind?.sinceMs ?? Infinity);
     return {
       lagSeconds: Number.isFinite(oldest) ? Math.max(0, (this.parts.clock.nowMs() - oldest) / MS_PER_SECOND) : 0,
       tablesBehind: this.#behind.size,
@@ -108,7 +114,7 @@ export class Replicator {
         if (this.#lastError !== undefined) this.parts.logger.info('copying to the backup store goes on');
         this.#lastError = undefined;
         waitMs = RETRY_MS_MIN;
-        await this.#sleep(this.#behind.size > 0 ? ELSEWHERE_MS : MS_PER_HOUR);
+        await this.#sleep(this.#behind.size > 0 ? ELSEWHERE_MS : this.#sharedBehind ? 0 : MS_PER_HOUR);
       } catch (error) {
         this.#failures += 1;
         if (this.#lastError === undefined)
@@ -155,7 +161,7 @@ export class Replicator {
       this.#replicas.delete(this.#dropped[0].id);
       this.#dropped.shift();
     }
-    if (this.#isSharedBehind && this.#isRunning) await this.#copyShared(to);
+    if (this.#sharedBehind && this.#isRunning) await this.#copyShared(to);
     if (clock.nowMs() - this.#sweptMs < MS_PER_HOUR) return;
     this.#sweptMs = clock.nowMs();
     for (const table of registry.all()) await this.#replicas.get(table.id)?.sweep();
@@ -184,20 +190,16 @@ export class Replicator {
   }
 
   async #copyShared(to: RemoteObjectStore): Promise<void> {
-    this.#isSharedBehind = false;
-    try {
-      for (const prefix of SHARED_PREFIXES) {
-        const there = new Set<string>();
-        for await (const { key } of to.list(prefix)) there.add(key);
-        for await (const { key } of this.parts.store.list(prefix)) {
-          const bytes = there.has(key) ? undefined : await this.parts.store.get(key);
-          if (bytes) await to.putIfAbsent(key, bytes);
-        }
+    const noted = this.#sharedBehind;
+    for (const prefix of SHARED_PREFIXES) {
+      const there = new Set<string>();
+      for await (const { key } of to.list(prefix)) there.add(key);
+      for await (const { key } of this.parts.store.list(prefix)) {
+        const bytes = there.has(key) ? undefined : await this.parts.store.get(key);
+        if (bytes) await to.putIfAbsent(key, bytes);
       }
-    } catch (error) {
-      this.#isSharedBehind = true;
-      throw error;
     }
+    if (this.#sharedBehind === noted) this.#sharedBehind = undefined;
   }
 
   /** Ends after the commit that is being copied. */
