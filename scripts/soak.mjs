@@ -15,6 +15,7 @@ const RUNS = [
   { suites: ['restore-races', 'backup-model', 'backup-crashes'] },
   { suites: ['model', 'right-answers'], environment: IN_A_BUCKET },
   { suites: ['two-nodes', 'two-nodes-more', 'object-store-faults', 'redis-faults'] },
+  { suites: ['openapi-sweep'], environment: { OPENAPI_REQUESTS: '120' } },
 ];
 
 prepare();

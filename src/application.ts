@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import { AppModule } from './app.module.js';
 import { NodeDirectory } from './cluster/node-directory.js';
@@ -62,6 +62,13 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   };
 }
 
+const API_DESCRIPTION = `Records in, SQL out: a light OLAP server on open files.
+
+A failure has the body ErrorDto and the HTTP status that it names. A path that does not exist is 404 NOT_FOUND, a method that a path does not have
+405 METHOD_NOT_ALLOWED with \`Allow\`. The answer to 429 and 503 says in \`Retry-After\` after how many seconds to try again. Each answer has an
+\`X-Request-Id\`: the one of the request, or one made for it; the server's log knows it. Fields that are not known are refused; null is as if a field was left out,
+except where it is said what it does. A server with \`auth.mode: disabled\` asks for no credentials.`;
+
 let isDraining = false;
 
 /** A client that keeps its connection open would hold the end up: while draining, every answer closes its connection. */
@@ -75,11 +82,26 @@ function closeConnectionsWhileDraining(server: FastifyInstance): void {
 function serveOpenApi(app: NestFastifyApplication): void {
   const description = new DocumentBuilder()
     .setTitle('MinIODB')
-    .setDescription('Records in, SQL out: a light OLAP server on open files.')
+    .setDescription(API_DESCRIPTION)
     .setVersion(VERSION)
     .setLicense('BSD-3-Clause', 'https://opensource.org/license/bsd-3-clause')
+    .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token of POST /v1/auth/token' }, 'token')
+    .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'The name of an API key; with X-API-Secret' }, 'key')
+    .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Secret', description: 'The secret of the API key' }, 'secret')
+    .addSecurityRequirements({ token: [] })
+    .addSecurityRequirements({ key: [], secret: [] })
     .build();
-  SwaggerModule.setup('api-docs', app, () => SwaggerModule.createDocument(app, description), { jsonDocumentUrl: 'api-docs-json' });
+  SwaggerModule.setup('api-docs', app, () => withOpenOperations(SwaggerModule.createDocument(app, description)), {
+    jsonDocumentUrl: 'api-docs-json',
+  });
+}
+
+/** What everybody may use needs no credentials: the operations that refuse nobody. */
+function withOpenOperations(document: OpenAPIObject): OpenAPIObject {
+  for (const item of Object.values(document.paths))
+    for (const operation of [item.get, item.post, item.put, item.patch, item.delete])
+      if (operation && !('403' in operation.responses)) operation.security = [];
+  return document;
 }
 
 /** gRPC cannot tell which port it got, so a free one is found beforehand. */

@@ -5,7 +5,6 @@
  * answer was a 5xx, its memory is bounded, no table or column has appeared and no row has changed. The table is data: add a case as a line.
  */
 import { type ServiceError, status as grpcStatus } from '@grpc/grpc-js';
-import { request as httpRequest } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import protobuf from 'protobufjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -18,6 +17,7 @@ import {
   structOf,
   timestampOf,
 } from './support/grpc-client.js';
+import { type RawAnswer, sendRaw } from './support/raw-request.js';
 import { countOf, createTable, expectStatus, memoryOf, rowsOf, tableInfo, write } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 
@@ -67,6 +67,10 @@ function invalid(says: RegExp): Expected {
 
 function notFound(says: RegExp): Expected {
   return { status: 404, code: 'NOT_FOUND', says };
+}
+
+function methodNotAllowed(says: RegExp): Expected {
+  return { status: 405, code: 'METHOD_NOT_ALLOWED', says };
 }
 
 const UNSUPPORTED_MEDIA_TYPE = (says: RegExp): Expected => ({ status: 415, code: 'UNSUPPORTED_MEDIA_TYPE', says });
@@ -537,10 +541,10 @@ const routes: readonly RestCase[] = [
   bare('another version', 'GET', '/v2/data', notFound(/\/v2\/data/)),
   bare('an unknown route under a table', 'GET', '/v1/tables/people/nothing', notFound(/nothing/)),
   bare('a way up', 'GET', '/../../etc/passwd', notFound(/./)),
-  bare('GET of a route that only takes POST', 'GET', '/v1/query', notFound(/GET.*\/v1\/query/)),
-  bare('PATCH of data', 'PATCH', '/v1/data', notFound(/PATCH.*\/v1\/data/)),
-  bare('PUT of a table', 'PUT', '/v1/tables/people', notFound(/PUT.*\/v1\/tables\/people/)),
-  bare('DELETE of health', 'DELETE', '/v1/health', notFound(/DELETE.*\/v1\/health/)),
+  bare('GET of a route that only takes POST', 'GET', '/v1/query', methodNotAllowed(/GET.*\/v1\/query.*POST/)),
+  bare('PATCH of data', 'PATCH', '/v1/data', methodNotAllowed(/PATCH.*\/v1\/data.*DELETE, POST, PUT/)),
+  bare('PUT of a table', 'PUT', '/v1/tables/people', methodNotAllowed(/PUT.*\/v1\/tables\/people.*DELETE, GET, HEAD, PATCH/)),
+  bare('DELETE of health', 'DELETE', '/v1/health', methodNotAllowed(/DELETE.*\/v1\/health.*GET/)),
   post('a field called like what every object has', '/v1/query', { sql: 'SELECT 1', toString: 1 }, invalid(/toString/)),
   post('a field called constructor', '/v1/tables', { table_name: 'x', constructor: { prototype: 1 } }, invalid(/constructor/)),
   post('one deep inside', '/v1/metadata/backup', { force: { constructor: 1 } }, invalid(/constructor/)),
@@ -895,40 +899,14 @@ function noteGrpcServerError(name: string, answer: GrpcAnswer): void {
   if (!answer.ok && GRPC_SERVER_ERRORS.includes(answer.status)) seenServerErrors.push(`${name}: gRPC ${grpcStatus[answer.status]}`);
 }
 
-interface RawAnswer {
-  readonly status: number;
-  readonly contentType: string;
-  readonly text: string;
-}
-
-/**
- * Sends a request as it stands (fetch would refuse or tidy up some of them). A server that has answered may close while the rest of a large
- * body is on its way: an error of the socket after the answer is no failure.
- */
-function send(each: RestCase): Promise<RawAnswer> {
+async function send(each: RestCase): Promise<RawAnswer> {
   const made: unknown = typeof each.body === 'function' ? (each.body as () => unknown)() : each.body;
   const body = made === undefined || typeof made === 'string' || Buffer.isBuffer(made) ? made : JSON.stringify(made);
-  const { hostname, port } = new URL(server.rest);
-  return new Promise((resolve, reject) => {
-    const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
-    const outgoing = httpRequest(
-      { hostname, port, method: each.method, path: each.path, headers: { ...length, ...each.headers }, agent: false },
-      (response) => {
-        const parts: Buffer[] = [];
-        response.on('data', (part: Buffer) => parts.push(part));
-        const settle = (): void =>
-          resolve({
-            status: response.statusCode ?? 0,
-            contentType: response.headers['content-type'] ?? '',
-            text: Buffer.concat(parts).toString(),
-          });
-        response.once('end', settle);
-        response.once('error', settle);
-      },
-    );
-    outgoing.once('error', (error) => reject(new Error(`${each.name}: no answer (${error.message})`)));
-    outgoing.end(body);
-  });
+  try {
+    return await sendRaw(server, { ...each, body });
+  } catch (error) {
+    throw new Error(`${each.name}: ${(error as Error).message}`, { cause: error });
+  }
 }
 
 function checkRest(each: RestCase, answer: RawAnswer): void {

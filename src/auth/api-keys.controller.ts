@@ -1,14 +1,26 @@
 /** API keys, for administrators: made, changed, given another secret, removed. What is changed counts from the next request on. */
 import { Body, Controller, Delete, Get, HttpCode, Inject, Param, Patch, Post } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { Grant } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import { CLOCK } from '../infra/infra.module.js';
+import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
+import { DoneDto } from '../infra/transport/done.dto.js';
 import { ValidationPipe } from '../infra/transport/validation-pipe.js';
 import { AccessLog } from './access-log.js';
 import { hashOf, type KeyEntry, newKeyId, newSecret } from './api-key.js';
-import { ChangeKeyDto, CreateKeyDto, type GrantDto, KeyDto, KeyWithSecretDto } from './auth.dto.js';
+import {
+  CHANGE_KEY_EXAMPLES,
+  ChangeKeyDto,
+  CREATE_KEY_EXAMPLES,
+  CreateKeyDto,
+  type GrantDto,
+  KEY_PARAMETER,
+  KeyDto,
+  KeyListDto,
+  KeyWithSecretDto,
+} from './auth.dto.js';
 import { Needs } from '../infra/transport/permission.js';
 import { RowConditions } from './row-conditions.js';
 
@@ -28,7 +40,9 @@ export class ApiKeysController {
     summary: 'Make an API key',
     description: 'The answer has its secret, which is kept as a hash only and never shown again.',
   })
+  @ApiBody({ type: CreateKeyDto, examples: CREATE_KEY_EXAMPLES })
   @ApiOkResponse({ type: KeyWithSecretDto })
+  @ApiErrors(...BODY_ERRORS, 'ALREADY_EXISTS', 'CONFLICT')
   async create(@Body(new ValidationPipe(CreateKeyDto)) body: CreateKeyDto): Promise<KeyWithSecretDto> {
     await this.#check(body);
     const id = body.api_key ?? newKeyId();
@@ -45,23 +59,28 @@ export class ApiKeysController {
 
   @Get()
   @ApiOperation({ summary: 'API keys, without their secrets' })
-  list(): { keys: KeyDto[]; total: number } {
+  @ApiOkResponse({ type: KeyListDto })
+  @ApiErrors()
+  list(): KeyListDto {
     const keys = this.log.keys.map(shown).sort((a, b) => (a.api_key < b.api_key ? -1 : 1));
     return { keys, total: keys.length };
   }
 
   @Get(':api_key')
   @ApiOperation({ summary: 'One API key' })
-  @ApiParam({ name: 'api_key', example: 'dashboard-1' })
+  @ApiParam(KEY_PARAMETER)
   @ApiOkResponse({ type: KeyDto })
+  @ApiErrors('INVALID_ARGUMENT', 'NOT_FOUND')
   find(@Param('api_key') id: string): KeyDto {
     return shown(existing(id, this.log.key(id)));
   }
 
   @Patch(':api_key')
   @ApiOperation({ summary: 'Change an API key', description: 'What is left out stays as it is. Its tokens have the new rights at once.' })
-  @ApiParam({ name: 'api_key', example: 'dashboard-1' })
+  @ApiParam(KEY_PARAMETER)
+  @ApiBody({ type: ChangeKeyDto, examples: CHANGE_KEY_EXAMPLES })
   @ApiOkResponse({ type: KeyDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
   async change(@Param('api_key') id: string, @Body(new ValidationPipe(ChangeKeyDto)) body: ChangeKeyDto): Promise<KeyDto> {
     await this.#check(body);
     return shown(await this.log.change(id, (before) => changed(existing(id, before), body)));
@@ -70,8 +89,9 @@ export class ApiKeysController {
   @Post(':api_key/rotate')
   @HttpCode(200)
   @ApiOperation({ summary: 'Give an API key another secret', description: 'The old secret and all tokens made with it count no more.' })
-  @ApiParam({ name: 'api_key', example: 'dashboard-1' })
+  @ApiParam(KEY_PARAMETER)
   @ApiOkResponse({ type: KeyWithSecretDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
   async rotate(@Param('api_key') id: string): Promise<KeyWithSecretDto> {
     const secret = newSecret();
     const entry = await this.log.change(id, (before) => {
@@ -83,16 +103,18 @@ export class ApiKeysController {
 
   @Delete(':api_key')
   @ApiOperation({ summary: 'Remove an API key', description: 'Its secret and all its tokens count no more.' })
-  @ApiParam({ name: 'api_key', example: 'dashboard-1' })
-  async remove(@Param('api_key') id: string): Promise<{ success: true; message: string }> {
+  @ApiParam(KEY_PARAMETER)
+  @ApiOkResponse({ type: DoneDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async remove(@Param('api_key') id: string): Promise<DoneDto> {
     await this.log.change(id, (before) => ({ ...existing(id, before), isRemoved: true }));
     return { success: true, message: `API key ${id} removed` };
   }
 
-  async #check({ grants = [], expires_at: expiresAt }: ChangeKeyDto): Promise<void> {
-    if (expiresAt !== undefined && Number.isNaN(Date.parse(expiresAt)))
+  async #check({ grants, expires_at: expiresAt }: ChangeKeyDto): Promise<void> {
+    if (typeof expiresAt === 'string' && Number.isNaN(Date.parse(expiresAt)))
       throw invalidArgument('expires_at must be an instant (RFC 3339)', [{ field: 'expires_at' }]);
-    for (const { rows, access } of grants) {
+    for (const { rows, access } of grants ?? []) {
       if (rows === undefined) continue;
       if (access !== 'read')
         throw invalidArgument('a grant with rows must have access read: writes go by id, not by row', [{ field: 'grants' }]);
@@ -120,8 +142,8 @@ function changed(entry: KeyEntry, { name, role, grants, expires_at: expiresAt, d
     ...entry,
     ...(name === undefined ? {} : { name }),
     ...(role === undefined ? {} : { role }),
-    ...(grants === undefined ? {} : { grants: grants.map(grantOf) }),
-    ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt).toISOString() }),
+    ...(grants === undefined ? {} : { grants: grants?.map(grantOf) }),
+    ...(expiresAt === undefined ? {} : { expiresAt: expiresAt === null ? undefined : new Date(expiresAt).toISOString() }),
     ...(disabled === undefined ? {} : { isDisabled: disabled }),
   };
 }

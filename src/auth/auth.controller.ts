@@ -1,21 +1,27 @@
 /** Tokens over REST and gRPC: login, the next pair, the end. */
-import { Body, Controller, Delete, Headers, HttpCode, Post } from '@nestjs/common';
+import { Body, Controller, Delete, HttpCode, Post, Req } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { FastifyRequest } from 'fastify';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { currentPrincipal } from '../common/access.js';
 import { Config } from '../common/config/config.js';
 import { requestContext } from '../common/request-context.js';
+import { ApiErrors, ApiPublicErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
+import { DoneDto } from '../infra/transport/done.dto.js';
 import { ValidationPipe } from '../infra/transport/validation-pipe.js';
 import { Authenticator } from './authenticator.js';
-import { RefreshRequestDto, RevokeRequestDto, TokenPairDto, TokenRequestDto } from './auth.dto.js';
+import {
+  REFRESH_REQUEST_EXAMPLES,
+  RefreshRequestDto,
+  REVOKE_REQUEST_EXAMPLES,
+  RevokeRequestDto,
+  TOKEN_REQUEST_EXAMPLES,
+  TokenPairDto,
+  TokenRequestDto,
+} from './auth.dto.js';
 import { Needs } from '../infra/transport/permission.js';
 import { type TokenPair, Tokens } from './tokens.js';
-
-interface Done {
-  readonly success: true;
-  readonly message: string;
-}
 
 @ApiTags('auth')
 @Controller('v1/auth')
@@ -33,7 +39,9 @@ export class AuthController {
     summary: 'Log in with an API key',
     description: 'Too many wrong secrets lock the key and the address out for a while (429).',
   })
+  @ApiBody({ type: TokenRequestDto, examples: TOKEN_REQUEST_EXAMPLES })
   @ApiOkResponse({ type: TokenPairDto })
+  @ApiPublicErrors(...BODY_ERRORS, 'UNAUTHENTICATED', 'RESOURCE_EXHAUSTED')
   token(@Body(new ValidationPipe(TokenRequestDto)) { api_key: key, secret, api_secret: other }: TokenRequestDto): Promise<TokenPair> {
     return this.#login(key, secret ?? other ?? '');
   }
@@ -53,7 +61,9 @@ export class AuthController {
   @Post('refresh')
   @HttpCode(200)
   @ApiOperation({ summary: 'The next pair of tokens', description: 'A refresh token works once. Used again, it ends its whole login.' })
+  @ApiBody({ type: RefreshRequestDto, examples: REFRESH_REQUEST_EXAMPLES })
   @ApiOkResponse({ type: TokenPairDto })
+  @ApiPublicErrors(...BODY_ERRORS, 'UNAUTHENTICATED')
   async refresh(@Body(new ValidationPipe(RefreshRequestDto)) { refresh_token: token }: RefreshRequestDto): Promise<TokenPair> {
     this.#assertEnabled();
     return this.tokens.refresh(token);
@@ -68,23 +78,25 @@ export class AuthController {
   @Needs('read')
   @Delete('token')
   @ApiOperation({ summary: 'End a login', description: 'All its tokens count no more, at once and on every node.' })
-  @ApiBody({ type: RevokeRequestDto, required: false })
+  @ApiBody({ type: RevokeRequestDto, required: false, examples: REVOKE_REQUEST_EXAMPLES })
+  @ApiOkResponse({ type: DoneDto })
+  @ApiErrors(...BODY_ERRORS)
   async revoke(
     @Body(new ValidationPipe(RevokeRequestDto)) { token }: RevokeRequestDto,
-    @Headers('authorization') authorization?: string,
-  ): Promise<Done> {
-    const named = token ?? /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1];
+    @Req() { headers }: FastifyRequest,
+  ): Promise<DoneDto> {
+    const named = token ?? /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
     if (named === undefined) throw invalidArgument('token is missing: which login is to end?', [{ field: 'token' }]);
     return this.#revoke(named);
   }
 
   @Needs('read')
   @GrpcMethod('AuthService', 'RevokeToken')
-  revokeByGrpc({ token }: { token: string }): Promise<Done> {
+  revokeByGrpc({ token }: { token: string }): Promise<DoneDto> {
     return this.#revoke(token);
   }
 
-  async #revoke(token: string): Promise<Done> {
+  async #revoke(token: string): Promise<DoneDto> {
     this.#assertEnabled();
     const { id, role } = currentPrincipal();
     await this.tokens.revoke(token, role === 'admin' ? undefined : id);

@@ -18,22 +18,38 @@ import { type Grant, ROLES, type Role, TABLE_ACCESS, type TableAccess } from '..
 import { KEY_ID } from './api-key.js';
 
 const GRANTS_MAX = 1_000;
+const SECRET_LENGTH_MAX = 1_000;
+const TOKEN_LENGTH_MAX = 8_000;
+
+export const KEY_PARAMETER = { name: 'api_key', example: 'dashboard-1' } as const;
 
 export class TokenRequestDto {
-  @ApiProperty({ example: 'admin' }) @IsString() @MaxLength(64) api_key!: string;
-  @ApiProperty({ required: false, example: 'the-secret-of-the-key' }) @IsOptional() @IsString() @MaxLength(1_000) secret?: string;
-  @ApiProperty({ required: false, description: 'Another name of secret' }) @IsOptional() @IsString() @MaxLength(1_000) api_secret?: string;
+  @ApiProperty({ example: 'admin', maxLength: 64 }) @IsString() @MaxLength(64) api_key!: string;
+  @ApiProperty({ required: false, example: 'the-secret-of-the-key', maxLength: SECRET_LENGTH_MAX })
+  @IsOptional()
+  @IsString()
+  @MaxLength(SECRET_LENGTH_MAX)
+  secret?: string;
+  @ApiProperty({ required: false, description: 'Another name of secret', maxLength: SECRET_LENGTH_MAX })
+  @IsOptional()
+  @IsString()
+  @MaxLength(SECRET_LENGTH_MAX)
+  api_secret?: string;
 }
 
 export class RefreshRequestDto {
-  @ApiProperty() @IsString() @MaxLength(8_000) refresh_token!: string;
+  @ApiProperty({ maxLength: TOKEN_LENGTH_MAX }) @IsString() @MaxLength(TOKEN_LENGTH_MAX) refresh_token!: string;
 }
 
 export class RevokeRequestDto {
-  @ApiProperty({ required: false, description: 'A token of the login to end; without it, the one that the request carries' })
+  @ApiProperty({
+    required: false,
+    maxLength: TOKEN_LENGTH_MAX,
+    description: 'A token of the login to end; without it, the one that the request carries',
+  })
   @IsOptional()
   @IsString()
-  @MaxLength(8_000)
+  @MaxLength(TOKEN_LENGTH_MAX)
   token?: string;
 }
 
@@ -45,11 +61,17 @@ export class TokenPairDto {
 }
 
 export class GrantDto {
-  @ApiProperty({ example: 'sensor_*', description: 'Glob of table names' }) @IsString() @MinLength(1) @MaxLength(256) tables!: string;
+  @ApiProperty({ example: 'sensor_*', minLength: 1, maxLength: 256, description: 'Glob of table names' })
+  @IsString()
+  @MinLength(1)
+  @MaxLength(256)
+  tables!: string;
   @ApiProperty({ enum: TABLE_ACCESS }) @IsIn(TABLE_ACCESS) access!: TableAccess;
   @ApiProperty({
     required: false,
     example: "country = 'DE'",
+    minLength: 1,
+    maxLength: 10_000,
     description: 'SQL condition: only rows that fulfil it are there for the key. Only with access read.',
   })
   @IsOptional()
@@ -59,26 +81,49 @@ export class GrantDto {
   rows?: string;
 }
 
-export class ChangeKeyDto {
-  @ApiProperty({ required: false, example: 'dashboard' }) @IsOptional() @IsString() @MaxLength(255) name?: string;
-  @ApiProperty({ required: false, enum: ROLES }) @IsOptional() @IsIn(ROLES) role?: Role;
-  @ApiProperty({ required: false, type: [GrantDto], description: 'Without it: every table, as far as the role goes' })
+/** What a new key and a change of one have in common; not the role, which a new key must have: rules of a class are those of its parent too. */
+class KeyFieldsDto {
+  /** Takes the restriction away. */
+  static readonly nullFields = ['grants', 'expires_at'];
+
+  @ApiProperty({ required: false, example: 'dashboard', maxLength: 255 }) @IsOptional() @IsString() @MaxLength(255) name?: string;
+  @ApiProperty({
+    required: false,
+    type: [GrantDto],
+    nullable: true,
+    maxItems: GRANTS_MAX,
+    description: 'Without it, or with null: every table, as far as the role goes',
+  })
   @IsOptional()
   @IsArray()
   @ArrayMaxSize(GRANTS_MAX)
   @ValidateNested({ each: true })
   @Type(() => GrantDto)
-  grants?: GrantDto[];
-  @ApiProperty({ required: false, example: '2030-01-01T00:00:00Z' }) @IsOptional() @IsISO8601({ strict: true }) expires_at?: string;
+  grants?: GrantDto[] | null;
+  @ApiProperty({
+    required: false,
+    type: String,
+    nullable: true,
+    format: 'date-time',
+    example: '2030-01-01T00:00:00Z',
+    description: 'null: never',
+  })
+  @IsOptional()
+  @IsISO8601({ strict: true })
+  expires_at?: string | null;
   @ApiProperty({ required: false }) @IsOptional() @IsBoolean() disabled?: boolean;
 }
 
-export class CreateKeyDto extends ChangeKeyDto {
-  @ApiProperty({ required: false, example: 'dashboard-1', description: 'Made when it is left out' })
+export class ChangeKeyDto extends KeyFieldsDto {
+  @ApiProperty({ required: false, enum: ROLES }) @IsOptional() @IsIn(ROLES) role?: Role;
+}
+
+export class CreateKeyDto extends KeyFieldsDto {
+  @ApiProperty({ required: false, example: 'dashboard-1', pattern: KEY_ID.source, description: 'Made when it is left out' })
   @IsOptional()
   @Matches(KEY_ID)
   api_key?: string;
-  @ApiProperty({ enum: ROLES }) @IsIn(ROLES) declare role: Role;
+  @ApiProperty({ enum: ROLES }) @IsIn(ROLES) role!: Role;
 }
 
 /** A key as it is shown: never its secret. */
@@ -87,11 +132,45 @@ export class KeyDto {
   @ApiProperty() name!: string;
   @ApiProperty({ enum: ROLES }) role!: Role;
   @ApiProperty({ type: [GrantDto], nullable: true }) grants!: readonly Grant[] | null;
-  @ApiProperty() created_at!: string;
-  @ApiProperty({ type: String, nullable: true }) expires_at!: string | null;
+  @ApiProperty({ format: 'date-time' }) created_at!: string;
+  @ApiProperty({ type: String, nullable: true, format: 'date-time' }) expires_at!: string | null;
   @ApiProperty() disabled!: boolean;
 }
 
 export class KeyWithSecretDto extends KeyDto {
   @ApiProperty({ description: 'Shown this once' }) secret!: string;
 }
+
+export class KeyListDto {
+  @ApiProperty({ type: [KeyDto] }) keys!: KeyDto[];
+  @ApiProperty({ type: 'integer' }) total!: number;
+}
+
+export const TOKEN_REQUEST_EXAMPLES = {
+  admin: { summary: 'As the administrator of the configuration', value: { api_key: 'admin', secret: 'the-secret-of-the-key' } },
+};
+
+export const REFRESH_REQUEST_EXAMPLES = {
+  next: { summary: 'The next pair', value: { refresh_token: 'the refresh_token of the last pair' } },
+};
+
+export const REVOKE_REQUEST_EXAMPLES = { own: { summary: 'The login whose token the request carries', value: {} } };
+
+export const CREATE_KEY_EXAMPLES = {
+  reader: {
+    summary: 'Reads the rows of one country',
+    value: {
+      api_key: 'dashboard-1',
+      name: 'dashboard',
+      role: 'reader',
+      grants: [{ tables: 'sensor_*', access: 'read', rows: "country = 'DE'" }],
+      expires_at: '2030-01-01T00:00:00Z',
+    },
+  },
+  writer: { summary: 'Writes everything, under a name that is made for it', value: { role: 'writer' } },
+};
+
+export const CHANGE_KEY_EXAMPLES = {
+  disable: { summary: 'Not for now', value: { disabled: true } },
+  widen: { summary: 'Every table, for ever', value: { grants: null, expires_at: null } },
+};

@@ -1,26 +1,27 @@
 /** Data backups and recovery. */
 import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
-import { ApiBody, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { AppError } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
+import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { ValidationPipe } from '../infra/transport/validation-pipe.js';
 import type { Table } from '../tables/table.js';
 import { tableNameFilter } from '../tables/table-name.js';
 import { TableRegistry } from '../tables/table-registry.js';
-import { CreateBackupDto, RecoverDto } from './backup.dto.js';
-import { type DataBackupInfo, DataBackups } from './data/data-backups.js';
+import {
+  CREATE_BACKUP_EXAMPLES,
+  CreateBackupDto,
+  DataBackupDto,
+  DataBackupListDto,
+  DeletedBackupDto,
+  RECOVER_EXAMPLES,
+  RecoverDto,
+  RecoveredDto,
+} from './backup.dto.js';
+import { DataBackups } from './data/data-backups.js';
 import { parseRecover } from './data/recover-request.js';
 import { type RecoveredTable, Recovery } from './data/recovery.js';
-
-interface RecoverAnswer {
-  readonly success: true;
-  readonly message: string;
-  readonly files_recovered: number;
-  readonly rows_recovered: number;
-  readonly recovered_keys: readonly string[];
-  readonly tables: readonly RecoveredTable[];
-}
 
 @ApiTags('backup')
 @Controller('v1')
@@ -39,10 +40,10 @@ export class BackupsController {
     summary: 'Back up tables with their rows',
     description: 'Answered when the backup is complete. Everything acknowledged before the request is in it.',
   })
-  @ApiBody({ type: CreateBackupDto, required: false })
-  async create(
-    @Body(new ValidationPipe(CreateBackupDto)) { tables, type = 'full' }: CreateBackupDto,
-  ): Promise<{ success: true; message: string } & DataBackupInfo> {
+  @ApiBody({ type: CreateBackupDto, required: false, examples: CREATE_BACKUP_EXAMPLES })
+  @ApiOkResponse({ type: DataBackupDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async create(@Body(new ValidationPipe(CreateBackupDto)) { tables, type = 'full' }: CreateBackupDto): Promise<DataBackupDto> {
     const chosen = this.#choose(tables);
     const info = await this.backups.create(chosen, type);
     const rows = info.tables.reduce((sum, table) => sum + table.rows, 0);
@@ -67,14 +68,19 @@ export class BackupsController {
 
   @Get('backups')
   @ApiOperation({ summary: 'Data backups, newest first' })
-  async list(): Promise<{ backups: DataBackupInfo[]; total: number }> {
+  @ApiOkResponse({ type: DataBackupListDto })
+  @ApiErrors()
+  async list(): Promise<DataBackupListDto> {
     const backups = await this.backups.list();
     return { backups, total: backups.length };
   }
 
   @Delete('backups/:id')
   @ApiOperation({ summary: 'Delete a data backup', description: '409 CONFLICT while incremental backups stand on it.' })
-  async delete(@Param('id') id: string): Promise<{ success: true; message: string; objects_removed: number }> {
+  @ApiParam({ name: 'id', example: 'data_20240115_103000', description: 'backup_id of GET /v1/backups' })
+  @ApiOkResponse({ type: DeletedBackupDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async delete(@Param('id') id: string): Promise<DeletedBackupDto> {
     const removed = await this.backups.delete(id);
     return { success: true, message: `backup ${id} deleted`, objects_removed: removed };
   }
@@ -86,7 +92,10 @@ export class BackupsController {
     description:
       'From a backup, or from an older version of the table (as_of); all rows, or those of a range of ids and time. Rows that are there already (same id and timestamp; in an upsert table the same id) stay as they are, unless force_overwrite puts the old rows of the range in the place of the present ones.',
   })
-  async recover(@Body(new ValidationPipe(RecoverDto)) body: RecoverDto): Promise<RecoverAnswer> {
+  @ApiBody({ type: RecoverDto, required: false, examples: RECOVER_EXAMPLES })
+  @ApiOkResponse({ type: RecoveredDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async recover(@Body(new ValidationPipe(RecoverDto)) body: RecoverDto): Promise<RecoveredDto> {
     const request = parseRecover(body, this.config.limits.ids_max);
     const { source, tables: recovered } = await this.recovery.recover(request);
     const tables = recovered.map(({ isWhole: _, ...table }) => table);

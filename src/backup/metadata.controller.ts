@@ -1,49 +1,30 @@
 /** Metadata backups over REST and gRPC. */
 import { Body, Controller, Get, HttpCode, Inject, Post, Query } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
-import { ApiBody, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import { invalidArgument } from '../common/app-error.js';
 import { type Clock, MS_PER_DAY } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { CLOCK } from '../infra/infra.module.js';
+import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { ValidationPipe, validated } from '../infra/transport/validation-pipe.js';
-import { BackupMetadataDto, RestoreMetadataDto } from './backup.dto.js';
+import {
+  BACKUP_METADATA_EXAMPLES,
+  BackupMetadataDto,
+  MetadataBackupDto,
+  MetadataBackupListDto,
+  MetadataStatusDto,
+  RESTORE_METADATA_EXAMPLES,
+  RestoredMetadataDto,
+  RestoreMetadataDto,
+} from './backup.dto.js';
 import { MetadataBackups } from './metadata/metadata-backups.js';
 import { MetadataRestore } from './metadata/metadata-restore.js';
 
 const DAYS_DEFAULT = 7;
 const DAYS_MAX = 36_500;
-
-interface BackupInfo {
-  readonly object_name: string;
-  readonly node_id: string;
-  readonly timestamp: string;
-  readonly size: number;
-  readonly last_modified: string;
-}
-
-interface MetadataStatus {
-  readonly node_id: string;
-  readonly backup_status: Record<string, string>;
-  readonly last_backup: string | null;
-  readonly next_backup: string | null;
-  readonly health_status: 'healthy' | 'degraded';
-}
-
-interface RestoreAnswer {
-  readonly success: true;
-  readonly message: string;
-  readonly backup_file: string;
-  readonly entries_total: number;
-  readonly entries_ok: number;
-  readonly entries_skipped: number;
-  readonly entries_error: number;
-  readonly duration: string;
-  readonly errors: readonly string[];
-  readonly details: Readonly<Record<string, string>>;
-}
 
 interface GrpcRestore {
   readonly backup_file: string;
@@ -70,10 +51,10 @@ export class MetadataController {
   @Post('backup')
   @HttpCode(200)
   @ApiOperation({ summary: 'Save the configuration, columns and file index of every table' })
-  @ApiBody({ type: BackupMetadataDto, required: false })
-  async backup(
-    @Body(new ValidationPipe(BackupMetadataDto)) { force = false }: BackupMetadataDto,
-  ): Promise<{ success: true; message: string; backup_id: string; timestamp: string }> {
+  @ApiBody({ type: BackupMetadataDto, required: false, examples: BACKUP_METADATA_EXAMPLES })
+  @ApiOkResponse({ type: MetadataBackupDto })
+  @ApiErrors(...BODY_ERRORS, 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async backup(@Body(new ValidationPipe(BackupMetadataDto)) { force = false }: BackupMetadataDto): Promise<MetadataBackupDto> {
     const { backup_id, timeMs, isNew } = await this.backups.create(force);
     const message = isNew ? `backup ${backup_id} written` : `nothing changed since backup ${backup_id}; force writes another one`;
     return { success: true, message, backup_id, timestamp: new Date(timeMs).toISOString() };
@@ -92,7 +73,10 @@ export class MetadataController {
     description:
       'Gives tables their configuration again, and takes lost tables back whose data files are still there. Rows are never taken away; those that are gone come back with POST /v1/recover.',
   })
-  async restore(@Body(new ValidationPipe(RestoreMetadataDto)) body: RestoreMetadataDto): Promise<RestoreAnswer> {
+  @ApiBody({ type: RestoreMetadataDto, required: false, examples: RESTORE_METADATA_EXAMPLES })
+  @ApiOkResponse({ type: RestoredMetadataDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async restore(@Body(new ValidationPipe(RestoreMetadataDto)) body: RestoreMetadataDto): Promise<RestoredMetadataDto> {
     const startedMs = performance.now();
     const { backup_file: file, filters } = body;
     const result = await this.restores.restore({
@@ -121,7 +105,7 @@ export class MetadataController {
   }
 
   @GrpcMethod('MinIODBService', 'RestoreMetadata')
-  restoreByGrpc({ filters, key_patterns: patterns, ...request }: GrpcRestore): Promise<RestoreAnswer> {
+  restoreByGrpc({ filters, key_patterns: patterns, ...request }: GrpcRestore): Promise<RestoredMetadataDto> {
     const body = { ...request, ...(filters ? { filters } : {}), ...(patterns ? { key_patterns: patterns } : {}) };
     // A flag that was not set comes as false: the checksum is checked in any case.
     return this.restore({ ...validated(RestoreMetadataDto, body), validate: true });
@@ -129,8 +113,15 @@ export class MetadataController {
 
   @Get('backups')
   @ApiOperation({ summary: 'Metadata backups, newest first' })
-  @ApiQuery({ name: 'days', required: false, example: DAYS_DEFAULT })
-  async list(@Query('days') days?: unknown): Promise<{ backups: BackupInfo[]; total: number }> {
+  @ApiQuery({
+    name: 'days',
+    required: false,
+    schema: { type: 'integer', minimum: 1, maximum: DAYS_MAX, default: DAYS_DEFAULT, example: 30 },
+    description: 'Those of the last days',
+  })
+  @ApiOkResponse({ type: MetadataBackupListDto })
+  @ApiErrors('INVALID_ARGUMENT')
+  async list(@Query('days') days?: unknown): Promise<MetadataBackupListDto> {
     const count = days === undefined ? DAYS_DEFAULT : Number(days);
     if (!Number.isInteger(count) || count < 1 || count > DAYS_MAX)
       throw invalidArgument(`days must be a whole number from 1 to ${DAYS_MAX}`, [{ field: 'days' }]);
@@ -160,7 +151,9 @@ export class MetadataController {
 
   @Get('status')
   @ApiOperation({ summary: 'How the metadata backups stand' })
-  async status(): Promise<MetadataStatus> {
+  @ApiOkResponse({ type: MetadataStatusDto })
+  @ApiErrors()
+  async status(): Promise<MetadataStatusDto> {
     const { state, lastMs, nextMs, isHealthy } = await this.backups.status();
     return {
       node_id: this.config.node_id,

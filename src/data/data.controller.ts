@@ -4,21 +4,43 @@ import { Readable } from 'node:stream';
 import type { Metadata, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js';
 import { Body, Controller, Delete, Headers, HttpCode, Post, Put, Query, Req } from '@nestjs/common';
 import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
-import { ApiBody, ApiConsumes, ApiHeader, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiHeader, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import { assertMayWrite } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
 import { stringifyJson } from '../common/json.js';
+import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { UnreadableMessage } from '../infra/transport/readable-messages.js';
 import type { Table } from '../tables/table.js';
 import { assertTableName } from '../tables/table-name.js';
 import { TableDefaults } from '../tables/table-defaults.js';
 import { TableRegistry } from '../tables/table-registry.js';
-import { BULK_MEDIA_TYPES, type BulkFormat, bulkFormatOf, parseFormat } from './bulk/bulk-format.js';
+import { type BulkFormat, bulkFormatOf, parseFormat } from './bulk/bulk-format.js';
 import { type BulkAnswer, BulkPath } from './bulk-path.js';
-import { DeleteDto, RestoreDto, UpdateDto, WriteAnswerDto, WriteDto } from './data.dto.js';
+import {
+  ACK_QUERY,
+  BULK_BODY,
+  BulkAnswerDto,
+  DELETE_EXAMPLES,
+  DeletedDto,
+  DeleteDto,
+  ENCODING_HEADER,
+  ID_FIELD_QUERY,
+  IDEMPOTENCY_HEADER,
+  ON_ERROR_QUERY,
+  RESTORE_EXAMPLES,
+  RestoredDto,
+  RestoreDto,
+  TABLE_QUERY,
+  TIMESTAMP_FIELD_QUERY,
+  UPDATE_EXAMPLES,
+  UpdateDto,
+  WRITE_EXAMPLES,
+  WriteAnswerDto,
+  WriteDto,
+} from './data.dto.js';
 import { assertNoOthers, type BulkDescription, parseBulk, parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
 import { FlushPath } from './flush-path.js';
 import { OperationCounts } from './operation-counts.js';
@@ -30,16 +52,6 @@ import { WritePath } from './write-path.js';
 const IDEMPOTENCY_KEY_LENGTH_MAX = 255;
 /** Refusals that one answer of StreamWrite lists. */
 const STREAM_ERRORS_MAX = 1_000;
-
-interface WriteAnswerBody {
-  readonly success: true;
-  readonly message: string;
-  readonly node_id: string;
-  readonly lsn: number;
-  readonly id?: string;
-  readonly ids?: readonly string[];
-  readonly count?: number;
-}
 
 interface GrpcRecord {
   readonly id: string;
@@ -82,15 +94,16 @@ export class DataController {
     summary: 'Store a record, or a batch',
     description: 'Answered once it is on disk and visible to the next query. A batch is stored whole or not at all.',
   })
-  @ApiBody({ type: WriteDto })
+  @ApiHeader(IDEMPOTENCY_HEADER)
+  @ApiQuery(ACK_QUERY)
+  @ApiBody({ type: WriteDto, examples: WRITE_EXAMPLES })
   @ApiOkResponse({ type: WriteAnswerDto })
-  @ApiHeader({ name: 'Idempotency-Key', required: false, description: 'The same key again gives the same answer and no second row' })
-  @ApiQuery({ name: 'ack', required: false, enum: ['flushed'], description: 'Wait until the record is in the object store, too' })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
   async write(
     @Body() body: unknown,
-    @Headers('idempotency-key') key?: string,
+    @Headers('Idempotency-Key') key?: string,
     @Query() query: Record<string, unknown> = {},
-  ): Promise<WriteAnswerBody> {
+  ): Promise<WriteAnswerDto> {
     const { ack, ...others } = query;
     assertNoOthers(others);
     const request = parseWrite(body, this.config.limits.batch_records_max);
@@ -103,12 +116,12 @@ export class DataController {
   }
 
   @GrpcMethod('MinIODBService', 'WriteData')
-  writeByGrpc(request: { table: string; data: GrpcRecord | null }, metadata: Metadata): Promise<WriteAnswerBody> {
+  writeByGrpc(request: { table: string; data: GrpcRecord | null }, metadata: Metadata): Promise<WriteAnswerDto> {
     if (!request.data) throw invalidArgument('data is missing', [{ field: 'data' }]);
     return this.write({ table: request.table, data: fromGrpc(request.data) }, keyOf(metadata));
   }
 
-  #rowsAnswer(answer: WriteAnswer, isBatch: boolean): WriteAnswerBody {
+  #rowsAnswer(answer: WriteAnswer, isBatch: boolean): WriteAnswerDto {
     const common = {
       success: true as const,
       message: `${answer.count} record${answer.count === 1 ? '' : 's'} stored`,
@@ -124,20 +137,24 @@ export class DataController {
     summary: 'Store a stream of rows',
     description:
       'Flat rows, one column a key. `abort` stores all or nothing, `skip` the rows that fit, and lists the others with line, field and reason.',
+    requestBody: BULK_BODY,
   })
-  @ApiConsumes(...BULK_MEDIA_TYPES)
-  @ApiBody({ schema: { type: 'string', example: '{"id":"a","timestamp":"2024-01-01T10:00:00Z","price":9.5}\n' } })
-  @ApiQuery({ name: 'table', example: 'users' })
-  @ApiQuery({ name: 'id_field', required: false, description: 'Key that holds the id; default id' })
-  @ApiQuery({ name: 'timestamp_field', required: false, description: 'Key that holds the time; default timestamp' })
-  @ApiQuery({ name: 'on_error', required: false, enum: ['abort', 'skip'] })
+  @ApiQuery(TABLE_QUERY)
+  @ApiQuery(ID_FIELD_QUERY)
+  @ApiQuery(TIMESTAMP_FIELD_QUERY)
+  @ApiQuery(ON_ERROR_QUERY)
+  @ApiQuery(ACK_QUERY)
+  @ApiHeader(ENCODING_HEADER)
+  @ApiHeader(IDEMPOTENCY_HEADER)
+  @ApiOkResponse({ type: BulkAnswerDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED', 'CANCELLED')
   async bulk(
     @Req() request: FastifyRequest,
     @Query() query: Record<string, unknown>,
     @Headers('content-type') mediaType = '',
-    @Headers('content-encoding') encoding?: string,
-    @Headers('idempotency-key') key?: string,
-  ): Promise<Record<string, unknown>> {
+    @Headers('Content-Encoding') encoding?: string,
+    @Headers('Idempotency-Key') key?: string,
+  ): Promise<BulkAnswerDto> {
     const { ack, ...described } = query;
     const isFlushed = parseAck(ack);
     const { table, answer } = await this.#bulk(parseBulk(described), bulkFormatOf(mediaType), encoding, bodyStream(request), key);
@@ -199,9 +216,11 @@ export class DataController {
     summary: 'Replace the rows of an id',
     description: 'Creates the row if there is none. With partial:true the fields are merged into the newest row.',
   })
-  @ApiBody({ type: UpdateDto })
+  @ApiHeader(IDEMPOTENCY_HEADER)
+  @ApiBody({ type: UpdateDto, examples: UPDATE_EXAMPLES })
   @ApiOkResponse({ type: WriteAnswerDto })
-  async update(@Body() body: unknown, @Headers('idempotency-key') key?: string): Promise<WriteAnswerBody> {
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async update(@Body() body: unknown, @Headers('Idempotency-Key') key?: string): Promise<WriteAnswerDto> {
     const { table: name, id, payload, timestamp, partial } = parseUpdate(body);
     const table = await this.#tableToWrite(name, [{ id, timestamp, payload }]);
     const command: WriteCommand = partial
@@ -215,7 +234,7 @@ export class DataController {
   updateByGrpc(
     request: { table: string; id: string; payload: Record<string, unknown> | null; timestamp: string | null; partial: boolean },
     metadata: Metadata,
-  ): Promise<WriteAnswerBody> {
+  ): Promise<WriteAnswerDto> {
     const { table, id, payload, timestamp, partial } = request;
     return this.update({ table, id, payload: payload ?? undefined, timestamp: timestamp ?? undefined, partial }, keyOf(metadata));
   }
@@ -223,14 +242,22 @@ export class DataController {
   @Delete()
   @ApiOperation({
     summary: 'Delete the rows of ids',
-    description: 'Hard: gone at once, from storage after the next compaction. Soft: hidden, until restored. The count is exact.',
+    description:
+      'Hard: gone at once, from storage after the next compaction. Soft: hidden, until restored. The count is exact. The query may say the same as the body, for clients that send none.',
   })
-  @ApiBody({ type: DeleteDto })
+  @ApiHeader(IDEMPOTENCY_HEADER)
+  @ApiQuery({ ...TABLE_QUERY, required: false })
+  @ApiQuery({ name: 'id', required: false, type: String, example: 'user-123' })
+  @ApiQuery({ name: 'ids', required: false, type: [String], description: 'ids=a&ids=b or ids=a,b' })
+  @ApiQuery({ name: 'soft_delete', required: false, type: Boolean, example: true })
+  @ApiBody({ type: DeleteDto, required: false, examples: DELETE_EXAMPLES })
+  @ApiOkResponse({ type: DeletedDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
   async delete(
     @Body() body: unknown,
     @Query() query: Record<string, unknown>,
-    @Headers('idempotency-key') key?: string,
-  ): Promise<Record<string, unknown>> {
+    @Headers('Idempotency-Key') key?: string,
+  ): Promise<DeletedDto> {
     const request = parseIds(body ?? idsFromQuery(query), this.config.limits.ids_max, true);
     const table = this.#existing(request.table);
     const answer = await this.#submit(
@@ -248,18 +275,18 @@ export class DataController {
   }
 
   @GrpcMethod('MinIODBService', 'DeleteData')
-  deleteByGrpc(
-    { table, id, soft_delete }: { table: string; id: string; soft_delete: boolean },
-    metadata: Metadata,
-  ): Promise<Record<string, unknown>> {
+  deleteByGrpc({ table, id, soft_delete }: { table: string; id: string; soft_delete: boolean }, metadata: Metadata): Promise<DeletedDto> {
     return this.delete({ table, id, soft_delete }, {}, keyOf(metadata));
   }
 
   @Post('restore')
   @HttpCode(200)
   @ApiOperation({ summary: 'Bring back soft-deleted rows' })
-  @ApiBody({ type: RestoreDto })
-  async restore(@Body() body: unknown, @Headers('idempotency-key') key?: string): Promise<Record<string, unknown>> {
+  @ApiHeader(IDEMPOTENCY_HEADER)
+  @ApiBody({ type: RestoreDto, examples: RESTORE_EXAMPLES })
+  @ApiOkResponse({ type: RestoredDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async restore(@Body() body: unknown, @Headers('Idempotency-Key') key?: string): Promise<RestoredDto> {
     const request = parseIds(body, this.config.limits.ids_max, false);
     const table = this.#existing(request.table);
     const answer = await this.#submit('update', table, { kind: 'restore', table, ids: request.ids }, idempotencyOf(key, 'RESTORE', body));

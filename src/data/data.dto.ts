@@ -1,58 +1,183 @@
 /** Shapes of the write routes for the OpenAPI document; the bodies themselves are read in `data-request.ts`. */
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
+import { DoneDto } from '../infra/transport/done.dto.js';
+import type { RecordRefusal } from './write/record.js';
 
 const PAYLOAD = { type: 'object' as const, additionalProperties: true };
+const TABLE = { example: 'users', pattern: '^[A-Za-z][A-Za-z0-9_]{0,63}$' };
+const ID = { minLength: 1, maxLength: 255, example: 'user-123' };
+const IDS = { type: 'array', items: { type: 'string' }, minItems: 1, maxItems: 10_000, example: ['user-123', 'user-124'] } as const;
+const LSN = { type: 'integer', example: 42, description: 'Place of the write in the log' } as const;
+/** A number in a body, a text in a body or in CSV. */
+const TIMESTAMP = {
+  oneOf: [{ type: 'string', format: 'date-time' }, { type: 'integer' }],
+  example: '2024-01-01T10:00:00Z',
+  description: 'RFC 3339 with a zone, or milliseconds since 1970; missing means now',
+};
+
+export const IDEMPOTENCY_HEADER = {
+  name: 'Idempotency-Key',
+  required: false,
+  schema: { type: 'string', minLength: 1, maxLength: 255 },
+  description: 'The same key again gives the same answer and no second row; with another request it is refused (409 CONFLICT)',
+} as const;
+export const ACK_QUERY = {
+  name: 'ack',
+  required: false,
+  schema: { type: 'string' as const, enum: ['flushed'], example: 'flushed' },
+  description: 'Wait until the records are in the object store, too',
+};
+export const TABLE_QUERY = { name: 'table', schema: { type: 'string', ...TABLE } } as const;
+
+const FIELD_NAME = { type: 'string', minLength: 1, maxLength: 255 } as const;
+export const ID_FIELD_QUERY = {
+  name: 'id_field',
+  required: false,
+  schema: { ...FIELD_NAME, default: 'id', example: 'id' },
+  description: 'Key that holds the id',
+};
+export const TIMESTAMP_FIELD_QUERY = {
+  name: 'timestamp_field',
+  required: false,
+  schema: { ...FIELD_NAME, default: 'timestamp', example: 'timestamp' },
+  description: 'Key that holds the time',
+};
+export const ON_ERROR_QUERY = {
+  name: 'on_error',
+  required: false,
+  schema: { type: 'string' as const, enum: ['abort', 'skip'], default: 'abort', example: 'skip' },
+  description: 'What becomes of the others when a row does not fit',
+};
+export const ENCODING_HEADER = {
+  name: 'Content-Encoding',
+  required: false,
+  schema: { type: 'string' as const, enum: ['gzip', 'zstd'] },
+  description: 'How the body is compressed',
+};
 
 export class RecordDto {
-  @ApiPropertyOptional({ example: 'user-123', description: 'Key of the entity; may be left out where the table makes ids' }) id?: string;
-  @ApiPropertyOptional({
-    example: '2024-01-01T10:00:00Z',
-    description: 'RFC 3339 with a zone, or milliseconds since 1970; missing means now',
-  })
-  timestamp?: string;
-  @ApiProperty({ ...PAYLOAD, example: { name: 'John Doe', age: 30, score: 95.5 }, description: 'Fields become columns' }) payload: Record<
-    string,
-    unknown
-  >;
+  @ApiPropertyOptional({ ...ID, description: 'Key of the entity; may be left out where the table makes ids' }) id?: string;
+  @ApiPropertyOptional(TIMESTAMP) timestamp?: string | number;
+  @ApiPropertyOptional({ ...PAYLOAD, example: { name: 'John Doe', age: 30, score: 95.5 }, description: 'Fields become columns' })
+  payload?: Record<string, unknown>;
 }
 
 export class WriteDto {
-  @ApiProperty({ example: 'users' }) table: string;
+  @ApiProperty(TABLE) table: string;
   @ApiPropertyOptional({ type: RecordDto, description: 'One record' }) data?: RecordDto;
-  @ApiPropertyOptional({ type: [RecordDto], description: 'A batch: all of it or nothing' }) records?: RecordDto[];
-  @ApiPropertyOptional({ description: 'One record, flat' }) id?: string;
-  @ApiPropertyOptional({ description: 'One record, flat' }) timestamp?: string;
+  @ApiPropertyOptional({ type: [RecordDto], minItems: 1, maxItems: 100_000, description: 'A batch: all of it or nothing' })
+  records?: RecordDto[];
+  @ApiPropertyOptional({ ...ID, description: 'One record, flat' }) id?: string;
+  @ApiPropertyOptional({ ...TIMESTAMP, description: 'One record, flat' }) timestamp?: string | number;
   @ApiPropertyOptional({ ...PAYLOAD, description: 'One record, flat' }) payload?: Record<string, unknown>;
 }
 
-export class WriteAnswerDto {
-  @ApiProperty({ example: true }) success: boolean;
-  @ApiProperty({ example: '1 record stored' }) message: string;
+const JOHN = { id: 'user-123', timestamp: '2024-01-01T10:00:00Z', payload: { name: 'John Doe', age: 30, score: 95.5 } };
+const JANE = { id: 'user-124', timestamp: '2024-01-01T11:00:00Z', payload: { name: 'Jane Roe', age: 41, score: 88.25 } };
+
+export const WRITE_EXAMPLES = {
+  record: { summary: 'A record', value: { table: 'users', data: JOHN } },
+  flat: { summary: 'A record, flat', value: { table: 'users', ...JANE } },
+  batch: { summary: 'A batch', value: { table: 'users', records: [JOHN, JANE] } },
+};
+
+export class WriteAnswerDto extends DoneDto {
   @ApiProperty({ example: 'node-1' }) node_id: string;
   @ApiPropertyOptional({ example: 'user-123' }) id?: string;
-  @ApiPropertyOptional({ type: [String], description: 'For a batch' }) ids?: string[];
-  @ApiPropertyOptional({ description: 'For a batch' }) count?: number;
-  @ApiProperty({ example: 42, description: 'Place of the write in the log' }) lsn: number;
+  @ApiPropertyOptional({ type: [String], description: 'For a batch' }) ids?: readonly string[];
+  @ApiPropertyOptional({ type: 'integer', description: 'For a batch' }) count?: number;
+  @ApiProperty(LSN) lsn: number;
+}
+
+const LINE = '{"id":"user-125","timestamp":"2024-01-01T12:00:00Z","name":"Ann Poe","age":25,"score":91.5}';
+const ROW = { type: 'object', additionalProperties: true };
+const BYTES = { schema: { type: 'string', format: 'binary' } };
+
+/** Flat rows: keys of a row are columns. */
+export const BULK_BODY = {
+  required: true,
+  content: {
+    'application/x-ndjson': { schema: { type: 'string' }, examples: { rows: { summary: 'A row a line', value: `${LINE}\n` } } },
+    'application/json': {
+      schema: { type: 'array', items: ROW },
+      examples: { rows: { summary: 'An array of rows', value: [JSON.parse(LINE) as Record<string, unknown>] } },
+    },
+    'text/csv': {
+      schema: { type: 'string' },
+      examples: {
+        rows: {
+          summary: 'A line with the names first',
+          value: 'id,timestamp,name,age,score\nuser-126,2024-01-01T13:00:00Z,Bob Doe,52,77.5\n',
+        },
+      },
+    },
+    'application/vnd.apache.parquet': BYTES,
+    'application/vnd.apache.arrow.stream': BYTES,
+  },
+};
+
+export class RefusalDto implements RecordRefusal {
+  @ApiProperty({ type: 'integer', description: 'Position in the body, from 0' }) index: number;
+  @ApiPropertyOptional({ type: 'integer' }) line?: number;
+  @ApiPropertyOptional() id?: string;
+  @ApiPropertyOptional() field?: string;
+  @ApiProperty({ example: 'column age is BIGINT, got "thirty"' }) reason: string;
+}
+
+export class BulkAnswerDto extends DoneDto {
+  @ApiProperty({ example: 'node-1' }) node_id: string;
+  @ApiProperty({ type: 'integer', description: 'Rows stored' }) count: number;
+  @ApiProperty({ type: 'integer', description: 'Rows that do not fit; 0 unless on_error is skip' }) refused_count: number;
+  @ApiProperty({ type: [RefusalDto], description: 'The first hundred of them' }) errors: readonly RecordRefusal[];
+  @ApiProperty(LSN) lsn: number;
 }
 
 export class UpdateDto {
-  @ApiProperty({ example: 'users' }) table: string;
-  @ApiProperty({ example: 'user-123' }) id: string;
+  @ApiProperty(TABLE) table: string;
+  @ApiProperty(ID) id: string;
   @ApiProperty({ ...PAYLOAD, example: { name: 'John Smith', age: 31, score: 98.5 } }) payload: Record<string, unknown>;
-  @ApiPropertyOptional({ example: '2024-01-02T10:00:00Z' }) timestamp?: string;
+  @ApiPropertyOptional({ ...TIMESTAMP, description: 'Missing means now; with partial, the one that the row has' }) timestamp?:
+    string | number;
   @ApiPropertyOptional({ default: false, description: 'Merge into the newest row instead of replacing it; null takes a field away' })
   partial?: boolean;
 }
 
+export const UPDATE_EXAMPLES = {
+  replace: {
+    summary: 'Replace',
+    value: { table: 'users', id: 'user-123', timestamp: '2024-01-02T10:00:00Z', payload: { name: 'John Smith', age: 31, score: 98.5 } },
+  },
+  merge: { summary: 'Change one field', value: { table: 'users', id: 'user-123', payload: { age: 32 }, partial: true } },
+};
+
 export class DeleteDto {
-  @ApiProperty({ example: 'users' }) table: string;
-  @ApiPropertyOptional({ example: 'user-123' }) id?: string;
-  @ApiPropertyOptional({ type: [String] }) ids?: string[];
+  @ApiProperty(TABLE) table: string;
+  @ApiPropertyOptional({ ...ID, description: 'One of id and ids' }) id?: string;
+  @ApiPropertyOptional(IDS) ids?: string[];
   @ApiPropertyOptional({ default: false, description: 'Hide the rows, so that they can be restored' }) soft_delete?: boolean;
 }
 
+export const DELETE_EXAMPLES = {
+  soft: { summary: 'Hide', value: { table: 'users', id: 'user-123', soft_delete: true } },
+  hard: { summary: 'Delete for good', value: { table: 'users', ids: ['user-124', 'user-126'] } },
+};
+
+export class DeletedDto extends DoneDto {
+  @ApiProperty({ type: 'integer', description: 'Rows, not ids' }) deleted_count: number;
+  @ApiProperty(LSN) lsn: number;
+}
+
 export class RestoreDto {
-  @ApiProperty({ example: 'users' }) table: string;
-  @ApiPropertyOptional({ example: 'user-123' }) id?: string;
-  @ApiPropertyOptional({ type: [String] }) ids?: string[];
+  @ApiProperty(TABLE) table: string;
+  @ApiPropertyOptional({ ...ID, description: 'One of id and ids' }) id?: string;
+  @ApiPropertyOptional(IDS) ids?: string[];
+}
+
+export const RESTORE_EXAMPLES = {
+  one: { summary: 'The rows of an id', value: { table: 'users', id: 'user-123' } },
+};
+
+export class RestoredDto extends DoneDto {
+  @ApiProperty({ type: 'integer', description: 'Rows, not ids' }) restored_count: number;
+  @ApiProperty(LSN) lsn: number;
 }

@@ -1,15 +1,19 @@
 /** What an operator may start by hand for a table, and its history. */
 import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import { assertMayReadAll, assertMayWrite } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
+import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
+import { ApiOkResponse, ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
 import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';
+import { TABLE_PARAMETER } from '../tables/tables.dto.js';
 import { FlushPath } from './flush-path.js';
 import { Compaction, type CompactionResult } from './maintenance/compaction.js';
 import { Housekeeping } from './maintenance/housekeeping.js';
+import { CompactedDto, FlushedDto, HistoryDto, VacuumedDto } from './maintenance.dto.js';
 
+const HISTORY_DEFAULT = 100;
 const HISTORY_MAX = 1_000;
 const COMPACTION_ATTEMPTS_MAX = 5;
 
@@ -27,7 +31,10 @@ export class MaintenanceController {
   @Post('flush')
   @HttpCode(200)
   @ApiOperation({ summary: 'Put everything acknowledged into the data files now' })
-  async flush(@Param('name') name: string): Promise<Record<string, unknown>> {
+  @ApiParam(TABLE_PARAMETER)
+  @ApiOkResponse({ type: FlushedDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async flush(@Param('name') name: string): Promise<FlushedDto> {
     const table = this.#toWrite(name);
     const { version, rows, files, isCommitted } = await this.flushPath.flush(table);
     const what = rows > 0 ? `${rows} rows` : 'deletes';
@@ -38,7 +45,10 @@ export class MaintenanceController {
   @Post('compact')
   @HttpCode(200)
   @ApiOperation({ summary: 'Flush, merge small files, and remove deleted rows from storage' })
-  async compact(@Param('name') name: string): Promise<Record<string, unknown>> {
+  @ApiParam(TABLE_PARAMETER)
+  @ApiOkResponse({ type: CompactedDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async compact(@Param('name') name: string): Promise<CompactedDto> {
     const table = this.#toWrite(name);
     await this.flushPath.flush(table);
     const result = await this.#compactNow(table);
@@ -69,7 +79,10 @@ export class MaintenanceController {
   @Post('vacuum')
   @HttpCode(200)
   @ApiOperation({ summary: 'Remove objects that no version within time travel needs' })
-  async vacuum(@Param('name') name: string): Promise<Record<string, unknown>> {
+  @ApiParam(TABLE_PARAMETER)
+  @ApiOkResponse({ type: VacuumedDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async vacuum(@Param('name') name: string): Promise<VacuumedDto> {
     const result = await this.housekeeping.vacuum(this.#toWrite(name));
     return { success: true, message: `${result.objects_removed} objects removed`, ...result };
   }
@@ -77,10 +90,17 @@ export class MaintenanceController {
   @Needs('read')
   @Get('history')
   @ApiOperation({ summary: 'Versions of a table, newest first' })
-  @ApiQuery({ name: 'limit', required: false, example: 20 })
-  async history(@Param('name') name: string, @Query('limit') limit?: unknown): Promise<Record<string, unknown>> {
+  @ApiParam(TABLE_PARAMETER)
+  @ApiQuery({
+    name: 'limit',
+    required: false,
+    schema: { type: 'integer', minimum: 1, maximum: HISTORY_MAX, default: HISTORY_DEFAULT, example: 20 },
+  })
+  @ApiOkResponse({ type: HistoryDto })
+  @ApiErrors('INVALID_ARGUMENT', 'NOT_FOUND')
+  async history(@Param('name') name: string, @Query('limit') limit?: unknown): Promise<HistoryDto> {
     assertMayReadAll(name);
-    const count = limit === undefined ? 100 : Number(limit);
+    const count = limit === undefined ? HISTORY_DEFAULT : Number(limit);
     if (!Number.isInteger(count) || count < 1 || count > HISTORY_MAX)
       throw invalidArgument(`limit must be a whole number from 1 to ${HISTORY_MAX}`, [{ field: 'limit' }]);
     const table = this.registry.get(name);

@@ -1,16 +1,21 @@
 /** Health, status and metrics, over REST and gRPC. A GET here changes nothing. */
-import { Controller, Get, Header, Inject, Res } from '@nestjs/common';
+import { applyDecorators, Controller, Get, Header, Inject, Res } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
-import { ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { VERSION } from '../common/version.js';
 import { CLOCK } from '../infra/infra.module.js';
+import { ApiErrors, ApiOnlyErrors, ApiPublicErrors } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
+import { FiguresDto, HealthDto, LiveDto, PROMETHEUS_ANSWER, StatsDto, StatusDto } from './health.dto.js';
 import { Metrics } from './metrics.js';
 import { StateReader } from './state-reader.js';
+
+const ApiHealth = (): MethodDecorator =>
+  applyDecorators(ApiOkResponse({ type: HealthDto }), ApiServiceUnavailableResponse({ type: HealthDto }), ApiOnlyErrors('INTERNAL'));
 
 @ApiTags('monitoring')
 @Controller()
@@ -30,7 +35,8 @@ export class HealthController {
   @Needs('public')
   @Get('v1/health')
   @ApiOperation({ summary: 'Whether the server works, part by part; 503 when it does not' })
-  async health(@Res({ passthrough: true }) reply: FastifyReply): Promise<Record<string, unknown>> {
+  @ApiHealth()
+  async health(@Res({ passthrough: true }) reply: FastifyReply): Promise<HealthDto> {
     const health = await this.#health();
     if (health.status === 'unhealthy') void reply.status(503);
     return health;
@@ -43,7 +49,7 @@ export class HealthController {
     return { ...health, timestamp: toTimestamp(health.timestamp) };
   }
 
-  async #health(): Promise<{ status: string; timestamp: string; version: string; details: Record<string, string> }> {
+  async #health(): Promise<HealthDto> {
     const { status, components } = await this.state.health();
     return { status, timestamp: this.#now(), version: VERSION, details: components };
   }
@@ -51,20 +57,25 @@ export class HealthController {
   @Needs('public')
   @Get('v1/health/live')
   @ApiOperation({ summary: 'The process answers' })
-  live(): Record<string, unknown> {
+  @ApiOkResponse({ type: LiveDto })
+  @ApiPublicErrors()
+  live(): LiveDto {
     return { status: 'healthy', timestamp: this.#now() };
   }
 
   @Needs('public')
   @Get('v1/health/ready')
   @ApiOperation({ summary: 'Requests can be served; 503 when not' })
-  ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<Record<string, unknown>> {
+  @ApiHealth()
+  ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<HealthDto> {
     return this.health(reply);
   }
 
   @Get('v1/status')
   @ApiOperation({ summary: 'State of every part' })
-  async status(): Promise<Record<string, unknown>> {
+  @ApiOkResponse({ type: StatusDto })
+  @ApiErrors()
+  async status(): Promise<StatusDto> {
     const { status, components } = await this.state.health();
     const nodes = await this.state.nodes();
     return {
@@ -99,7 +110,9 @@ export class HealthController {
 
   @Get('v1/stats')
   @ApiOperation({ summary: 'The short form of the status' })
-  async stats(): Promise<Record<string, unknown>> {
+  @ApiOkResponse({ type: StatsDto })
+  @ApiErrors()
+  async stats(): Promise<StatsDto> {
     const { status } = await this.state.health();
     return {
       timestamp: this.#now(),
@@ -112,7 +125,9 @@ export class HealthController {
 
   @Get('v1/metrics')
   @ApiOperation({ summary: 'Figures of performance and use' })
-  async figures(): Promise<Record<string, unknown>> {
+  @ApiOkResponse({ type: FiguresDto })
+  @ApiErrors()
+  async figures(): Promise<FiguresDto> {
     return {
       timestamp: this.#now(),
       query_metrics: this.state.queryStats(),
@@ -152,6 +167,8 @@ export class HealthController {
   @Get('metrics')
   @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
   @ApiOperation({ summary: 'Prometheus metrics' })
+  @ApiOkResponse(PROMETHEUS_ANSWER)
+  @ApiErrors()
   prometheus(): Promise<string> {
     return this.metrics.text();
   }

@@ -1,23 +1,26 @@
 /** Queries over REST and gRPC: a page, a stream, the list of what runs. */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Res } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
-import { ApiHeader, ApiOperation, ApiProduces, ApiTags } from '@nestjs/swagger';
+import { ApiBody, ApiExtraModels, ApiHeader, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import type { FastifyReply } from 'fastify';
 import { EMPTY, type Observable } from 'rxjs';
 import { currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
+import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
+import { DoneDto } from '../infra/transport/done.dto.js';
 import { writeAll } from '../infra/transport/grpc-server.js';
 import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { validated } from '../infra/transport/validation-pipe.js';
 import { parseAsOf } from './as-of.js';
-import { QueryDto } from './query.dto.js';
+import { QUERY_ANSWER, QUERY_EXAMPLES, QueryAnswerDto, QueryDto, RunningQueriesDto } from './query.dto.js';
 import { QueryStreamCounts } from './query-stream-counts.js';
 import { type Page, type QueryRequest, ReadPath } from './read-path.js';
 import { ResultStreams, STREAM_FORMATS, type StreamFormat } from './result-stream.js';
-import { RunningQueries, type RunningQueryInfo } from './running-queries.js';
+import { RunningQueries } from './running-queries.js';
 
 const BATCH_ROWS = 1_000;
 const BATCH_ROWS_MAX = 100_000;
@@ -53,13 +56,20 @@ export class QueryController {
     description:
       'A page of JSON; with Accept: application/x-ndjson, text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.stream the whole result as a stream.',
   })
-  @ApiHeader({ name: 'Cache-Control', required: false, description: 'no-cache: run the statement, even if its answer is known' })
-  @ApiProduces('application/json', ...STREAM_FORMATS.map(({ mediaType }) => mediaType))
+  @ApiHeader({
+    name: 'Cache-Control',
+    required: false,
+    example: 'no-cache',
+    description: 'no-cache: run the statement, even if its answer is known',
+  })
+  @ApiExtraModels(QueryAnswerDto)
+  @ApiBody({ type: QueryDto, examples: QUERY_EXAMPLES })
+  @ApiOkResponse(QUERY_ANSWER)
+  @ApiErrors(...BODY_ERRORS, 'PERMISSION_DENIED', 'NOT_FOUND', 'RESOURCE_EXHAUSTED', 'CANCELLED', 'DEADLINE_EXCEEDED')
   async query(
     @Body() body: unknown,
     @Res() reply: FastifyReply,
-    @Headers('accept') accept?: string,
-    @Headers('cache-control') cacheControl?: string,
+    @Headers() { accept, 'cache-control': cacheControl }: IncomingHttpHeaders,
   ): Promise<void> {
     const query = { ...toRequest(validated(QueryDto, body), reply), isFresh: wantsFresh(cacheControl) };
     const format = formatOf(accept);
@@ -111,14 +121,19 @@ export class QueryController {
 
   @Get('queries')
   @ApiOperation({ summary: 'Queries under way' })
-  list(): { queries: RunningQueryInfo[]; total: number } {
+  @ApiOkResponse({ type: RunningQueriesDto })
+  @ApiErrors()
+  list(): RunningQueriesDto {
     const queries = this.running.list(currentPrincipal());
     return { queries, total: queries.length };
   }
 
   @Delete('queries/:id')
-  @ApiOperation({ summary: 'Stop a query' })
-  kill(@Param('id') id: string): { success: true; message: string } {
+  @ApiOperation({ summary: 'Stop a query', description: 'Its caller gets 499 CANCELLED.' })
+  @ApiParam({ name: 'id', description: 'query_id of GET /v1/queries' })
+  @ApiOkResponse({ type: DoneDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND')
+  kill(@Param('id') id: string): DoneDto {
     this.running.kill(id, currentPrincipal());
     return { success: true, message: `query ${id} stopped` };
   }

@@ -22,20 +22,20 @@ export const WRITE_MODES = ['append', 'upsert'] as const;
 export const LAYOUTS = ['shard', 'id'] as const;
 
 export class IdValidation {
-  @ApiPropertyOptional({ description: 'Longest id, in characters', default: 255, maximum: 1024 })
+  @ApiPropertyOptional({ description: 'Longest id, in characters', type: 'integer', default: 255, minimum: 1, maximum: 1024 })
   @IsOptional()
   @IsInt()
   @Min(1)
   @Max(1_024)
   max_length?: number;
 
-  @ApiPropertyOptional({ description: 'Regular expression that the whole id must match', example: '^[a-z]+-[0-9]+$' })
+  @ApiPropertyOptional({ description: 'Regular expression that the whole id must match', maxLength: 500, example: '[a-z]+-[0-9]+' })
   @IsOptional()
   @IsString()
   @MaxLength(500)
   pattern?: string;
 
-  @ApiPropertyOptional({ description: 'Characters that an id may consist of, as in a character class', example: 'a-z0-9-' })
+  @ApiPropertyOptional({ description: 'Characters that an id may consist of, as in a character class', maxLength: 500, example: 'a-z0-9-' })
   @IsOptional()
   @IsString()
   @MaxLength(500)
@@ -44,21 +44,40 @@ export class IdValidation {
 
 /** What a client sends; every field may be left out. */
 export class TableConfigInput {
-  @ApiPropertyOptional({ description: 'Buffered rows that start a flush', example: 1000 })
+  @ApiPropertyOptional({
+    description: 'Buffered rows that start a flush',
+    type: 'integer',
+    minimum: 1,
+    maximum: 100_000_000,
+    example: 1000,
+  })
   @IsOptional()
   @IsInt()
   @Min(1)
   @Max(100_000_000)
   buffer_size?: number;
 
-  @ApiPropertyOptional({ description: 'Age of the oldest buffered row that starts a flush', example: 30 })
+  @ApiPropertyOptional({
+    description: 'Age of the oldest buffered row that starts a flush',
+    type: 'integer',
+    minimum: 1,
+    maximum: 86_400,
+    example: 30,
+  })
   @IsOptional()
   @IsInt()
   @Min(1)
   @Max(86_400)
   flush_interval_seconds?: number;
 
-  @ApiPropertyOptional({ description: 'Data files whose newest row is older are removed; 0 keeps rows for ever', default: 0, example: 365 })
+  @ApiPropertyOptional({
+    description: 'Data files whose newest row is older are removed; 0 keeps rows for ever',
+    type: 'integer',
+    minimum: 0,
+    maximum: 36_500,
+    default: 0,
+    example: 365,
+  })
   @IsOptional()
   @IsInt()
   @Min(0)
@@ -85,7 +104,7 @@ export class TableConfigInput {
   @IsIn(ID_STRATEGIES)
   id_strategy?: (typeof ID_STRATEGIES)[number];
 
-  @ApiPropertyOptional({ description: 'Start of the ids that `custom` makes', example: 'order-' })
+  @ApiPropertyOptional({ description: 'Start of the ids that `custom` makes', pattern: '^[A-Za-z0-9_-]{0,64}$', example: 'order-' })
   @IsOptional()
   @Matches(/^[A-Za-z0-9_-]{0,64}$/, { message: 'id_prefix must be up to 64 of A-Z, a-z, 0-9, _ and -' })
   id_prefix?: string;
@@ -97,6 +116,7 @@ export class TableConfigInput {
 
   @ApiPropertyOptional({ type: () => IdValidation })
   @IsOptional()
+  @IsObject()
   @ValidateNested()
   @Type(() => IdValidation)
   id_validation?: IdValidation;
@@ -119,7 +139,13 @@ export class TableConfigInput {
   @IsIn(LAYOUTS)
   layout?: (typeof LAYOUTS)[number];
 
-  @ApiPropertyOptional({ description: 'Columns by which rows are sorted in their files', type: [String], default: ['timestamp', 'id'] })
+  @ApiPropertyOptional({
+    description: 'Columns by which rows are sorted in their files',
+    type: [String],
+    minItems: 1,
+    maxItems: 8,
+    default: ['timestamp', 'id'],
+  })
   @IsOptional()
   @IsArray()
   @IsString({ each: true })

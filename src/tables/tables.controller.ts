@@ -1,25 +1,33 @@
 /** Tables over REST and gRPC: create, list, describe, configure, drop. */
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
-import { ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
 import { assertMayReadAll, assertMayWrite, currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
+import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
+import { DoneDto } from '../infra/transport/done.dto.js';
 import { Needs } from '../infra/transport/permission.js';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { ValidationPipe, validated } from '../infra/transport/validation-pipe.js';
 import { parseColumnType, TableSchema } from '../metadata/table-schema.js';
 import type { TableConfigInput } from './table-config.js';
-import { assertChangeable, idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
-import { type TableDescription, type TableInfo, TableInfoReader } from './table-info.js';
+import { assertChangeable, idRuleOf, mergeTableConfig } from './table-config.js';
+import { type TableInfo, TableInfoReader } from './table-info.js';
 import { assertTableName, tableNameFilter } from './table-name.js';
 import { TableRegistry } from './table-registry.js';
-import { type ColumnDto, CreateTableDto, PatchTableDto } from './tables.dto.js';
+import {
+  type ColumnDto,
+  ConfiguredDto,
+  CREATE_TABLE_EXAMPLES,
+  CreateTableDto,
+  DroppedDto,
+  PATCH_TABLE_EXAMPLES,
+  PatchTableDto,
+  TABLE_PARAMETER,
+  TableAnswerDto,
+  TableListDto,
+} from './tables.dto.js';
 import { TableDefaults } from './table-defaults.js';
-
-interface Done {
-  readonly success: true;
-  readonly message: string;
-}
 
 interface GrpcCreateTable {
   readonly table_name: string;
@@ -44,7 +52,10 @@ export class TablesController {
     summary: 'Create a table',
     description: '409 ALREADY_EXISTS when there is one of that name, unless if_not_exists is set.',
   })
-  async create(@Body(new ValidationPipe(CreateTableDto)) body: CreateTableDto): Promise<Done> {
+  @ApiBody({ type: CreateTableDto, examples: CREATE_TABLE_EXAMPLES })
+  @ApiOkResponse({ type: DoneDto })
+  @ApiErrors(...BODY_ERRORS, 'ALREADY_EXISTS', 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async create(@Body(new ValidationPipe(CreateTableDto)) body: CreateTableDto): Promise<DoneDto> {
     assertTableName(body.table_name);
     assertMayWrite(body.table_name);
     if (body.if_not_exists && this.registry.find(body.table_name))
@@ -64,14 +75,16 @@ export class TablesController {
 
   @Needs('write')
   @GrpcMethod('MinIODBService', 'CreateTable')
-  createByGrpc(request: GrpcCreateTable): Promise<Done> {
+  createByGrpc(request: GrpcCreateTable): Promise<DoneDto> {
     return this.create(validated(CreateTableDto, { ...request, config: withoutUnset(request.config) }));
   }
 
   @Get()
   @ApiOperation({ summary: 'List tables' })
-  @ApiQuery({ name: 'pattern', required: false, example: 'user*', description: 'A glob: * ? [ab] {a,b}' })
-  async list(@Query('pattern') pattern?: unknown): Promise<{ tables: TableInfo[]; total: number }> {
+  @ApiQuery({ name: 'pattern', required: false, type: String, example: 'user*', description: 'A glob: * ? [ab] {a,b}' })
+  @ApiOkResponse({ type: TableListDto })
+  @ApiErrors('INVALID_ARGUMENT')
+  async list(@Query('pattern') pattern?: unknown): Promise<TableListDto> {
     if (pattern !== undefined && typeof pattern !== 'string') throw invalidArgument('pattern must be given once');
     const fits = tableNameFilter(pattern);
     const principal = currentPrincipal();
@@ -99,8 +112,10 @@ export class TablesController {
     summary: 'Describe a table',
     description: 'Configuration, columns and exact statistics; `location` is where other engines find the Delta Lake table.',
   })
-  @ApiParam({ name: 'name', example: 'users' })
-  async describe(@Param('name') name: string): Promise<{ table_info: TableDescription }> {
+  @ApiParam(TABLE_PARAMETER)
+  @ApiOkResponse({ type: TableAnswerDto })
+  @ApiErrors('INVALID_ARGUMENT', 'NOT_FOUND')
+  async describe(@Param('name') name: string): Promise<TableAnswerDto> {
     assertMayDescribe(name);
     return { table_info: await this.reader.describe(this.registry.get(name)) };
   }
@@ -118,10 +133,11 @@ export class TablesController {
     summary: 'Change settings of a table',
     description: 'Settings that are left out stay. write_mode and layout cannot be changed.',
   })
-  async configure(
-    @Param('name') name: string,
-    @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto,
-  ): Promise<{ success: true; message: string; config: TableConfig }> {
+  @ApiParam(TABLE_PARAMETER)
+  @ApiBody({ type: PatchTableDto, examples: PATCH_TABLE_EXAMPLES })
+  @ApiOkResponse({ type: ConfiguredDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async configure(@Param('name') name: string, @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto): Promise<ConfiguredDto> {
     assertMayWrite(name);
     const table = this.registry.get(name);
     const config = mergeTableConfig(table.config, body.config);
@@ -135,24 +151,27 @@ export class TablesController {
   @Needs('write')
   @Delete(':name')
   @ApiOperation({ summary: 'Drop a table', description: 'A table with rows is refused (409 CONFLICT) unless cascade=true.' })
-  @ApiQuery({ name: 'if_exists', required: false, type: Boolean })
-  @ApiQuery({ name: 'cascade', required: false, type: Boolean })
+  @ApiParam(TABLE_PARAMETER)
+  @ApiQuery({ name: 'if_exists', required: false, type: Boolean, example: true, description: 'Succeed when there is no such table' })
+  @ApiQuery({ name: 'cascade', required: false, type: Boolean, example: true, description: 'Also with rows in it' })
+  @ApiOkResponse({ type: DroppedDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
   async drop(
     @Param('name') name: string,
     @Query('if_exists') ifExists?: unknown,
     @Query('cascade') cascade?: unknown,
-  ): Promise<Done & { files_deleted: number }> {
+  ): Promise<DroppedDto> {
     return this.#drop(name, toBoolean(ifExists, 'if_exists'), toBoolean(cascade, 'cascade'));
   }
 
   @Needs('write')
   @GrpcMethod('MinIODBService', 'DeleteTable')
-  dropByGrpc(request: { table_name: string; if_exists: boolean; cascade: boolean }): Promise<Done & { files_deleted: number }> {
+  dropByGrpc(request: { table_name: string; if_exists: boolean; cascade: boolean }): Promise<DroppedDto> {
     assertTableName(request.table_name);
     return this.#drop(request.table_name, request.if_exists, request.cascade);
   }
 
-  async #drop(name: string, ifExists: boolean, cascade: boolean): Promise<Done & { files_deleted: number }> {
+  async #drop(name: string, ifExists: boolean, cascade: boolean): Promise<DroppedDto> {
     assertMayWrite(name);
     const table = this.registry.find(name);
     if (!table) {

@@ -73,6 +73,30 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
     if (routeOptions.url === STREAMED_JSON_ROUTE && isJson(headers['content-type'])) headers['content-type'] = STREAMED_JSON;
     requestContext.run({ requestId: request.id, peer: request.ip }, done);
   });
+  refuseOtherMethods(server);
+}
+
+/**
+ * A path that there is, asked with a method that it has not: 405 naming those it has, where the router says 404 as for any unknown path.
+ * Paths with a wildcard are left out: they fit what belongs to others.
+ */
+function refuseOtherMethods(server: FastifyInstance): void {
+  const methodsByPath = new Map<string, { readonly path: RegExp; readonly methods: Set<string> }>();
+  server.addHook('onRoute', ({ url, method }) => {
+    if (url.includes('*')) return;
+    const route = methodsByPath.get(url) ?? { path: new RegExp(`^${url.replace(/:\w+/g, '[^/]+')}$`), methods: new Set() };
+    for (const name of [method].flat()) route.methods.add(name);
+    methodsByPath.set(url, route);
+  });
+  server.addHook('onRequest', (request, reply, done) => {
+    if (!request.is404) return done();
+    const [path = ''] = request.url.split('?');
+    const allowed = [...methodsByPath.values()].filter((route) => route.path.test(path)).flatMap(({ methods }) => [...methods]);
+    if (allowed.length === 0) return done();
+    const names = [...new Set(allowed)].sort().join(', ');
+    void reply.header('allow', names);
+    done(new AppError('METHOD_NOT_ALLOWED', `${request.method} is no method of ${path.slice(0, 200)}; there are ${names}`));
+  });
 }
 
 function isJson(contentType: string | undefined): boolean {

@@ -9,6 +9,8 @@ interface Class<T> {
   new (): T;
   /** Fields that are taken as they are, at the top of the body. */
   readonly rawFields?: readonly string[];
+  /** Fields at the top of the body for which null says something; elsewhere it is as if the field was left out. */
+  readonly nullFields?: readonly string[];
 }
 
 export class ValidationPipe<T extends object> implements PipeTransform<unknown, T> {
@@ -26,7 +28,8 @@ export function validated<T extends object>(type: Class<T>, value: unknown): T {
   const raw = Object.fromEntries((type.rawFields ?? []).filter((field) => Object.hasOwn(body, field)).map((field) => [field, body[field]]));
   const others = Object.fromEntries(Object.entries(body).filter(([field]) => !Object.hasOwn(raw, field)));
   assertNoInheritedNames(others);
-  const instance = Object.assign(plainToInstance(type, withPlainNumbers(others) as object), raw);
+  const nulls = Object.fromEntries((type.nullFields ?? []).filter((field) => others[field] === null).map((field) => [field, null]));
+  const instance = Object.assign(plainToInstance(type, { ...(plainMembers(others) as object), ...nulls }), raw);
   const faults = validateSync(instance, { whitelist: true, forbidNonWhitelisted: true, forbidUnknownValues: false }).flatMap((error) =>
     faultsOf(error, ''),
   );
@@ -47,12 +50,13 @@ function assertNoInheritedNames(value: unknown): void {
   }
 }
 
-/** Numbers that were kept as text, as `number`: settings are small, and one that is not is out of range either way. */
-function withPlainNumbers(value: unknown): unknown {
+/** Without members that are null, and with numbers that were kept as text as `number`: settings are small, and one that is not is out of range either way. */
+function plainMembers(value: unknown): unknown {
   if (value instanceof LosslessNumber) return Number(value.value);
-  if (Array.isArray(value)) return value.map(withPlainNumbers);
+  if (Array.isArray(value)) return value.map(plainMembers);
   if (!isJsonObject(value)) return value;
-  return Object.fromEntries(Object.entries(value).map(([field, member]) => [field, withPlainNumbers(member)]));
+  const given = Object.entries(value).filter(([, member]) => member !== null);
+  return Object.fromEntries(given.map(([field, member]) => [field, plainMembers(member)]));
 }
 
 interface Fault {

@@ -1,0 +1,79 @@
+/** Answers of the monitoring routes. Figures are added with time: whoever reads them passes over those that it does not know. */
+import { ApiProperty, type ApiPropertyOptions } from '@nestjs/swagger';
+import type { NodeInfo } from '../cluster/node-directory.js';
+import type { Health } from './state-reader.js';
+
+const HEALTH = { enum: ['healthy', 'degraded', 'unhealthy'] };
+const TIME = { format: 'date-time' };
+const FIGURES: ApiPropertyOptions = { type: 'object', additionalProperties: { type: 'number' } };
+const TEXTS: ApiPropertyOptions = { type: 'object', additionalProperties: { type: 'string' } };
+const COMPONENTS: ApiPropertyOptions = {
+  ...TEXTS,
+  example: { query_engine: 'healthy', object_store: 'healthy', write_path: 'healthy' },
+  description: '`healthy`, or `degraded` or `unhealthy` with the reason',
+};
+
+export class LiveDto {
+  @ApiProperty({ enum: ['healthy'] }) status: 'healthy';
+  @ApiProperty(TIME) timestamp: string;
+}
+
+export class HealthDto {
+  @ApiProperty(HEALTH) status: Health;
+  @ApiProperty(TIME) timestamp: string;
+  @ApiProperty({ description: 'Of the server', example: '0.1.0' }) version: string;
+  @ApiProperty(COMPONENTS) details: Record<string, string>;
+}
+
+export class NodeDto implements NodeInfo {
+  @ApiProperty({ example: 'node-1' }) id: string;
+  @ApiProperty({ enum: ['active', 'gone'] }) status: NodeInfo['status'];
+  @ApiProperty({ example: 'all' }) type: string;
+  @ApiProperty({ example: 'http://127.0.0.1:8081' }) address: string;
+  @ApiProperty({ type: 'integer', description: 'Unix seconds' }) last_seen: number;
+}
+
+export class StatusDto {
+  @ApiProperty(TIME) timestamp: string;
+  @ApiProperty({ example: 'node-1' }) node_id: string;
+  @ApiProperty({ example: '0.1.0' }) version: string;
+  @ApiProperty(HEALTH) health_status: Health;
+  @ApiProperty(COMPONENTS) components: Record<string, string>;
+  @ApiProperty({ ...FIGURES, description: 'Rows that are not in data files yet, and the write-ahead log' })
+  buffer_stats: Record<string, number>;
+  @ApiProperty({ ...FIGURES, description: '`enabled` is 0 without Redis' }) redis_stats: Record<string, number>;
+  @ApiProperty({ ...FIGURES, description: '`enabled` is 0 without a bucket for backups' }) replication_stats: Record<string, number>;
+  @ApiProperty({ ...FIGURES, description: '`enabled` is 0 for local files' }) minio_stats: Record<string, number>;
+  @ApiProperty(FIGURES) query_engine_stats: Record<string, number>;
+  @ApiProperty(FIGURES) metrics_collection_stats: Record<string, number>;
+  @ApiProperty({ type: [NodeDto] }) nodes: NodeInfo[];
+  @ApiProperty({ type: 'integer' }) total_nodes: number;
+}
+
+export class StatsDto {
+  @ApiProperty(TIME) timestamp: string;
+  @ApiProperty(HEALTH) health_status: Health;
+  @ApiProperty(FIGURES) buffer_stats: Record<string, number>;
+  @ApiProperty(FIGURES) storage_stats: Record<string, number>;
+  @ApiProperty(FIGURES) query_engine_stats: Record<string, number>;
+}
+
+export class FiguresDto {
+  @ApiProperty(TIME) timestamp: string;
+  @ApiProperty(FIGURES) query_metrics: Record<string, number>;
+  @ApiProperty({
+    type: 'object',
+    properties: { open_cursors: { type: 'integer' } },
+    additionalProperties: { type: 'object', additionalProperties: { type: 'integer' } },
+    description: 'Open cursors, and for each cache hits, misses, entries and bytes',
+  })
+  cache_metrics: Record<string, unknown>;
+  @ApiProperty(FIGURES) memory_usage: Record<string, number>;
+  @ApiProperty(FIGURES) connection_pool_metrics: Record<string, number>;
+  @ApiProperty(FIGURES) performance_metrics: Record<string, number>;
+  @ApiProperty(FIGURES) resource_usage: Record<string, number>;
+  @ApiProperty(TEXTS) system_info: Record<string, string>;
+  @ApiProperty({ type: 'integer', minimum: 0, maximum: 100 }) health_score: number;
+}
+
+export const PROMETHEUS_ANSWER = { description: 'Text format 0.0.4', content: { 'text/plain': { schema: { type: 'string' } } } } as const;
