@@ -1,8 +1,8 @@
 /**
- * The programs of the servers that the tests start by themselves: an S3 store (Ceph's radosgw with a monitor and a storage daemon) and
- * Redis. What is missing is installed with apt-get. The tests run the bare programs, on free ports and in temporary folders, so the
- * installation starts no service. That is also why `redis-server` is not among the packages: it would start at the next boot, and
- * `redis-tools` holds the same program (see test/servers/redis-node.ts) without a service.
+ * The programs of the servers that the tests start by themselves: an S3 store (Ceph's radosgw with a monitor and a storage daemon), Redis,
+ * and Prometheus. What is missing is installed with apt-get. The tests run the bare programs, on free ports and in temporary folders, so the
+ * installation starts no service, now or at the next boot. That is also why `redis-server` is not among the packages: `redis-tools` holds
+ * the same program (see test/servers/redis-node.ts) without a service.
  *
  * As a command: node scripts/test-servers.mjs
  */
@@ -11,24 +11,31 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Each kind of server: the variable that names one to use instead, the programs it takes (alternatives in one row), their packages. */
+/**
+ * Each kind of server: the variable that names one to use instead (if one can be), the programs it takes (alternatives in one row), their
+ * packages, and the services that these would start at the next boot.
+ */
 const SERVERS = [
   {
     kind: 'S3',
     variable: 'TEST_S3_ENDPOINT',
     programs: [['radosgw'], ['radosgw-admin'], ['ceph-mon'], ['ceph-osd'], ['ceph'], ['monmaptool']],
     packages: ['radosgw', 'ceph-mon', 'ceph-osd'],
+    services: ['ceph-crash.service'],
   },
-  { kind: 'Redis', variable: 'TEST_REDIS_URL', programs: [['redis-server', 'redis-check-rdb']], packages: ['redis-tools'] },
+  { kind: 'Redis', variable: 'TEST_REDIS_URL', programs: [['redis-server', 'redis-check-rdb']], packages: ['redis-tools'], services: [] },
+  { kind: 'Prometheus', programs: [['prometheus'], ['promtool']], packages: ['prometheus'], services: ['prometheus.service'] },
 ];
 
 /**
- * As root. The package scripts ask /usr/sbin/policy-rc.d before they start a service; ours says no, and goes when the shell ends, in
- * whatever way. One that is already there is the owner's and stays. `ceph-base` enables a crash reporter for the next boot, hence the
- * last line, which runs only if nobody had it before.
+ * As root: the first parameter names services, the others packages. The package scripts ask /usr/sbin/policy-rc.d before they start a
+ * service; ours says no, and goes when the shell ends, in whatever way. One that is already there is the owner's and stays. For the next
+ * boot they enable their services all the same, hence the last line; a service that was there before is its owner's.
  */
 const INSTALL = `
 set -eu
+services=$1
+shift
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -37,10 +44,13 @@ if [ ! -e "$policy" ]; then
   printf '#!/bin/sh\\nexit 101\\n' > "$policy"
   chmod 755 "$policy"
 fi
-had_crash_reporter=$(command -v ceph-crash || true)
+new=''
+for service in $services; do
+  [ -e "/lib/systemd/system/$service" ] || new="$new $service"
+done
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "$@"
-if [ -z "$had_crash_reporter" ] && command -v systemctl > /dev/null; then systemctl disable --quiet ceph-crash.service || true; fi
+if [ -n "$new" ] && command -v systemctl > /dev/null; then systemctl disable --quiet $new || true; fi
 `;
 
 /**
@@ -51,11 +61,12 @@ export function ensureTestServers() {
   const missing = missingServers();
   if (missing.length === 0) return;
   const packages = missing.flatMap((server) => server.packages);
+  const services = missing.flatMap((server) => server.services);
   const asRoot = prefixForRoot();
   if (findProgram('apt-get') === undefined || asRoot === undefined) throw new Error(byHand(missing, packages));
   process.stderr.write(`Installing ${packages.join(' ')} with apt-get (once), for the servers that the tests start ...\n`);
   // Standard output belongs to the program that runs afterwards.
-  const [command, ...parameters] = [...asRoot, 'sh', '-c', INSTALL, 'sh', ...packages];
+  const [command, ...parameters] = [...asRoot, 'sh', '-c', INSTALL, 'sh', services.join(' '), ...packages];
   const { status, error } = spawnSync(command, parameters, { stdio: ['ignore', 2, 2] });
   const reason = error?.message ?? 'apt-get says why above';
   if (status !== 0) throw new Error(`The installation failed (${reason}). ${byHand(missing, packages)}`);
@@ -64,7 +75,7 @@ export function ensureTestServers() {
 }
 
 function missingServers() {
-  return SERVERS.filter((server) => !process.env[server.variable])
+  return SERVERS.filter(({ variable }) => variable === undefined || !process.env[variable])
     .map((server) => ({ ...server, absent: server.programs.filter((names) => !names.some(findProgram)).map(([name]) => name) }))
     .filter((server) => server.absent.length > 0);
 }
@@ -84,10 +95,11 @@ function prefixForRoot() {
 function byHand(missing, packages) {
   const sudo = process.getuid?.() === 0 ? '' : 'sudo ';
   const kinds = missing.map(({ kind, absent }) => `${kind} (${absent.join(', ')})`).join(' and ');
-  const instead = missing.map(({ variable }) => variable).join(' and ');
+  const variables = missing.flatMap(({ variable }) => variable ?? []);
+  const instead = variables.length === 0 ? '' : `Servers that run elsewhere can be named with ${variables.join(' and ')}. `;
   return (
-    `The tests lack programs for ${kinds}. Servers that run elsewhere can be named with ${instead}; ` +
-    `on Debian and Ubuntu, type: ${sudo}apt-get update && ${sudo}apt-get install -y --no-install-recommends ${packages.join(' ')}`
+    `The tests lack programs for ${kinds}. ${instead}` +
+    `On Debian and Ubuntu, type: ${sudo}apt-get update && ${sudo}apt-get install -y --no-install-recommends ${packages.join(' ')}`
   );
 }
 

@@ -11,6 +11,7 @@ import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './common/config/config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
+import { RequestCounts } from './health/request-counts.js';
 import { cutGrpcCalls, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
 import { httpAdapter } from './infra/transport/http-server.js';
 import { NestLogger } from './infra/transport/nest-logger.js';
@@ -33,7 +34,8 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   });
   const options = grpcOptions({ host, port: grpcPort || (await freePort(host)), messageBytesMax: config.limits.body_bytes_max });
   const grpc = app.connectMicroservice<MicroserviceOptions>(options, { inheritAppConfig: true, deferInitialization: true });
-  grpc.registerPreRequestHook(grpcRequestHook);
+  const counts = app.get(RequestCounts);
+  grpc.registerPreRequestHook((context, next) => grpcRequestHook(context, () => counts.watchCall(context, next)));
   // The application calls the hooks of all modules; without this the microservice in it would call them again, and every timer would run twice.
   (grpc as unknown as { setIsInitHookCalled(isCalled: boolean): void }).setIsInitHookCalled(true);
   serveOpenApi(app);

@@ -1,4 +1,9 @@
-/** What backups and restores came to, for metrics. */
+/** What backups and restores came to: counted for metrics, and failures told in the log. */
+import { AppError, ERROR_STATUS, messageOf } from '../common/app-error.js';
+import type { Logger } from '../common/logger.js';
+
+/** HTTP status codes: from here on it is not the client's fault. */
+const FAULT_FROM = 500;
 const SIZES_KEPT = 20;
 
 export type BackupType = 'metadata' | 'full' | 'incremental';
@@ -10,6 +15,8 @@ export class BackupCounts {
   readonly sizes = new Map<string, number>();
   /** Seconds that the newest backup of each type took. */
   readonly durations = new Map<BackupType, number>();
+
+  constructor(private readonly logger: Logger) {}
 
   /** Runs a backup and counts how it ends. */
   async backup<T extends { readonly backup_id: string; readonly size_bytes: number }>(type: BackupType, run: () => Promise<T>): Promise<T> {
@@ -23,6 +30,7 @@ export class BackupCounts {
       return made;
     } catch (error) {
       this.backups.error += 1;
+      this.#tell(error, `${type} backup failed`);
       throw error;
     }
   }
@@ -34,7 +42,13 @@ export class BackupCounts {
       return restored;
     } catch (error) {
       this.restores.error += 1;
+      this.#tell(error, 'restore failed');
       throw error;
     }
+  }
+
+  #tell(error: unknown, what: string): void {
+    const isRefused = error instanceof AppError && ERROR_STATUS[error.code].http < FAULT_FROM;
+    this.logger[isRefused ? 'warn' : 'error']({ err: error }, `${what}: ${messageOf(error)}`);
   }
 }

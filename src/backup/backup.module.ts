@@ -29,7 +29,7 @@ import { Replicator } from './replication/replicator.js';
   imports: [DataModule],
   controllers: [MetadataController, BackupsController],
   providers: [
-    BackupCounts,
+    { provide: BackupCounts, inject: [LOGGER], useFactory: (logger: Logger) => new BackupCounts(logger) },
     {
       provide: MetadataBackups,
       inject: [Config, CLOCK, LOGGER, TableRegistry, StoragePool, LEASE_STORE, BackupCounts, { token: REDIS, optional: true }],

@@ -1,4 +1,6 @@
 /** Counts writes by table and outcome, for metrics. Only names of tables that exist get here, so a client cannot make labels. */
+import { noteTables } from '../common/request-context.js';
+
 export type Outcome = 'success' | 'error';
 export type Operation = 'write' | 'update' | 'delete';
 
@@ -7,6 +9,7 @@ export class OperationCounts {
   readonly streamedRecords = new Map<string, { stored: number; refused: number }>();
 
   note(operation: Operation, table: string, outcome: Outcome): void {
+    noteTables([table]);
     const key = `${operation} ${table} ${outcome}`;
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
   }

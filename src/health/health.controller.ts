@@ -130,17 +130,37 @@ export class HealthController {
   async figures(): Promise<FiguresDto> {
     return {
       timestamp: this.#now(),
-      query_metrics: this.state.queryStats(),
-      cache_metrics: {
-        open_cursors: this.state.queryStats()['open_cursors'] ?? 0,
-        ...Object.fromEntries(this.state.cacheStats().map(({ type, ...stats }) => [type, stats])),
-      },
+      query_metrics: this.#queries(),
+      cache_metrics: this.#caches(),
       memory_usage: await this.state.memory(),
-      connection_pool_metrics: { queries_running: this.state.queryStats()['running'] ?? 0, queries_max: this.config.query.concurrency_max },
+      connection_pool_metrics: this.#pools(),
       performance_metrics: this.#performance(),
       resource_usage: this.state.resources(),
       system_info: this.state.system(),
       health_score: await this.state.healthScore(),
+    };
+  }
+
+  #queries(): Record<string, number> {
+    const stats = this.state.queryStats();
+    const { succeeded = 0, failed = 0 } = stats;
+    return { ...stats, success_rate: share(succeeded, failed, 1) };
+  }
+
+  #caches(): Record<string, unknown> {
+    const stats = this.state.cacheStats().map(({ type, ...cache }) => [type, { ...cache, hit_ratio: share(cache.hits, cache.misses, 0) }]);
+    return { open_cursors: this.state.queryStats()['open_cursors'] ?? 0, ...(Object.fromEntries(stats) as Record<string, unknown>) };
+  }
+
+  #pools(): Record<string, number> {
+    const { redis, minio } = this.state.pools();
+    return {
+      queries_running: this.state.queryStats()['running'] ?? 0,
+      queries_max: this.config.query.concurrency_max,
+      redis_active_connections: redis.active,
+      redis_idle_connections: redis.idle,
+      minio_active_connections: minio.active,
+      minio_idle_connections: minio.idle,
     };
   }
 
@@ -172,4 +192,9 @@ export class HealthController {
   prometheus(): Promise<string> {
     return this.metrics.text();
   }
+}
+
+/** Of two counts the share of the first, 0 to 1. */
+function share(good: number, bad: number, withoutAny: number): number {
+  return good + bad === 0 ? withoutAny : good / (good + bad);
 }

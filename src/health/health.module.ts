@@ -24,14 +24,17 @@ import { QueryStatistics } from '../query/query-statistics.js';
 import { QueryStreamCounts } from '../query/query-stream-counts.js';
 import { TableInfoReader } from '../tables/table-info.js';
 import { TableRegistry } from '../tables/table-registry.js';
+import { CpuUsage } from './cpu-usage.js';
 import { HealthController } from './health.controller.js';
 import { Metrics } from './metrics.js';
+import { RequestCounts } from './request-counts.js';
 import { StateReader } from './state-reader.js';
 
 @Module({
   imports: [QueryModule, ClusterModule, BackupModule],
   controllers: [HealthController],
   providers: [
+    RequestCounts,
     {
       provide: StateReader,
       inject: [
@@ -47,6 +50,7 @@ import { StateReader } from './state-reader.js';
         Cursors,
         ResultCache,
         QueryStatistics,
+        RequestCounts,
         StoragePool,
         NodeDirectory,
         { token: REDIS, optional: true },
@@ -65,6 +69,7 @@ import { StateReader } from './state-reader.js';
         cursors: Cursors,
         results: ResultCache,
         statistics: QueryStatistics,
+        requests: RequestCounts,
         pool: StoragePool,
         nodes: NodeDirectory,
         redis?: RedisConnection,
@@ -83,6 +88,7 @@ import { StateReader } from './state-reader.js';
           cursors,
           results,
           statistics,
+          requests,
           pool,
           nodes,
           redis,
@@ -93,6 +99,8 @@ import { StateReader } from './state-reader.js';
       provide: Metrics,
       inject: [
         Config,
+        CLOCK,
+        RequestCounts,
         TableRegistry,
         TableInfoReader,
         OperationCounts,
@@ -105,6 +113,8 @@ import { StateReader } from './state-reader.js';
       ],
       useFactory: (
         config: Config,
+        clock: Clock,
+        requests: RequestCounts,
         registry: TableRegistry,
         tableInfo: TableInfoReader,
         operations: OperationCounts,
@@ -114,7 +124,22 @@ import { StateReader } from './state-reader.js';
         pool: StoragePool,
         state: StateReader,
         redis?: RedisConnection,
-      ) => new Metrics({ config, registry, tableInfo, operations, queries, queryStreams, backups, pool, state, redis }),
+      ) =>
+        new Metrics({
+          config,
+          clock,
+          requests,
+          cpu: new CpuUsage(),
+          registry,
+          tableInfo,
+          operations,
+          queries,
+          queryStreams,
+          backups,
+          pool,
+          state,
+          redis,
+        }),
     },
   ],
 })

@@ -3,6 +3,7 @@
  */
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { BackupCounts } from '../backup/backup-counts.js';
+import { MS_PER_SECOND, type Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import type { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
@@ -10,11 +11,17 @@ import type { OperationCounts } from '../data/operation-counts.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { QueryStreamCounts } from '../query/query-stream-counts.js';
 import type { TableInfoReader } from '../tables/table-info.js';
+import type { Table } from '../tables/table.js';
 import type { TableRegistry } from '../tables/table-registry.js';
-import type { StateReader } from './state-reader.js';
+import type { CpuUsage } from './cpu-usage.js';
+import type { RequestCounts } from './request-counts.js';
+import type { PoolStats, StateReader } from './state-reader.js';
 
 export interface MetricsParts {
   readonly config: Config;
+  readonly clock: Clock;
+  readonly requests: RequestCounts;
+  readonly cpu: CpuUsage;
   readonly registry: TableRegistry;
   readonly tableInfo: TableInfoReader;
   readonly operations: OperationCounts;
@@ -38,15 +45,20 @@ export class Metrics {
   async text(): Promise<string> {
     this.#scrapes += 1;
     const registry = new Registry();
+    this.parts.requests.register(registry);
     this.#operations(registry);
     this.#queries(registry);
     this.#backups(registry);
     this.#pools(registry);
+    this.#stores(registry);
     this.#caches(registry);
     await this.#tables(registry);
     await this.#process(registry);
     return registry.metrics();
   }
+
+  /** What was counted of a table stays away when the table has gone: a label is the name of a table that exists. */
+  #exists = (table: string): boolean => this.parts.registry.find(table)?.name === table;
 
   #operations(registry: Registry): void {
     const counter = (operation: string): Counter =>
@@ -58,7 +70,7 @@ export class Metrics {
       });
     const counters = { write: counter('write'), update: counter('update'), delete: counter('delete') };
     for (const { operation, table, outcome, count } of this.parts.operations.entries())
-      counters[operation].inc({ table, status: outcome }, count);
+      if (this.#exists(table)) counters[operation].inc({ table, status: outcome }, count);
     const streamed = new Counter({
       name: 'miniodb_stream_write_records_total',
       help: 'Records of StreamWrite',
@@ -66,6 +78,7 @@ export class Metrics {
       registers: [registry],
     });
     for (const [table, { stored, refused }] of this.parts.operations.streamedRecords) {
+      if (!this.#exists(table)) continue;
       streamed.inc({ table, status: 'success' }, stored);
       streamed.inc({ table, status: 'error' }, refused);
     }
@@ -85,6 +98,7 @@ export class Metrics {
       registers: [registry],
     });
     for (const [table, { succeeded, failed }] of this.parts.queries.byTable) {
+      if (!this.#exists(table)) continue;
       total.inc({ table, status: 'success' }, succeeded);
       total.inc({ table, status: 'error' }, failed);
       rate.set({ table }, succeeded / (succeeded + failed));
@@ -102,6 +116,7 @@ export class Metrics {
       registers: [registry],
     });
     for (const [table, counts] of this.parts.queryStreams.byTable) {
+      if (!this.#exists(table)) continue;
       batches.inc({ table, status: 'success' }, counts.batches);
       records.inc({ table }, counts.records);
     }
@@ -125,22 +140,44 @@ export class Metrics {
 
   /** Connections to the stores. */
   #pools(registry: Registry): void {
-    const { config, pool, redis } = this.parts;
+    const { config, state } = this.parts;
     const gauge = (name: string, help: string, labelNames = ['node']): Gauge =>
       new Gauge({ name, help, labelNames, registers: [registry] });
     const node = config.node_id;
-    const set = (name: string, help: string, { active, idle }: { readonly active: number; readonly idle: number }): void => {
+    const set = (name: string, help: string, { active, idle }: PoolStats): void => {
       gauge(`miniodb_${name}_pool_active_connections`, `${help} that are at work`).set({ node }, active);
-      gauge(`miniodb_${name}_pool_idle_connections`, `${help} that wait for work`).set({ node }, idle);
+      gauge(`miniodb_${name}_pool_idle_connections`, `${help} that are free for work`).set({ node }, idle);
     };
-    set('redis', 'Connections to Redis', redis?.counts ?? { active: 0, idle: 0 });
-    set('minio', 'Connections to the object store', pool.primary?.requests.connections ?? { active: 0, idle: 0 });
-    const { enabled, lag_seconds: lag = 0 } = this.parts.state.replicationStats();
+    const { redis, minio } = state.pools();
+    set('redis', 'Connections to Redis', redis);
+    set('minio', 'Connections to the object store', minio);
+    const { enabled, lag_seconds: lag = 0 } = state.replicationStats();
     if (enabled === 1)
       gauge('miniodb_replication_lag_seconds', 'How long the oldest commit has waited that the backup bucket does not have').set(
         { node },
         lag,
       );
+  }
+
+  /** What keeps acknowledged rows until the object store has them, and what is asked of the stores. */
+  #stores(registry: Registry): void {
+    const { config, state, pool, redis } = this.parts;
+    const node = config.node_id;
+    const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, labelNames: ['node'], registers: [registry] });
+    const { wal_bytes: walBytes = 0, wal_bytes_max: walBytesMax = 0 } = state.bufferStats();
+    gauge('miniodb_wal_size_bytes', 'Bytes of the write-ahead log').set({ node }, walBytes);
+    gauge('miniodb_wal_limit_bytes', 'Bytes of the write-ahead log past which writes are refused').set({ node }, walBytesMax);
+    const counter = (name: string, help: string, label?: string): Counter =>
+      new Counter({ name, help, labelNames: label === undefined ? ['node'] : ['node', label], registers: [registry] });
+    const requests = counter('miniodb_object_store_requests_total', 'Requests to the bucket of the tables', 'kind');
+    const failed = counter('miniodb_object_store_failed_requests_total', 'Requests that the bucket left unanswered or answered with 5xx');
+    for (const [kind, count] of Object.entries(pool.primary?.requests.counts.requests ?? {}))
+      requests.inc({ node, kind: kind.toLowerCase() }, count);
+    failed.inc({ node }, pool.primary?.requests.counts.failed ?? 0);
+    const redisCalls = counter('miniodb_redis_calls_total', 'Calls of Redis', 'status');
+    const { calls, failures } = redis?.counts ?? { calls: 0, failures: 0 };
+    redisCalls.inc({ node, status: 'success' }, calls - failures);
+    redisCalls.inc({ node, status: 'error' }, failures);
   }
 
   /** Answers of statements, and data files on the local disk. */
@@ -170,6 +207,9 @@ export class Metrics {
     const bytes = gauge('miniodb_table_size_bytes', 'Bytes of data files');
     const utilization = gauge('miniodb_table_buffer_utilization', 'Buffered rows as a share of buffer_size');
     const buffer = gauge('miniodb_buffer_size_bytes', 'Bytes of buffered rows', ['node', 'table']);
+    const unflushed = gauge('miniodb_table_unflushed_seconds', 'Age of the oldest row that is not in a data file yet; 0 without one');
+    const { storage, minio } = this.parts.config;
+    const bucket = storage.kind === 'local' ? 'local' : minio.bucket;
     const objects = gauge('miniodb_storage_objects_total', 'Data files in the object store', ['bucket', 'table']);
     for (const table of this.parts.registry.all()) {
       const stats = await this.parts.tableInfo.stats(table).catch((error: unknown) => {
@@ -185,8 +225,15 @@ export class Metrics {
         { node: this.parts.config.node_id, table: table.name },
         table.generations.reduce((sum, generation) => sum + generation.bytes, 0),
       );
-      objects.set({ bucket: this.parts.config.storage.kind, table: table.name }, stats.file_count);
+      unflushed.set({ table: table.name }, this.#unflushedSeconds(table));
+      objects.set({ bucket, table: table.name }, stats.file_count);
     }
+  }
+
+  #unflushedSeconds({ generations }: Table): number {
+    const nowMs = this.parts.clock.nowMs();
+    const oldestMs = Math.min(nowMs, ...generations.flatMap(({ oldestMs: ms, isEmpty }) => (ms === undefined || isEmpty ? [] : [ms])));
+    return (nowMs - oldestMs) / MS_PER_SECOND;
   }
 
   async #process(registry: Registry): Promise<void> {
@@ -199,5 +246,12 @@ export class Metrics {
     memory.set({ component: 'query_engine' }, used['engine_bytes'] ?? 0);
     memory.set({ component: 'small_files' }, used['small_files_bytes'] ?? 0);
     memory.set({ component: 'buffer' }, this.parts.state.bufferStats()['buffered_bytes'] ?? 0);
+    const cpu = new Gauge({
+      name: 'miniodb_cpu_usage_percent',
+      help: 'Percent of one processor; query_engine is what all threads but one take, of process',
+      labelNames: ['component'],
+      registers: [registry],
+    });
+    for (const [component, percent] of Object.entries(this.parts.cpu.read())) cpu.set({ component }, percent);
   }
 }

@@ -19,9 +19,14 @@ import type { Cursors } from '../query/cursors.js';
 import type { ResultCache } from '../query/result-cache.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { TableRegistry } from '../tables/table-registry.js';
+import type { RequestCounts } from './request-counts.js';
 
 const DELAY_RESOLUTION_MS = 20;
 const NS_PER_MS = 1e6;
+/** A component that does not answer for so long does not work. Shorter than a scrape may take: figures are wanted most when a store hangs. */
+const CHECK_MS_MAX = 5_000;
+/** Far enough below the 70 of the alert MinIODBLowHealthScore. */
+const UNHEALTHY_SCORE_MAX = 50;
 
 export type Health = 'healthy' | 'degraded' | 'unhealthy';
 
@@ -31,6 +36,12 @@ export interface CacheStats {
   readonly misses: number;
   readonly entries: number;
   readonly bytes: number;
+}
+
+/** Connections of a pool. Both figures together are as many as there may be, so that their share says how full it is. */
+export interface PoolStats {
+  readonly active: number;
+  readonly idle: number;
 }
 
 export interface StateParts {
@@ -46,6 +57,7 @@ export interface StateParts {
   readonly cursors: Cursors;
   readonly results: ResultCache;
   readonly statistics: QueryStatistics;
+  readonly requests: RequestCounts;
   readonly pool: StoragePool;
   readonly nodes: NodeDirectory;
   readonly redis: RedisConnection | undefined;
@@ -141,6 +153,15 @@ export class StateReader {
     };
   }
 
+  /** Connections to the stores; none where a store is not configured. */
+  pools(): { readonly redis: PoolStats; readonly minio: PoolStats } {
+    const { config, pool, redis } = this.parts;
+    const { active: redisActive = 0, idle: redisIdle = 0 } = redis?.counts ?? {};
+    const minioActive = pool.primary?.requests.connections.active ?? 0;
+    const minioMax = pool.primary ? config.minio.connections_max : 0;
+    return { redis: { active: redisActive, idle: redisIdle }, minio: { active: minioActive, idle: Math.max(0, minioMax - minioActive) } };
+  }
+
   redisStats(): Record<string, number> {
     const { redis } = this.parts;
     if (!redis) return { enabled: 0 };
@@ -214,7 +235,7 @@ export class StateReader {
     const copyError = replicator?.state.lastError;
     const check = async (work: () => Promise<unknown>): Promise<string> => {
       try {
-        await work();
+        await withDeadline(work());
         return 'healthy';
       } catch (error) {
         return `unhealthy: ${error instanceof Error ? error.message : String(error)}`;
@@ -240,14 +261,26 @@ export class StateReader {
   }
 
   /**
-   * 0 to 100: a third each for components that work, for room in the write-ahead log and for queries that succeed. See docs/operations.md.
+   * 0 to 100: a third each for components that work, for room in the write-ahead log and for queries without a fault of ours. See docs/operations.md.
    */
   async healthScore(): Promise<number> {
     const components = Object.values(await this.components());
     const working = components.filter((state) => state === 'healthy').length / components.length;
     const { wal_bytes: used = 0, wal_bytes_max: max = 1 } = this.bufferStats();
-    const { succeeded, failed } = this.parts.statistics.total;
-    const answered = succeeded + failed === 0 ? 1 : succeeded / (succeeded + failed);
-    return Math.round((100 * (working + (1 - Math.min(1, used / max)) + answered)) / 3);
+    const { answered, faults } = this.parts.requests.queries;
+    const withoutFault = answered === 0 ? 1 : 1 - faults / answered;
+    const score = Math.round((100 * (working + (1 - Math.min(1, used / max)) + withoutFault)) / 3);
+    // Whatever else is well: whoever watches the score alone must notice.
+    return components.some((state) => state.startsWith('unhealthy')) ? Math.min(score, UNHEALTHY_SCORE_MAX) : score;
   }
+}
+
+async function withDeadline(work: Promise<unknown>): Promise<void> {
+  let deadline: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    deadline = setTimeout(() => reject(new Error(`no answer within ${CHECK_MS_MAX} ms`)), CHECK_MS_MAX);
+  });
+  // Whoever lost the race has nobody to tell.
+  work.catch(() => undefined);
+  await Promise.race([work, late]).finally(() => clearTimeout(deadline));
 }

@@ -20,6 +20,7 @@ function result(name = 'r', statement = STATEMENT): OpenResult {
     owner: SYSTEM.policy,
     statement,
     views: new Map(),
+    tables: [],
     rowCount: undefined,
     release: () => released.push(name),
   };

@@ -23,6 +23,8 @@ export interface OpenResult {
   readonly statement: string;
   /** Tables pinned for it; empty when the rows themselves are kept. */
   readonly views: ReadonlyMap<string, ReadView>;
+  /** Names of the tables that it was made from. */
+  readonly tables: readonly string[];
   /** Number of rows, when they are kept. */
   readonly rowCount: number | undefined;
   readonly release: () => void;

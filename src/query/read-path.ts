@@ -13,6 +13,8 @@ import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { QueryConfig } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
+import { noteTables } from '../common/request-context.js';
+import { toAppError } from '../infra/transport/error-filter.js';
 import { asNumber, type Engine } from '../infra/duckdb/engine.js';
 import { distinctNames } from '../infra/duckdb/json-expression.js';
 import type { WritePath } from '../data/write-path.js';
@@ -52,6 +54,10 @@ export interface QueryRequest {
   readonly asOf?: AsOf;
   /** The statement is run, whatever is known of it. */
   readonly isFresh?: boolean;
+  /** Of a result that is kept already: the tables that it was made from. */
+  readonly tables?: readonly string[];
+  /** The result is only made, for another run to read: both are one query. */
+  readonly isOpening?: boolean;
   /** Ends when the client has gone. */
   readonly signal?: AbortSignal;
 }
@@ -128,12 +134,12 @@ export class ReadPath {
   async page(request: QueryRequest): Promise<Page> {
     const limit = this.#pageRows(request.limit);
     if (request.cursor !== undefined && request.cursor !== '') return this.#nextPage(request, request.cursor, limit);
-    const analysis = await this.#analyse(request.sql);
+    const analysis = await this.analyse(request.sql);
     const key = this.#cacheKey(request, analysis, limit);
     if (!key) return this.#firstPage(request, analysis, limit, 'none');
     const startedMs = this.parts.clock.nowMs();
     const { page, isHit } = await this.parts.results.page(key, () => this.#firstPage(request, analysis, limit, 'miss'));
-    return isHit ? this.#hit(page, analysis, startedMs) : page;
+    return isHit ? this.#hit(page, request.sql, analysis, startedMs) : page;
   }
 
   /** @returns undefined for a request whose answer must be made anew, or is not one of the newest state */
@@ -154,12 +160,16 @@ export class ReadPath {
     return { text: [fingerprint, limit, parameterKinds(parameters), values, ...states, ...policies].join('|'), timeoutMs };
   }
 
-  #hit(page: Page, { tables }: SqlAnalysis, startedMs: number): Page {
+  #hit(page: Page, sql: string, analysis: SqlAnalysis, startedMs: number): Page {
+    const id = randomUUID();
     const elapsedMs = this.parts.clock.nowMs() - startedMs;
-    this.parts.statistics.note(tables, elapsedMs, undefined);
+    // The statement may write a name in another case than the table has.
+    const tables = analysis.tables.map((name) => this.parts.registry.find(name)?.name ?? name);
+    noteTables(tables);
+    this.#note({ id, sql, startedMs }, tables, undefined);
     return {
       ...page,
-      stats: { ...page.stats, elapsed_ms: elapsedMs, files_scanned: 0, bytes_scanned: 0, cache: 'hit', query_id: randomUUID() },
+      stats: { ...page.stats, elapsed_ms: elapsedMs, files_scanned: 0, bytes_scanned: 0, cache: 'hit', query_id: id },
     };
   }
 
@@ -192,23 +202,32 @@ export class ReadPath {
     return limit;
   }
 
-  async #analyse(sql: string): Promise<SqlAnalysis> {
+  /**
+   * Every query begins with it; one that ends here is one that failed.
+   * @throws AppError for a statement that is not one that may be asked
+   */
+  async analyse(sql: string): Promise<SqlAnalysis> {
+    const startedMs = this.parts.clock.nowMs();
+    try {
+      return await this.#analyseNow(sql);
+    } catch (error) {
+      this.#note({ id: randomUUID(), sql, startedMs }, [], toAppError(error));
+      throw error;
+    }
+  }
+
+  async #analyseNow(sql: string): Promise<SqlAnalysis> {
     if (Buffer.byteLength(sql) > this.parts.config.sql_bytes_max)
       throw new AppError('PAYLOAD_TOO_LARGE', `the SQL has more than ${this.parts.config.sql_bytes_max} bytes (query.sql_bytes_max)`);
     if (sql.includes('\0')) throw invalidArgument('the SQL has a zero byte', [{ field: 'sql' }]);
     return this.parts.analyser.analyse(sql);
   }
 
-  /** Analyses a statement for a caller that runs it by itself (streams). */
-  analyse(sql: string): Promise<SqlAnalysis> {
-    return this.#analyse(sql);
-  }
-
   async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
     const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
     const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
     return this.run(
-      { ...request, sql: request.sql || result.sql },
+      { ...request, sql: request.sql || result.sql, tables: result.tables },
       () => Promise.resolve(result.views),
       async (running) => {
         const { rows, isCut } = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
@@ -265,11 +284,14 @@ export class ReadPath {
     let leave: (() => void) | undefined;
     let views: ReadonlyMap<string, ReadView> = new Map();
     let keepViews = request.cursor !== undefined && request.cursor !== '';
+    let tables = request.tables ?? [];
     let error: AppError | undefined;
     try {
       leave = await this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped });
       query.stopAfter(Math.max(1, timeoutMs - (this.parts.clock.nowMs() - query.startedMs)), timeoutMs);
       views = await pin();
+      tables = request.tables ?? [...views.keys()];
+      noteTables(tables);
       const result = await this.#withConnection(query, views, use);
       keepViews = result.keepViews;
       return { ...result.page, stats: this.#stats(query, views, cache) };
@@ -282,7 +304,8 @@ export class ReadPath {
       if (!keepViews) for (const view of views.values()) view.release();
       request.signal?.removeEventListener('abort', abort);
       query.finish();
-      this.#note(query, views, error);
+      const isPart = request.isOpening === true && (error === undefined || error instanceof ResultTooLarge);
+      if (!isPart) this.#note(query, tables, error);
     }
   }
 
@@ -389,6 +412,7 @@ export class ReadPath {
         statement,
         owner: running.query.reader.policy,
         views: new Map(),
+        tables: [...running.views.keys()],
         rowCount,
         release: drop,
       };
@@ -417,7 +441,7 @@ export class ReadPath {
   async *batches(request: QueryRequest, batchRows: number): AsyncIterable<Batch> {
     const cursor = request.cursor === undefined || request.cursor === '' ? await this.#openForStream(request) : request.cursor;
     if (cursor === undefined) {
-      const analysis = await this.#analyse(request.sql);
+      const analysis = await this.analyse(request.sql);
       yield* this.#stream(
         request,
         () => this.pinTables(analysis, request),
@@ -434,7 +458,7 @@ export class ReadPath {
       ...(await this.prepare(running, result.sql, result.parameters)),
       names: result.columns.map((column) => column.name),
     });
-    const kept: QueryRequest = { ...request, cursor, sql: request.sql || result.sql };
+    const kept: QueryRequest = { ...request, cursor, sql: request.sql || result.sql, tables: result.tables };
     yield* this.#stream(
       kept,
       () => Promise.resolve(result.views),
@@ -447,11 +471,11 @@ export class ReadPath {
 
   /** @returns the cursor of the first row, or undefined when the result is too large to keep */
   async #openForStream(request: QueryRequest): Promise<string | undefined> {
-    const analysis = await this.#analyse(request.sql);
+    const analysis = await this.analyse(request.sql);
     let cursor = '';
     try {
       await this.run(
-        request,
+        { ...request, isOpening: true },
         () => this.pinTables(analysis, request),
         async (running) => {
           const prepared = await this.prepare(running, request.sql, toParameters(request.params));
@@ -479,7 +503,7 @@ export class ReadPath {
     let tables: readonly string[] = [];
     const work = this.run(request, pin, async (running) => {
       const prepared = await prepare(running);
-      tables = [...running.views.keys()];
+      tables = request.tables ?? [...running.views.keys()];
       running.query.onStop(() => channel.close());
       const stream = await running.connection.stream(
         jsonRowsSql(prepared, `OFFSET ${position}`),
@@ -531,9 +555,8 @@ export class ReadPath {
     };
   }
 
-  #note(query: RunningQuery, views: ReadonlyMap<string, ReadView>, error: AppError | undefined): void {
+  #note(query: Pick<RunningQuery, 'id' | 'sql' | 'startedMs'>, tables: readonly string[], error: AppError | undefined): void {
     const elapsedMs = this.parts.clock.nowMs() - query.startedMs;
-    const tables = [...views.keys()];
     this.parts.statistics.note(tables, elapsedMs, error);
     const line = { query_id: query.id, duration_ms: elapsedMs, tables, ...(error ? { error: error.code } : {}) };
     const label = tables.map((table) => `table:${table}`).join(' ');
@@ -581,6 +604,7 @@ function keptAsScan(prepared: Prepared, statement: string, { query, views }: Run
     statement,
     owner: query.reader.policy,
     views,
+    tables: [...views.keys()],
     rowCount: undefined,
     release: () => {
       for (const view of views.values()) view.release();

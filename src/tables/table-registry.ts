@@ -278,6 +278,7 @@ export class TableRegistry {
       await this.show(table, snapshot);
     });
     this.announce(table);
+    this.parts.logger.info({ table_id: table.id }, `${table.logLabel} configured`);
   }
 
   /** Takes the configuration that a version of the table has. */

@@ -79,7 +79,7 @@ export class MetadataBackups {
    * @throws AppError CONFLICT while another one runs, UNAVAILABLE when the store is away
    */
   async create(force: boolean): Promise<MadeBackup> {
-    const { leases, counts, logger } = this.parts;
+    const { leases, counts } = this.parts;
     const lease = await leases.acquire(LEASE_NAME, LEASE_MS);
     if (!lease) throw new AppError('CONFLICT', 'another metadata backup is running; try again when it is done');
     const running = counts.backup('metadata', () => this.#createNow(force));
@@ -90,7 +90,6 @@ export class MetadataBackups {
       return made;
     } catch (error) {
       this.#lastFailure = messageOf(error);
-      logger.error({ err: error }, `metadata backup failed: ${this.#lastFailure}`);
       throw error;
     } finally {
       this.#running = undefined;
