@@ -64,8 +64,8 @@ export class FiguresDto {
   @ApiProperty({
     type: 'object',
     properties: { open_cursors: { type: 'integer' } },
-    additionalProperties: { type: 'object', additionalProperties: { type: 'integer' } },
-    description: 'Open cursors, and for each cache hits, misses, entries and bytes',
+    additionalProperties: { type: 'object', additionalProperties: { type: 'number' } },
+    description: 'Open cursors, and for each cache hits, misses, their ratio, entries and bytes',
   })
   cache_metrics: Record<string, unknown>;
   @ApiProperty(FIGURES) memory_usage: Record<string, number>;
