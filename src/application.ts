@@ -6,6 +6,8 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import { AppModule } from './app.module.js';
+import { Authenticator } from './auth/authenticator.js';
+import { guardServices } from './auth/service-guard.js';
 import { NodeDirectory } from './cluster/node-directory.js';
 import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './common/config/config.js';
@@ -16,6 +18,7 @@ import { cutGrpcCalls, grpcOptions, grpcRequestHook, setGrpcServing } from './in
 import { httpAdapter } from './infra/transport/http-server.js';
 import { NestLogger } from './infra/transport/nest-logger.js';
 import { registerProtobufValues } from './infra/transport/protobuf-values.js';
+import { readTls } from './infra/transport/tls.js';
 
 export interface RunningApplication {
   readonly restUrl: string;
@@ -25,14 +28,19 @@ export interface RunningApplication {
 
 export async function startApplication(config: Config, logger: Logger): Promise<RunningApplication> {
   registerProtobufValues();
-  const { host, rest_port: restPort, grpc_port: grpcPort } = config.server;
-  const adapter = httpAdapter({ bodyBytesMax: config.limits.body_bytes_max, jsonDepthMax: config.limits.json_depth_max });
+  const { host, rest_port: restPort, grpc_port: grpcPort, cors_origins: corsOrigins } = config.server;
+  const tls = readTls(config.tls);
+  if (!tls && config.auth.mode !== 'disabled' && host !== '127.0.0.1')
+    logger.warn('credentials go over the network in clear text: set tls.cert_file and tls.key_file, or end TLS before this server');
+  const { body_bytes_max: bodyBytesMax, json_depth_max: jsonDepthMax } = config.limits;
+  const adapter = httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, {
     logger: new NestLogger(logger),
     bodyParser: false,
     abortOnError: false,
   });
-  const options = grpcOptions({ host, port: grpcPort || (await freePort(host)), messageBytesMax: config.limits.body_bytes_max });
+  const interceptors = config.server.grpc_services === 'guarded' ? [guardServices(app.get(Authenticator))] : [];
+  const options = grpcOptions({ host, port: grpcPort || (await freePort(host)), messageBytesMax: bodyBytesMax, tls, interceptors });
   const grpc = app.connectMicroservice<MicroserviceOptions>(options, { inheritAppConfig: true, deferInitialization: true });
   const counts = app.get(RequestCounts);
   grpc.registerPreRequestHook((context, next) => grpcRequestHook(context, () => counts.watchCall(context, next)));

@@ -8,6 +8,7 @@ import type { AuthConfig } from '../common/config/config.js';
 import { requestContext } from '../common/request-context.js';
 import { metadataOf } from '../infra/transport/grpc-server.js';
 import type { Authenticator, Credentials } from './authenticator.js';
+import { credentialsIn } from './service-guard.js';
 import { type Permission, PERMISSION } from '../infra/transport/permission.js';
 
 /** Where the need of a route depends on the configuration. */
@@ -43,7 +44,7 @@ export class AuthGuard implements CanActivate {
   }
 
   async #authenticate(context: ExecutionContext, peer: string): Promise<Principal> {
-    if (context.getType() !== 'http') return this.authenticator.principalOf(metadataCredentials(context.getArgs()), peer);
+    if (context.getType() !== 'http') return this.authenticator.principalOf(credentialsIn(metadataOf(context.getArgs())), peer);
     const http = context.switchToHttp();
     const request = http.getRequest<FastifyRequest>();
     if (request.routeOptions.url === METRICS_ROUTE && this.config.open_metrics) return SYSTEM;
@@ -70,12 +71,6 @@ function headerCredentials({ headers }: FastifyRequest): Credentials {
     'x-api-key': single(headers['x-api-key']),
     'x-api-secret': single(headers['x-api-secret']),
   };
-}
-
-function metadataCredentials(parameters: unknown[]): Credentials {
-  const metadata = metadataOf(parameters);
-  const value = (name: keyof Credentials): string | undefined => metadata?.get(name)[0]?.toString();
-  return { authorization: value('authorization'), 'x-api-key': value('x-api-key'), 'x-api-secret': value('x-api-secret') };
 }
 
 function single(header: string | string[] | undefined): string | undefined {

@@ -7,6 +7,8 @@ import { createHash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Engine } from '../infra/duckdb/engine.js';
+import { mayAmplify } from './bounds/amplifiers.js';
+import { assertPlannable, assertReadableTree } from './bounds/statement-size.js';
 import { type Condition, conditionsOf } from './prune.js';
 import { type SummaryItem, summaryOf } from './summary.js';
 import type { Node } from './syntax-tree.js';
@@ -18,6 +20,8 @@ export interface SqlAnalysis {
   readonly isRepeatableScan: boolean;
   /** What every row of the result fulfils, as far as it is plain enough to leave files out. */
   readonly conditions: readonly Condition[];
+  /** True when values of its rows may be much larger than what they are made from. */
+  readonly mayAmplify: boolean;
   /** Set when it asks for counts and extremes of a whole table and nothing else. */
   readonly summary: readonly SummaryItem[] | undefined;
   /** The same for statements that mean the same, however they are written; undefined when the answer varies without the tables doing so. */
@@ -29,7 +33,7 @@ const TABLE_FUNCTIONS = new Set(['unnest', 'range', 'generate_series', 'json_eac
 
 /** Functions that reach beyond their arguments: settings, sessions, other statements, waiting, logs. */
 const REFUSED_FUNCTIONS =
-  /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|seq_scan|show.*|test_.*|stats|get_type|variant_bytes_to_variant)$/;
+  /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|miniodb_.*|seq_scan|show.*|test_.*|stats|get_type|variant_bytes_to_variant)$/;
 
 /** Functions whose value differs from one run to the next, besides those of which the engine says so. */
 const VARYING_FUNCTIONS = /^(now|today|age|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
@@ -70,12 +74,14 @@ export class SqlAnalyser {
     const known = this.#analyses.get(sql);
     if (known) return known;
     const { statement, text } = await this.parse(sql);
+    assertPlannable(statement);
     const walk = new Walk();
     walk.visit(statement, []);
     const isVarying = walk.isVarying || [...walk.functions].some((name) => this.#varying.has(name));
     const analysis: SqlAnalysis = {
       tables: [...walk.tables],
       isRepeatableScan: !isVarying && this.#isRepeatableScan(statement, walk),
+      mayAmplify: walk.mayAmplify,
       conditions: walk.readsOneTableOnce ? conditionsOf(statement) : [],
       summary: walk.readsOneTableOnce ? summaryOf(statement) : undefined,
       fingerprint: isVarying ? undefined : fingerprintOf(text),
@@ -91,6 +97,7 @@ export class SqlAnalyser {
   async parse(sql: string): Promise<{ statement: Node; text: string }> {
     const row = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [sql]);
     const text = String(row['tree']);
+    assertReadableTree(text);
     const tree = JSON.parse(withFiniteNumbers(text)) as {
       error: boolean;
       error_type?: string;
@@ -141,6 +148,9 @@ class Walk {
   readonly functions = new Set<string>();
   hasSubquery = false;
   isVarying = false;
+  mayAmplify = false;
+  #lambdas = 0;
+  #isInColumns = false;
   #tableReferences = 0;
 
   /** True when one table is named, in one place: what holds for it there holds for it everywhere. */
@@ -159,7 +169,14 @@ class Walk {
   #visitNode(node: Node, outer: readonly string[]): void {
     const defined = this.#definitions(node, outer);
     this.#check(node, defined);
+    const isLambda = node['class'] === 'LAMBDA';
+    if (isLambda) this.#lambdas += 1;
+    // What stands in COLUMNS is about names, not values.
+    const wasInColumns = this.#isInColumns;
+    this.#isInColumns ||= node['class'] === 'STAR';
     for (const [key, child] of Object.entries(node)) if (key !== 'cte_map') this.visit(child, defined);
+    this.#isInColumns = wasInColumns;
+    if (isLambda) this.#lambdas -= 1;
   }
 
   /**
@@ -194,6 +211,7 @@ class Walk {
         throw invalidArgument(`a table reference of kind ${String(node['type'])} cannot be run here`);
     }
     if (node['sample']) this.isVarying = true;
+    if (node['type'] === 'RECURSIVE_CTE_NODE') this.mayAmplify = true;
     if (node['class'] === 'FUNCTION' || node['class'] === 'WINDOW') this.#checkFunction(node);
     if (node['class'] === 'SUBQUERY' || node['class'] === 'WINDOW') this.hasSubquery = true;
     if (node['class'] === 'COLUMN_REF') this.#noteColumn(node);
@@ -222,6 +240,7 @@ class Walk {
       throw new AppError('PERMISSION_DENIED', `function ${name} cannot be used in queries`);
     }
     if (VARYING_FUNCTIONS.test(name)) this.isVarying = true;
+    if (!this.#isInColumns && mayAmplify(name, node, this.#lambdas > 0)) this.mayAmplify = true;
     this.functions.add(name);
   }
 

@@ -7,7 +7,11 @@ import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api
 import { LRUCache } from 'lru-cache';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteName } from '../infra/duckdb/sql-text.js';
+import { registerAllow } from './bounds/allow-function.js';
+import { guardedFunctionsSql } from './bounds/amplifiers.js';
+import type { MemoryWatch } from './bounds/memory-watch.js';
 import type { Meaning } from './prepared-statement.js';
+import type { RunningQuery } from './running-queries.js';
 import { LSN_VARIABLE, type ReadView } from '../tables/read-view.js';
 
 const IDLE_MAX = 8;
@@ -35,7 +39,14 @@ export class QueryConnection {
     sizeCalculation: (_meaning, key) => key.length,
   });
 
-  constructor(readonly connection: DuckDBConnection) {}
+  /** The query that runs on it now. */
+  query: RunningQuery | undefined;
+
+  /** @param guard number by which functions of a guarded connection ask; undefined: all functions are the engine's own */
+  constructor(
+    readonly connection: DuckDBConnection,
+    readonly guard: number | undefined,
+  ) {}
 
   /**
    * A statement ready to run, understood once as long as nothing it reads changes. It has the LSN in it, so it ends with that, too. (Statements over
@@ -65,17 +76,43 @@ export class QueryConnection {
 
 export class QueryConnections {
   readonly #idle: QueryConnection[] = [];
+  /** Of statements that may make large values; see `bounds/amplifiers.ts`. */
+  readonly #idleGuarded: QueryConnection[] = [];
+  readonly #guarded = new Map<number, QueryConnection>();
+  #nextGuard = 1;
 
   constructor(private readonly engine: Engine) {}
 
-  async take(): Promise<QueryConnection> {
-    return this.#idle.pop() ?? new QueryConnection(await this.engine.connect());
+  /** Lets functions of guarded connections ask for the memory that they will take. */
+  async open(watch: MemoryWatch): Promise<void> {
+    await this.engine.withConnection((connection) => {
+      registerAllow(connection, watch, (guard) => this.#guarded.get(guard)?.query);
+      return Promise.resolve();
+    });
+  }
+
+  async take(query: RunningQuery, isGuarded: boolean): Promise<QueryConnection> {
+    const taken = isGuarded
+      ? (this.#idleGuarded.pop() ?? (await this.#openGuarded()))
+      : (this.#idle.pop() ?? new QueryConnection(await this.engine.connect(), undefined));
+    taken.query = query;
+    return taken;
+  }
+
+  async #openGuarded(): Promise<QueryConnection> {
+    const guard = this.#nextGuard++;
+    const opened = new QueryConnection(await this.engine.connect(), guard);
+    await opened.connection.run(guardedFunctionsSql(guard).join(';'));
+    this.#guarded.set(guard, opened);
+    return opened;
   }
 
   /** @param isClean false after a failure or an interrupt: the connection is not used again */
   giveBack(taken: QueryConnection, isClean: boolean): void {
-    if (isClean && this.#idle.length < IDLE_MAX && taken.views.size <= VIEWS_MAX) this.#idle.push(taken);
-    else taken.close();
+    taken.query = undefined;
+    const idle = taken.guard === undefined ? this.#idle : this.#idleGuarded;
+    if (isClean && idle.length < IDLE_MAX && taken.views.size <= VIEWS_MAX) idle.push(taken);
+    else this.#close(taken);
   }
 
   /** Lets the names of the tables mean the pinned views. */
@@ -97,7 +134,12 @@ export class QueryConnections {
     taken.lsn = lsn;
   }
 
+  #close(taken: QueryConnection): void {
+    if (taken.guard !== undefined) this.#guarded.delete(taken.guard);
+    taken.close();
+  }
+
   close(): void {
-    for (const idle of this.#idle.splice(0)) idle.close();
+    for (const idle of [...this.#idle.splice(0), ...this.#idleGuarded.splice(0)]) this.#close(idle);
   }
 }

@@ -14,6 +14,7 @@ import { ScratchFiles } from '../infra/scratch-files.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { Admission } from './admission.js';
 import { SqlAnalyser } from './analyse-sql.js';
+import { MemoryWatch } from './bounds/memory-watch.js';
 import { Cursors } from './cursors.js';
 import { QueryConnections } from './query-connections.js';
 import { QueryController } from './query.controller.js';
@@ -42,7 +43,24 @@ const POLL_MS = 20;
     },
     { provide: Cursors, inject: [Config], useFactory: ({ query }: Config) => new Cursors(query.cursors_max, query.cursor_ttl_seconds) },
     { provide: ResultCache, inject: [Config], useFactory: ({ query }: Config) => new ResultCache(query.result_cache_bytes_max) },
-    { provide: QueryConnections, inject: [Engine], useFactory: (engine: Engine) => new QueryConnections(engine) },
+    {
+      provide: MemoryWatch,
+      inject: [Config, RunningQueries, LOGGER],
+      useFactory: ({ query }: Config, running: RunningQueries, logger: Logger) => {
+        const watch = new MemoryWatch(query.process_bytes_max, running, logger);
+        watch.start();
+        return watch;
+      },
+    },
+    {
+      provide: QueryConnections,
+      inject: [Engine, MemoryWatch],
+      useFactory: async (engine: Engine, watch: MemoryWatch) => {
+        const connections = new QueryConnections(engine);
+        await connections.open(watch);
+        return connections;
+      },
+    },
     {
       provide: SqlAnalyser,
       inject: [Engine],
@@ -105,6 +123,7 @@ export class QueryModule implements BeforeApplicationShutdown, OnApplicationShut
     private readonly running: RunningQueries,
     private readonly cursors: Cursors,
     private readonly connections: QueryConnections,
+    private readonly memoryWatch: MemoryWatch,
   ) {}
 
   /** Queries under way may end by themselves for a while; the server cannot close before they have. */
@@ -117,6 +136,7 @@ export class QueryModule implements BeforeApplicationShutdown, OnApplicationShut
   onApplicationShutdown(): void {
     this.running.stopAll(new AppError('UNAVAILABLE', 'the server is stopping'));
     this.cursors.close();
+    this.memoryWatch.stop();
     this.connections.close();
   }
 }

@@ -310,7 +310,9 @@ export class ReadPath {
   }
 
   async #withConnection<T>(query: RunningQuery, views: ReadonlyMap<string, ReadView>, use: (running: Running) => Promise<T>): Promise<T> {
-    const taken = await this.parts.connections.take();
+    // Known already: every statement that comes here was analysed.
+    const { mayAmplify } = await this.parts.analyser.analyse(query.sql);
+    const taken = await this.parts.connections.take(query, mayAmplify);
     let isClean = false;
     try {
       query.attach(taken.connection);

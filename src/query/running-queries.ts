@@ -111,6 +111,12 @@ export class RunningQueries {
     return this.#byId.size;
   }
 
+  /** The one that has run longest and is not stopped yet. */
+  get oldest(): RunningQuery | undefined {
+    for (const query of this.#byId.values()) if (query.isRunning && !query.stoppedWith) return query;
+    return undefined;
+  }
+
   /** Those that somebody may know of: their own, or all of them for an administrator. */
   list(asking: Principal): RunningQueryInfo[] {
     const known = [...this.#byId.values()].filter((query) => isKnownTo(query, asking));

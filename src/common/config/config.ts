@@ -19,6 +19,29 @@ export class ServerConfig {
   /** How long a stop may take before what still runs is cut. */
   @IsInt() @Min(1) @Max(600) shutdown_seconds: number = 9;
   @IsBoolean() allow_unauthenticated_remote: boolean = false;
+  /** Origins of web pages that may use REST (`https://app.example.com`); `*` for all. None: only pages of this server. */
+  @IsArray()
+  @Matches(/^(\*|https?:\/\/[^/]+)$/, { each: true, message: 'must be * or origins such as https://app.example.com' })
+  cors_origins: string[] = [];
+  /** gRPC reflection and gRPC health: `open` to everybody, or `guarded`, for callers with credentials. */
+  @IsIn(['open', 'guarded']) grpc_services: 'open' | 'guarded' = 'open';
+}
+
+/** TLS of both doors, REST and gRPC. The files are PEM; they are read at the start. */
+export class TlsConfig {
+  /** The server's certificate, and those up to its authority. Empty: no TLS. */
+  @IsString() cert_file: string = '';
+  @IsString() key_file: string = '';
+  /** Authorities of clients' certificates: with them, only clients that show one are let in (mTLS). */
+  @IsString() client_ca_file: string = '';
+}
+
+/** Past these the caller gets 429 with Retry-After. */
+export class RateLimitsConfig {
+  /** Queries of one API key, or of one address where there is no authentication. 0: as many as there is room for. */
+  @IsInt() @Min(0) @Max(100_000_000) queries_per_minute: number = 0;
+  /** Logins and refreshed tokens of one address. 0: as many as may be. */
+  @IsInt() @Min(0) @Max(100_000_000) logins_per_minute: number = 120;
 }
 
 /** Who may use the server. See docs/security.md. */
@@ -120,6 +143,11 @@ export class QueryConfig {
   @IsInt() @Min(0) @Max(64 * 1_024 * MIB) result_cache_bytes_max: number = 64 * MIB;
   /** Memory of the SQL engine, buffers included; past it the engine spills to disk. 0: a quarter of what the machine or the container has, at most 4 GiB. */
   @IsInt() @Min(0) memory_bytes_max: number = 0;
+  /**
+   * Memory of the whole process past which queries are refused or stopped: the engine does not count the values of rows and all that functions make.
+   * 0: what the engine and the buffers may have and 1 GiB besides, at most 4/5 of what the machine or the container has.
+   */
+  @IsInt() @Min(0) process_bytes_max: number = 0;
   /** Bytes that the SQL engine spills to disk, all queries together; a query past it fails. 0: half of the disk that is free at the start and not the log's (wal.bytes_max). */
   @IsInt() @Min(0) spill_bytes_max: number = 0;
   /** Memory for rows of small files that queries read again and again, all tables together, at most a quarter of the engine's. 0: none. */
@@ -237,7 +265,9 @@ export class Config {
   @ValidateNested() @Type(() => BackupConfig) backup: BackupConfig = new BackupConfig();
   @ValidateNested() @Type(() => RedisConfig) redis: RedisConfig = new RedisConfig();
   @ValidateNested() @Type(() => CacheConfig) cache: CacheConfig = new CacheConfig();
+  @ValidateNested() @Type(() => TlsConfig) tls: TlsConfig = new TlsConfig();
   @ValidateNested() @Type(() => AuthConfig) auth: AuthConfig = new AuthConfig();
+  @ValidateNested() @Type(() => RateLimitsConfig) rate_limits: RateLimitsConfig = new RateLimitsConfig();
   @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();
   @ValidateNested() @Type(() => LimitsConfig) limits: LimitsConfig = new LimitsConfig();
   @ValidateNested() @Type(() => WalConfig) wal: WalConfig = new WalConfig();

@@ -64,9 +64,12 @@ const TEXT_KEYS = new Set([
   'jwt_secret',
   'issuer',
   'audience',
+  'cert_file',
+  'key_file',
+  'client_ca_file',
 ]);
 /** Keys that hold a list; in a variable its items are separated by commas. */
-const LIST_KEYS = new Set(['nodes', 'jwt_keys']);
+const LIST_KEYS = new Set(['nodes', 'jwt_keys', 'cors_origins']);
 const ADMIN_SECRET_LENGTH_MIN = 16;
 const JWT_SECRET_LENGTH_MIN = 32;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
@@ -211,6 +214,15 @@ function authFaults({ auth }: Config): string[] {
   return faults;
 }
 
+function tlsFaults({ tls }: Config): string[] {
+  const faults: string[] = [];
+  if ((tls.cert_file === '') !== (tls.key_file === ''))
+    faults.push('tls: cert_file and key_file belong together; give both for TLS, or neither');
+  if (tls.client_ca_file !== '' && tls.cert_file === '')
+    faults.push('tls.client_ca_file: clients can only be asked for certificates over TLS; give cert_file and key_file');
+  return faults;
+}
+
 /** Limits that only make sense together. */
 function relationFaults(config: Config): string[] {
   const faults: string[] = [];
@@ -221,7 +233,7 @@ function relationFaults(config: Config): string[] {
         'use 127.0.0.1, or set server.allow_unauthenticated_remote: true to let anyone who reaches the port read and write',
     );
   }
-  faults.push(...authFaults(config));
+  faults.push(...authFaults(config), ...tlsFaults(config));
   if (wal.segment_bytes * 2 > wal.bytes_max)
     faults.push(
       `wal.segment_bytes: ${wal.segment_bytes} must be at most half of wal.bytes_max (${wal.bytes_max}): the newest segment is never removed`,

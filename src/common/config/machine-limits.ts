@@ -22,6 +22,9 @@ const QUERIES_MAX = 64;
 /** Rows in buffers are in the engine's memory. */
 const BUFFER_PARTS = 2;
 const BUFFER_BYTES_MAX = 512 * MIB;
+/** Node itself, and what the engine does not count. */
+const PROCESS_BYTES = GIB;
+const PROCESS_SHARE_MAX = 0.8;
 
 export interface Machine {
   readonly memoryBytes: number;
@@ -62,4 +65,7 @@ export function fitToMachine({ query, buffer }: Config, { memoryBytes, cores }: 
   const queries = Math.min(QUERIES_PER_CORE * cores, Math.floor(query.memory_bytes_max / QUERY_BYTES), QUERIES_MAX);
   query.concurrency_max ||= Math.max(QUERIES_MIN, queries);
   buffer.bytes_max ||= Math.min(Math.floor(query.memory_bytes_max / BUFFER_PARTS), BUFFER_BYTES_MAX);
+  query.process_bytes_max ||= Math.floor(
+    Math.min(query.memory_bytes_max + buffer.bytes_max + PROCESS_BYTES, memoryBytes * PROCESS_SHARE_MAX),
+  );
 }

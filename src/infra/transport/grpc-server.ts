@@ -1,7 +1,7 @@
 /** The gRPC server: the product's own service, reflection and the standard health service. */
 import { fileURLToPath } from 'node:url';
 import { randomUUID } from 'node:crypto';
-import type { Metadata, Server, ServerWritableStream } from '@grpc/grpc-js';
+import type { Metadata, Server, ServerInterceptor, ServerWritableStream } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { type GrpcOptions, Transport } from '@nestjs/microservices';
 import type { ExecutionContext } from '@nestjs/common';
@@ -9,6 +9,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import { Observable } from 'rxjs';
 import { once } from 'node:events';
 import { catchUnreadable } from './readable-messages.js';
+import { grpcCredentials, type TlsFiles } from './tls.js';
 import { requestContext } from '../../common/request-context.js';
 
 const PROTO = fileURLToPath(new URL('../../../proto/miniodb/v1/miniodb.proto', import.meta.url));
@@ -36,15 +37,20 @@ export interface GrpcServerOptions {
   readonly host: string;
   readonly port: number;
   readonly messageBytesMax: number;
+  readonly tls: TlsFiles | undefined;
+  /** Watches calls of services that are not the product's own. */
+  readonly interceptors: ServerInterceptor[];
 }
 
-export function grpcOptions({ host, port, messageBytesMax }: GrpcServerOptions): GrpcOptions {
+export function grpcOptions({ host, port, messageBytesMax, tls, interceptors }: GrpcServerOptions): GrpcOptions {
   return {
     transport: Transport.GRPC,
     options: {
       package: PACKAGE,
       protoPath: PROTO,
       url: `${host}:${port}`,
+      credentials: grpcCredentials(tls),
+      channelOptions: { interceptors },
       maxReceiveMessageLength: messageBytesMax,
       maxSendMessageLength: -1,
       gracefulShutdown: true,

@@ -1,6 +1,7 @@
 /** The HTTP server: how bodies are read, how requests get their id, how failures outside of any route are told. */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
+import type { ServerOptions } from 'node:https';
 import type { Readable } from 'node:stream';
 import { TextDecoder } from 'node:util';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -8,7 +9,9 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { assertTextDepth, parseJson } from '../../common/json.js';
 import { requestContext } from '../../common/request-context.js';
+import { allowOrigins, setSecurityHeaders } from './browser-rules.js';
 import { replyWithError, toAppError } from './error-filter.js';
+import type { TlsFiles } from './tls.js';
 
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 /** Formats of bulk bodies: handed to the route as they come. */
@@ -22,10 +25,13 @@ const KEEP_ALIVE_MS = 72_000;
 export interface HttpOptions {
   readonly bodyBytesMax: number;
   readonly jsonDepthMax: number;
+  readonly tls: TlsFiles | undefined;
+  readonly corsOrigins: readonly string[];
 }
 
-export function httpAdapter({ bodyBytesMax, jsonDepthMax }: HttpOptions): FastifyAdapter {
+export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins }: HttpOptions): FastifyAdapter {
   const adapter = new FastifyAdapter({
+    ...(tls ? { https: httpsOptions(tls) } : {}),
     bodyLimit: bodyBytesMax,
     keepAliveTimeout: KEEP_ALIVE_MS,
     genReqId: (request: IncomingMessage) => {
@@ -35,8 +41,15 @@ export function httpAdapter({ bodyBytesMax, jsonDepthMax }: HttpOptions): Fastif
     frameworkErrors: (error: Error, _request: FastifyRequest, reply: FastifyReply) => replyWithError(reply, toAppError(error)),
     clientErrorHandler: answerClientError,
   });
-  configure(adapter.getInstance<FastifyInstance>(), bodyBytesMax, jsonDepthMax);
+  const server = adapter.getInstance<FastifyInstance>();
+  configure(server, bodyBytesMax, jsonDepthMax);
+  setSecurityHeaders(server, tls !== undefined);
+  if (corsOrigins.length > 0) allowOrigins(server, corsOrigins);
   return adapter;
+}
+
+function httpsOptions({ cert, key, clientAuthorities }: TlsFiles): ServerOptions {
+  return { cert, key, ...(clientAuthorities ? { ca: clientAuthorities, requestCert: true, rejectUnauthorized: true } : {}) };
 }
 
 function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: number): void {
