@@ -4,10 +4,9 @@ import { ERROR_STATUS } from '../common/app-error.js';
 import { toAppError } from '../infra/transport/error-filter.js';
 import type { Authenticator, Credentials } from './authenticator.js';
 
-
 export function guardServices(authenticator: Authenticator): ServerInterceptor {
   return (method, call) => {
-    if (!method.path.startsWith("/grpc.")) return new ServerInterceptingCall(call);
+    if (!method.path.startsWith('/grpc.')) return new ServerInterceptingCall(call);
     const listener = new ServerListenerBuilder()
       .withOnReceiveMetadata((metadata, next) => {
         authenticator.principalOf(credentialsIn(metadata), call.getPeer().replace(/:\d+$/, '')).then(

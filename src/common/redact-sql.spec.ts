@@ -1,0 +1,31 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { redactSql } from './redact-sql.js';
+
+const CASES: readonly (readonly [string, string])[] = [
+  ["SELECT * FROM t WHERE name = 'O''Hara' AND n > 10.5e3", 'SELECT * FROM t WHERE name = ? AND n > ?'],
+  ['SELECT "a 1", t1.b2 FROM "T""x" LIMIT 10', 'SELECT "a 1", t1.b2 FROM "T""x" LIMIT ?'],
+  ["SELECT $$secret 'x' text$$, $tag$ more $$ $tag$ , 1", 'SELECT ?, ? , ?'],
+  ["SELECT E'it\\'s', 1_000, 0xFF, .5, -3", 'SELECT ?, ?, ?, ?, -?'],
+  ["SELECT 1 -- secret comment 'x'\n, 2 /* 'y' 3 */ FROM t", 'SELECT ? , ? FROM t'],
+  ["SELECT 'never ends", 'SELECT ?'],
+  ['SELECT /* never ends', 'SELECT'],
+  ['SELECT $1, ?, $name', 'SELECT $?, ?, $name'],
+  ["DATE '2024-01-01', x'00'", 'DATE ?, x?'],
+  ["WHERE a = 'ends with \\' AND b = 'secret'", 'WHERE a = ? AND b = ?'],
+];
+
+describe('redactSql', () => {
+  it.each(CASES)('%s', (sql, redacted) => expect(redactSql(sql)).toBe(redacted));
+
+  it('leaves no character of a value', () => {
+    const secret = fc.string({ minLength: 1 }).map((text) => `\u{1F511}${text.replaceAll("'", "''")}`);
+    fc.assert(
+      fc.property(secret, fc.integer({ min: 100_000 }), (text, number) => {
+        const redacted = redactSql(`SELECT a FROM t WHERE b = '${text}' AND c = ${number} OR "d" LIKE '%${text}'`);
+        expect(redacted).toBe('SELECT a FROM t WHERE b = ? AND c = ? OR "d" LIKE ?');
+      }),
+      { seed: 20261124 },
+    );
+  });
+});
