@@ -6,6 +6,7 @@ import type { Logger } from './common/logger.js';
 import { AuthGuard } from './auth/auth-guard.js';
 import { AuthModule } from './auth/auth.module.js';
 import { Authenticator } from './auth/authenticator.js';
+import { RateLimitGuard } from './auth/rate-limit-guard.js';
 import { HealthModule } from './health/health.module.js';
 import { InfraModule, LOGGER } from './infra/infra.module.js';
 import { ErrorFilter } from './infra/transport/error-filter.js';
@@ -23,6 +24,7 @@ export class AppModule {
           inject: [Authenticator],
           useFactory: (authenticator: Authenticator) => new AuthGuard(config.auth, authenticator),
         },
+        { provide: APP_GUARD, useFactory: () => new RateLimitGuard(config.rate_limits) },
         { provide: APP_GUARD, useClass: ReadableMessageGuard },
         { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ErrorFilter(log) },
       ],

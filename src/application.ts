@@ -13,7 +13,7 @@ import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './common/config/config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
-import { RequestCounts } from './health/request-counts.js';
+import { RequestWatch } from './health/request-watch.js';
 import { cutGrpcCalls, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
 import { httpAdapter } from './infra/transport/http-server.js';
 import { NestLogger } from './infra/transport/nest-logger.js';
@@ -42,8 +42,8 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   const interceptors = config.server.grpc_services === 'guarded' ? [guardServices(app.get(Authenticator))] : [];
   const options = grpcOptions({ host, port: grpcPort || (await freePort(host)), messageBytesMax: bodyBytesMax, tls, interceptors });
   const grpc = app.connectMicroservice<MicroserviceOptions>(options, { inheritAppConfig: true, deferInitialization: true });
-  const counts = app.get(RequestCounts);
-  grpc.registerPreRequestHook((context, next) => grpcRequestHook(context, () => counts.watchCall(context, next)));
+  const watch = app.get(RequestWatch);
+  grpc.registerPreRequestHook((context, next) => grpcRequestHook(context, () => watch.watchCall(context, next)));
   // The application calls the hooks of all modules; without this the microservice in it would call them again, and every timer would run twice.
   (grpc as unknown as { setIsInitHookCalled(isCalled: boolean): void }).setIsInitHookCalled(true);
   serveOpenApi(app);

@@ -10,6 +10,7 @@ import { loadConfig } from './common/config/load-config.js';
 import { fitToMachine, thisMachine } from './common/config/machine-limits.js';
 import { type Logger, openLogger } from './common/logger.js';
 import { lockDirectory } from './infra/directory-lock.js';
+import { openTracing } from './infra/open-tracing.js';
 
 const CONFIG_DIRECTORY = fileURLToPath(new URL('../config', import.meta.url));
 const MS_PER_SECOND = 1_000;
@@ -22,6 +23,7 @@ function readConfig(): Config {
 }
 
 async function start(config: Config, logger: Logger): Promise<void> {
+  const closeTracing = await openTracing(config, logger);
   const application = await startApplication(config, logger);
   const stop = (signal: string): void => {
     logger.info({ signal }, 'stopping: new requests are refused, running ones end');
@@ -30,16 +32,19 @@ async function start(config: Config, logger: Logger): Promise<void> {
       // Not process.exit: it would wait for a statement of the engine that does not end.
       process.kill(process.pid, 'SIGKILL');
     }, config.server.shutdown_seconds * MS_PER_SECOND);
-    void application.close().then(
-      () => {
-        clearTimeout(deadline);
-        process.exit(0);
-      },
-      (error: unknown) => {
-        logger.error({ err: error }, 'the stop failed; what is acknowledged is safe in the write-ahead log');
-        process.exit(1);
-      },
-    );
+    void application
+      .close()
+      .then(() => closeTracing?.())
+      .then(
+        () => {
+          clearTimeout(deadline);
+          process.exit(0);
+        },
+        (error: unknown) => {
+          logger.error({ err: error }, 'the stop failed; what is acknowledged is safe in the write-ahead log');
+          process.exit(1);
+        },
+      );
   };
   process.once('SIGTERM', () => stop('SIGTERM'));
   process.once('SIGINT', () => stop('SIGINT'));

@@ -48,10 +48,10 @@ describe('figures', () => {
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string };
     const { timestamp, ...health } = await read('/v1/health');
     expect(Math.abs(Date.parse(timestamp) - Date.now())).toBeLessThan(10_000);
-    const healthy = { query_engine: 'healthy', object_store: 'healthy', write_path: 'healthy', redis: 'healthy' };
+    const healthy = { query_engine: 'healthy', object_store: 'healthy', read_path: 'healthy', write_path: 'healthy', redis: 'healthy' };
     expect(health).toEqual({ status: 'healthy', version, details: healthy });
-    expect(await read('/v1/health/live')).toMatchObject({ status: 'healthy' });
-    expect(await read('/v1/health/ready')).toMatchObject({ status: 'healthy' });
+    expect(await read('/v1/health/live')).toEqual({ status: 'ok', info: {}, error: {}, details: {} });
+    expect(await read('/v1/health/ready')).toMatchObject({ status: 'ok', error: {}, details: { read_path: { status: 'up' }, write_path: { status: 'up' } } });
     const status = await read('/v1/status');
     expect([status.health_status, status.components]).toEqual(['healthy', healthy]);
     expect((await read('/v1/stats')).health_status).toBe('healthy');

@@ -21,6 +21,7 @@ import {
   TokenRequestDto,
 } from './auth.dto.js';
 import { Needs } from '../infra/transport/permission.js';
+import { RateLimited } from '../infra/transport/rate-limited.js';
 import { type TokenPair, Tokens } from './tokens.js';
 
 @ApiTags('auth')
@@ -33,6 +34,7 @@ export class AuthController {
   ) {}
 
   @Needs('public')
+  @RateLimited('logins')
   @Post('token')
   @HttpCode(200)
   @ApiOperation({
@@ -47,6 +49,7 @@ export class AuthController {
   }
 
   @Needs('public')
+  @RateLimited('logins')
   @GrpcMethod('AuthService', 'GetToken')
   tokenByGrpc({ api_key: key, secret }: { api_key: string; secret: string }): Promise<TokenPair> {
     return this.#login(key, secret);
@@ -58,18 +61,20 @@ export class AuthController {
   }
 
   @Needs('public')
+  @RateLimited('logins')
   @Post('refresh')
   @HttpCode(200)
   @ApiOperation({ summary: 'The next pair of tokens', description: 'A refresh token works once. Used again, it ends its whole login.' })
   @ApiBody({ type: RefreshRequestDto, examples: REFRESH_REQUEST_EXAMPLES })
   @ApiOkResponse({ type: TokenPairDto })
-  @ApiPublicErrors(...BODY_ERRORS, 'UNAUTHENTICATED')
+  @ApiPublicErrors(...BODY_ERRORS, 'UNAUTHENTICATED', 'RESOURCE_EXHAUSTED')
   async refresh(@Body(new ValidationPipe(RefreshRequestDto)) { refresh_token: token }: RefreshRequestDto): Promise<TokenPair> {
     this.#assertEnabled();
     return this.tokens.refresh(token);
   }
 
   @Needs('public')
+  @RateLimited('logins')
   @GrpcMethod('AuthService', 'RefreshToken')
   refreshByGrpc(request: RefreshRequestDto): Promise<TokenPair> {
     return this.refresh(request);

@@ -2,16 +2,15 @@
  * One log for everything: JSON lines in the file (`level` spelled out, so `grep ERROR` works), and on the console the same lines, or a
  * readable form when the console is a terminal. Each line carries the id of the request it belongs to.
  */
-import { mkdirSync } from 'node:fs';
-import path from 'node:path';
 import pino from 'pino';
 import pretty from 'pino-pretty';
 import type { LogConfig } from './config/config.js';
 import { currentRequestId } from './request-context.js';
+import { RotatingFile } from './rotating-file.js';
 
 export type Logger = pino.Logger;
 
-/** Opens the log. The file is written synchronously in small blocks, so that what was logged before a crash is there. */
+/** Opens the log. Each line is written at once, so that what was logged before a crash is there. */
 export function openLogger(config: LogConfig): Logger {
   const streams: pino.StreamEntry[] = [
     {
@@ -20,8 +19,8 @@ export function openLogger(config: LogConfig): Logger {
     },
   ];
   if (config.file !== '') {
-    mkdirSync(path.dirname(path.resolve(config.file)), { recursive: true });
-    streams.push({ level: config.level as pino.Level, stream: pino.destination({ dest: config.file, sync: true, append: true }) });
+    const { file, file_bytes_max: bytesMax, files_kept: filesKept } = config;
+    streams.push({ level: config.level as pino.Level, stream: new RotatingFile({ file, bytesMax, filesKept, blockBytes: 0 }) });
   }
   return pino(
     {

@@ -4,15 +4,20 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Principal } from './access.js';
+import type { ErrorCode } from './app-error.js';
 
 export interface RequestContext {
   readonly requestId: string;
   /** Address of the other end. */
   readonly peer: string;
+  /** Name of an API key that came with it, right or wrong. */
+  readonly keyShown: string | undefined;
   /** Set once it is known. */
   principal?: Principal;
   /** Those it turned out to be about; undefined as long as that is not known. */
   tables?: readonly string[];
+  /** Set when it is answered with an error. */
+  failure?: ErrorCode;
 }
 
 export const requestContext = new AsyncLocalStorage<RequestContext>();
@@ -26,4 +31,10 @@ export function currentRequestId(): string {
 export function noteTables(tables: readonly string[]): void {
   const context = requestContext.getStore();
   if (context) context.tables = tables;
+}
+
+/** Says with what error the request being served is answered. */
+export function noteFailure(code: ErrorCode): void {
+  const context = requestContext.getStore();
+  if (context) context.failure = code;
 }

@@ -26,6 +26,7 @@ import { Housekeeping } from './maintenance/housekeeping.js';
 import { Rewriter } from './maintenance/rewrite.js';
 import { Scheduler } from './maintenance/scheduler.js';
 import { Widening } from './maintenance/widening.js';
+import { Freshness } from './freshness.js';
 import { OperationCounts } from './operation-counts.js';
 import { claimRange } from './wal/lsn-range.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
@@ -38,6 +39,7 @@ import { WritePath } from './write-path.js';
   controllers: [DataController, MaintenanceController],
   providers: [
     OperationCounts,
+    Freshness,
     {
       provide: WriteAheadLog,
       inject: [Config, CLOCK, DATA_PATHS, OBJECT_STORE],
@@ -65,7 +67,7 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: WritePath,
-      inject: [Config, CLOCK, LOGGER, Engine, TableRegistry, WriteAheadLog, Applier, IdempotencyKeys, VisibleLsn],
+      inject: [Config, CLOCK, LOGGER, Engine, TableRegistry, WriteAheadLog, Applier, IdempotencyKeys, VisibleLsn, Freshness],
       useFactory: async (
         config: Config,
         clock: Clock,
@@ -76,6 +78,7 @@ import { WritePath } from './write-path.js';
         applier: Applier,
         idempotencyKeys: IdempotencyKeys,
         visible: VisibleLsn,
+        freshness: Freshness,
       ) => {
         const makeSnowflake = snowflakeIds(clock, config.node_id);
         const fetchesFiles = config.storage.kind !== 'local';
@@ -90,6 +93,7 @@ import { WritePath } from './write-path.js';
           idempotencyKeys,
           makeSnowflake,
           visible,
+          freshness,
           fetchesFiles,
         });
         registry.beforeAdopted = (table) => writePath.takeBack(table);
@@ -129,6 +133,7 @@ import { WritePath } from './write-path.js';
         WritePath,
         IdempotencyKeys,
         FollowPath,
+        Freshness,
       ],
       useFactory: (
         config: Config,
@@ -143,6 +148,7 @@ import { WritePath } from './write-path.js';
         writePath: WritePath,
         idempotencyKeys: IdempotencyKeys,
         followPath: FollowPath,
+        freshness: Freshness,
       ) => {
         const flushPath = new FlushPath({
           config,
@@ -157,6 +163,7 @@ import { WritePath } from './write-path.js';
           writePath,
           idempotencyKeys,
           followPath,
+          freshness,
         });
         writePath.onApplied = (table) => flushPath.considerFlush(table);
         registry.beforeClose = async (table) => {
@@ -213,16 +220,18 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: Compaction,
-      inject: [Config, Engine, LEASE_STORE, LOGGER, Rewriter, WritePath, WriteAheadLog],
+      inject: [Config, CLOCK, Engine, LEASE_STORE, LOGGER, Rewriter, WritePath, WriteAheadLog, Freshness],
       useFactory: (
         { maintenance }: Config,
+        clock: Clock,
         engine: Engine,
         leases: LeaseStore,
         logger: Logger,
         rewriter: Rewriter,
         writePath: WritePath,
         wal: WriteAheadLog,
-      ) => new Compaction({ config: maintenance, engine, leases, logger, rewriter, writePath, wal }),
+        freshness: Freshness,
+      ) => new Compaction({ config: maintenance, clock, engine, leases, logger, rewriter, writePath, wal, freshness }),
     },
     {
       provide: Widening,
@@ -254,7 +263,19 @@ import { WritePath } from './write-path.js';
       ) => new Scheduler({ config: maintenance, clock, logger, registry, notifier, flushPath, compaction, housekeeping }),
     },
   ],
-  exports: [TablesModule, WritePath, BulkPath, FollowPath, FlushPath, Widening, WriteAheadLog, Scheduler, OperationCounts],
+  exports: [
+    TablesModule,
+    WritePath,
+    BulkPath,
+    FollowPath,
+    FlushPath,
+    Widening,
+    WriteAheadLog,
+    Scheduler,
+    OperationCounts,
+    Freshness,
+    Compaction,
+  ],
 })
 export class DataModule implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(

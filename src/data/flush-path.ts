@@ -12,6 +12,7 @@ import { MS_PER_DAY, MS_PER_SECOND } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import { faultPoint } from '../common/fault-points.js';
 import type { Logger } from '../common/logger.js';
+import { noteSpan, traced } from '../common/tracing.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
@@ -28,6 +29,7 @@ import type { Table } from '../tables/table.js';
 import { type TableRegistry, withSchema } from '../tables/table-registry.js';
 import { addAction, MIXED, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
 import { type StoredVectors, storeVectors } from './flush/vectors.js';
+import type { Freshness } from './freshness.js';
 import type { Fetched, FollowPath } from './follow-path.js';
 import type { IdempotencyKeys } from './write/idempotency.js';
 import { seenLogs } from './write/seen-logs.js';
@@ -84,6 +86,7 @@ export interface FlushPathParts {
   readonly writePath: WritePath;
   readonly idempotencyKeys: IdempotencyKeys;
   readonly followPath: FollowPath;
+  readonly freshness: Freshness;
 }
 
 export interface FlushResult {
@@ -136,7 +139,7 @@ export class FlushPath {
   async flush(table: Table): Promise<FlushResult> {
     return table.commits.run(async () => {
       try {
-        const result = await this.#flushNow(table);
+        const result = await traced('flush', { 'miniodb.table': table.name }, () => this.#flushNow(table));
         this.#retries.delete(table);
         return result;
       } catch (error) {
@@ -170,34 +173,42 @@ export class FlushPath {
     try {
       if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
       faultPoint('flush.before-encode');
-      flush.encoded ??= await this.#encodeAll(table, flush);
+      flush.encoded ??= await traced('encode', {}, () => this.#encodeAll(table, flush));
       faultPoint('flush.after-encode');
-      if (!flush.isUploaded) await this.#upload(table, flush.encoded, generations);
+      const { encoded } = flush;
+      if (!flush.isUploaded) await traced('upload', { 'miniodb.files': encoded.length }, () => this.#upload(table, encoded, generations));
       flush.isUploaded = true;
       faultPoint('flush.after-upload');
-      const snapshot = await this.#commit(table, flush, flush.encoded).catch(async (error: unknown) => {
+      const snapshot = await traced('commit', {}, () => this.#commit(table, flush, encoded)).catch(async (error: unknown) => {
         if (error instanceof Outdated) await this.#startOver(table, flush);
         throw error;
       });
       faultPoint('flush.after-commit');
-      await this.#publishOrFail(table, flush, flush.encoded, snapshot);
+      await traced('publish', {}, () => this.#publishOrFail(table, flush, encoded, snapshot));
     } catch (error) {
       table.masksSinceMs ??= startedMs;
       throw error;
     } finally {
       if (table.isDropped) await this.forget(table);
     }
+    this.#noteFreshness(generations);
     await this.forget(table);
     faultPoint('flush.after-publish');
     await this.trimWal();
     this.onCommitted(table);
     const rows = generations.reduce((sum, generation) => sum + generation.totalRows, 0);
+    noteSpan({ 'miniodb.rows': rows, 'miniodb.version': table.snapshot.version });
     const files = flush.encoded.length + generations.reduce((sum, generation) => sum + generation.bulkFiles.length, 0);
     this.parts.logger.info(
       { version: table.snapshot.version, rows, files, lsn, duration_ms: this.parts.clock.nowMs() - startedMs },
       `${table.logLabel} flushed`,
     );
     return { version: table.snapshot.version, rows, files, isCommitted: true };
+  }
+
+  #noteFreshness(generations: readonly Generation[]): void {
+    const oldestMs = Math.min(...generations.map((generation) => generation.oldestMs ?? Infinity));
+    if (oldestMs !== Infinity) this.parts.freshness.note('parquet', this.parts.clock.nowMs() - oldestMs);
   }
 
   /** Another node gave a column another type: the files are written again, with the types of the table as it is now. */

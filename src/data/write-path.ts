@@ -13,6 +13,7 @@ import type { Config } from '../common/config/config.js';
 import { faultPoint } from '../common/fault-points.js';
 import { type MakeId, makeUuid } from '../common/ids.js';
 import type { Logger } from '../common/logger.js';
+import { traced } from '../common/tracing.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
 import { type Column, TableSchema } from '../metadata/table-schema.js';
@@ -20,6 +21,7 @@ import type { Table } from '../tables/table.js';
 import { idRuleOf, type TableConfig } from '../tables/table-config.js';
 import type { TableRegistry } from '../tables/table-registry.js';
 import type { VisibleLsn } from '../tables/visible-lsn.js';
+import type { Freshness } from './freshness.js';
 import { type Applicable, fromWalRecord, idsOf, lastLsn, toWalRecord } from './write/applicable.js';
 import type { Addressed, Applier } from './write/apply.js';
 import { roughBytes } from './write/command-size.js';
@@ -50,6 +52,8 @@ interface Waiting {
   readonly idempotency: Idempotency | undefined;
   readonly mayWiden: boolean;
   readonly held: HeldFiles | undefined;
+  /** By the clock that only goes forward. */
+  readonly arrivedMs: number;
   readonly resolve: (answer: WriteAnswer) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -75,6 +79,7 @@ export interface WritePathParts {
   readonly idempotencyKeys: IdempotencyKeys;
   readonly makeSnowflake: MakeId;
   readonly visible: VisibleLsn;
+  readonly freshness: Freshness;
   /** Data files have to be fetched before the engine can read them. */
   readonly fetchesFiles: boolean;
 }
@@ -146,7 +151,9 @@ export class WritePath {
     for (let attempt = 0; attempt < WIDENING_ATTEMPTS_MAX; attempt += 1) {
       const held = await this.#hold(command);
       try {
-        return await this.#enqueue(command, idempotency, mayWiden, held);
+        return await traced('log and apply', { 'miniodb.table': command.table.name, 'miniodb.command': command.kind }, () =>
+          this.#enqueue(command, idempotency, mayWiden, held),
+        );
       } catch (error) {
         if (error instanceof FilesMissing) continue;
         if (error instanceof ColumnsUndeclared) {
@@ -197,7 +204,7 @@ export class WritePath {
     this.#admit(bytes);
     return new Promise((resolve, reject) => {
       this.#queuedBytes += bytes;
-      this.#queue.push({ command, bytes, idempotency, mayWiden, held, resolve, reject });
+      this.#queue.push({ command, bytes, idempotency, mayWiden, held, arrivedMs: performance.now(), resolve, reject });
       this.#kick();
     });
   }
@@ -325,7 +332,9 @@ export class WritePath {
     faultPoint('apply.after');
     this.parts.visible.value = Math.max(...prepared.map(({ write }) => lastLsn(write)));
     for (const { table } of prepared) table.visibleChanges += 1;
+    const nowMs = performance.now();
     for (const { waiting, answer, write } of prepared) {
+      this.parts.freshness.note('visible', nowMs - waiting.arrivedMs);
       waiting.resolve(write.kind === 'rows' ? answer : { ...answer, count: affected.get(write.firstLsn) ?? 0 });
     }
     for (const table of new Set(prepared.map(({ table }) => table))) this.onApplied(table);

@@ -1,7 +1,8 @@
 /** Health, status and metrics, over REST and gRPC. A GET here changes nothing. */
-import { applyDecorators, Controller, Get, Header, Inject, Res } from '@nestjs/common';
+import { applyDecorators, Controller, Get, Header, Inject, Res, ServiceUnavailableException } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } from '@nestjs/swagger';
+import { HealthCheckService } from '@nestjs/terminus';
 import type { FastifyReply } from 'fastify';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
@@ -10,12 +11,13 @@ import { CLOCK } from '../infra/infra.module.js';
 import { ApiErrors, ApiOnlyErrors, ApiPublicErrors } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
-import { FiguresDto, HealthDto, LiveDto, PROMETHEUS_ANSWER, StatsDto, StatusDto } from './health.dto.js';
+import { FiguresDto, HealthDto, ProbesDto, PROMETHEUS_ANSWER, StatsDto, StatusDto } from './health.dto.js';
 import { Metrics } from './metrics.js';
+import { type Probe, Probes } from './probes.js';
 import { StateReader } from './state-reader.js';
 
-const ApiHealth = (): MethodDecorator =>
-  applyDecorators(ApiOkResponse({ type: HealthDto }), ApiServiceUnavailableResponse({ type: HealthDto }), ApiOnlyErrors('INTERNAL'));
+const ApiHealth = (type: typeof HealthDto | typeof ProbesDto): MethodDecorator =>
+  applyDecorators(ApiOkResponse({ type }), ApiServiceUnavailableResponse({ type }), ApiOnlyErrors('INTERNAL'));
 
 @ApiTags('monitoring')
 @Controller()
@@ -25,6 +27,8 @@ export class HealthController {
     private readonly config: Config,
     private readonly state: StateReader,
     private readonly metrics: Metrics,
+    private readonly probes: Probes,
+    private readonly checks: HealthCheckService,
     @Inject(CLOCK) private readonly clock: Clock,
   ) {}
 
@@ -35,7 +39,7 @@ export class HealthController {
   @Needs('public')
   @Get('v1/health')
   @ApiOperation({ summary: 'Whether the server works, part by part; 503 when it does not' })
-  @ApiHealth()
+  @ApiHealth(HealthDto)
   async health(@Res({ passthrough: true }) reply: FastifyReply): Promise<HealthDto> {
     const health = await this.#health();
     if (health.status === 'unhealthy') void reply.status(503);
@@ -57,18 +61,32 @@ export class HealthController {
   @Needs('public')
   @Get('v1/health/live')
   @ApiOperation({ summary: 'The process answers' })
-  @ApiOkResponse({ type: LiveDto })
+  @ApiOkResponse({ type: ProbesDto })
   @ApiPublicErrors()
-  live(): LiveDto {
-    return { status: 'healthy', timestamp: this.#now() };
+  live(@Res({ passthrough: true }) reply: FastifyReply): Promise<ProbesDto> {
+    return this.#check([], reply);
   }
 
   @Needs('public')
   @Get('v1/health/ready')
-  @ApiOperation({ summary: 'Requests can be served; 503 when not' })
-  @ApiHealth()
-  ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<HealthDto> {
-    return this.health(reply);
+  @ApiOperation({
+    summary: 'Requests can be served; 503 when not',
+    description: 'Rows are read from a table, and the disk of the write-ahead log is written and synced; at most once a second.',
+  })
+  @ApiHealth(ProbesDto)
+  ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<ProbesDto> {
+    return this.#check(this.probes.all(), reply);
+  }
+
+  /** In the form of Terminus, which probes of other Nest servers have, too. */
+  async #check(probes: readonly Probe[], reply: FastifyReply): Promise<ProbesDto> {
+    try {
+      return await this.checks.check(probes.map((probe) => async () => probe()));
+    } catch (error) {
+      if (!(error instanceof ServiceUnavailableException)) throw error;
+      void reply.status(503);
+      return error.getResponse() as ProbesDto;
+    }
   }
 
   @Get('v1/status')

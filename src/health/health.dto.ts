@@ -1,5 +1,6 @@
 /** Answers of the monitoring routes. Figures are added with time: whoever reads them passes over those that it does not know. */
-import { ApiProperty, type ApiPropertyOptions } from '@nestjs/swagger';
+import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
+import type { HealthCheckResult } from '@nestjs/terminus';
 import type { NodeInfo } from '../cluster/node-directory.js';
 import type { Health } from './state-reader.js';
 
@@ -9,13 +10,30 @@ const FIGURES: ApiPropertyOptions = { type: 'object', additionalProperties: { ty
 const TEXTS: ApiPropertyOptions = { type: 'object', additionalProperties: { type: 'string' } };
 const COMPONENTS: ApiPropertyOptions = {
   ...TEXTS,
-  example: { query_engine: 'healthy', object_store: 'healthy', write_path: 'healthy' },
+  example: { query_engine: 'healthy', object_store: 'healthy', read_path: 'healthy', write_path: 'healthy' },
   description: '`healthy`, or `degraded` or `unhealthy` with the reason',
 };
 
-export class LiveDto {
-  @ApiProperty({ enum: ['healthy'] }) status: 'healthy';
-  @ApiProperty(TIME) timestamp: string;
+const PROBES: ApiPropertyOptions = {
+  type: 'object',
+  additionalProperties: {
+    type: 'object',
+    required: ['status'],
+    properties: {
+      status: { type: 'string', enum: ['up', 'degraded', 'down'] },
+      message: { type: 'string', description: 'Why it is not up' },
+      responseTime: { type: 'integer', description: 'Milliseconds that it took' },
+      cachedResponse: { type: 'boolean', description: 'Found out for another request within the last second' },
+    },
+  },
+};
+
+/** As @nestjs/terminus has it. */
+export class ProbesDto {
+  @ApiProperty({ enum: ['ok', 'degraded', 'error', 'shutting_down'] }) status: HealthCheckResult['status'];
+  @ApiPropertyOptional({ ...PROBES, description: 'Parts that work' }) info?: Record<string, unknown> | undefined;
+  @ApiPropertyOptional({ ...PROBES, description: 'Parts that do not' }) error?: Record<string, unknown> | undefined;
+  @ApiProperty({ ...PROBES, description: 'All of them' }) details: Record<string, unknown>;
 }
 
 export class HealthDto {

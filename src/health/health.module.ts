@@ -1,10 +1,15 @@
 /** What an operator sees. */
-import { Module } from '@nestjs/common';
+import { Inject, Module, Optional, type OnApplicationShutdown } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { HealthIndicatorService, TerminusModule } from '@nestjs/terminus';
+import type { FastifyInstance } from 'fastify';
 import { BackupCounts } from '../backup/backup-counts.js';
 import { BackupModule } from '../backup/backup.module.js';
 import { Replicator } from '../backup/replication/replicator.js';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
+import { Freshness } from '../data/freshness.js';
+import { Compaction } from '../data/maintenance/compaction.js';
 import { Scheduler } from '../data/maintenance/scheduler.js';
 import { OperationCounts } from '../data/operation-counts.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
@@ -24,24 +29,65 @@ import { QueryStatistics } from '../query/query-statistics.js';
 import { QueryStreamCounts } from '../query/query-stream-counts.js';
 import { TableInfoReader } from '../tables/table-info.js';
 import { TableRegistry } from '../tables/table-registry.js';
+import { AuditLog } from './audit-log.js';
 import { CpuUsage } from './cpu-usage.js';
 import { HealthController } from './health.controller.js';
 import { Metrics } from './metrics.js';
+import { Probes } from './probes.js';
 import { RequestCounts } from './request-counts.js';
+import { RequestWatch } from './request-watch.js';
 import { StateReader } from './state-reader.js';
 
+/** An `AuditLog`, or undefined where there is none. */
+const AUDIT_LOG = Symbol('AuditLog');
+
 @Module({
-  imports: [QueryModule, ClusterModule, BackupModule],
+  imports: [QueryModule, ClusterModule, BackupModule, TerminusModule.forRoot({ logger: false })],
   controllers: [HealthController],
   providers: [
-    RequestCounts,
+    { provide: RequestCounts, inject: [TableRegistry], useFactory: (registry: TableRegistry) => new RequestCounts(registry) },
+    { provide: AUDIT_LOG, inject: [Config, CLOCK], useFactory: (config: Config, clock: Clock) => AuditLog.open(config, clock) },
+    {
+      provide: RequestWatch,
+      inject: [HttpAdapterHost, RequestCounts, { token: AUDIT_LOG, optional: true }],
+      useFactory: (http: HttpAdapterHost, counts: RequestCounts, audit?: AuditLog) => {
+        const watch = new RequestWatch();
+        watch.onEnd((request) => counts.note(request));
+        if (audit) watch.onEnd((request) => audit.note(request));
+        watch.watchHttp(http.httpAdapter.getInstance<FastifyInstance>());
+        return watch;
+      },
+    },
+    {
+      provide: Probes,
+      inject: [
+        HealthIndicatorService,
+        Engine,
+        OBJECT_STORE,
+        TableRegistry,
+        WritePath,
+        WriteAheadLog,
+        { token: REDIS, optional: true },
+        { token: Replicator, optional: true },
+      ],
+      useFactory: (
+        indicators: HealthIndicatorService,
+        engine: Engine,
+        store: ObjectStore,
+        registry: TableRegistry,
+        writePath: WritePath,
+        wal: WriteAheadLog,
+        redis?: RedisConnection,
+        replicator?: Replicator,
+      ) => new Probes({ indicators, engine, store, registry, writePath, wal, redis, replicator }),
+    },
     {
       provide: StateReader,
       inject: [
         Config,
         CLOCK,
         Engine,
-        OBJECT_STORE,
+        Probes,
         TableRegistry,
         WritePath,
         WriteAheadLog,
@@ -60,7 +106,7 @@ import { StateReader } from './state-reader.js';
         config: Config,
         clock: Clock,
         engine: Engine,
-        store: ObjectStore,
+        probes: Probes,
         registry: TableRegistry,
         writePath: WritePath,
         wal: WriteAheadLog,
@@ -79,7 +125,7 @@ import { StateReader } from './state-reader.js';
           config,
           clock,
           engine,
-          store,
+          probes,
           registry,
           writePath,
           wal,
@@ -104,6 +150,8 @@ import { StateReader } from './state-reader.js';
         TableRegistry,
         TableInfoReader,
         OperationCounts,
+        Freshness,
+        Compaction,
         QueryStatistics,
         QueryStreamCounts,
         BackupCounts,
@@ -118,6 +166,8 @@ import { StateReader } from './state-reader.js';
         registry: TableRegistry,
         tableInfo: TableInfoReader,
         operations: OperationCounts,
+        freshness: Freshness,
+        compaction: Compaction,
         queries: QueryStatistics,
         queryStreams: QueryStreamCounts,
         backups: BackupCounts,
@@ -133,6 +183,8 @@ import { StateReader } from './state-reader.js';
           registry,
           tableInfo,
           operations,
+          freshness,
+          compaction,
           queries,
           queryStreams,
           backups,
@@ -143,4 +195,10 @@ import { StateReader } from './state-reader.js';
     },
   ],
 })
-export class HealthModule {}
+export class HealthModule implements OnApplicationShutdown {
+  constructor(@Optional() @Inject(AUDIT_LOG) private readonly audit: AuditLog | undefined) {}
+
+  onApplicationShutdown(): void {
+    this.audit?.close();
+  }
+}

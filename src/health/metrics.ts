@@ -7,6 +7,8 @@ import { MS_PER_SECOND, type Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import type { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
+import type { Freshness } from '../data/freshness.js';
+import type { Compaction } from '../data/maintenance/compaction.js';
 import type { OperationCounts } from '../data/operation-counts.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { QueryStreamCounts } from '../query/query-stream-counts.js';
@@ -25,6 +27,8 @@ export interface MetricsParts {
   readonly registry: TableRegistry;
   readonly tableInfo: TableInfoReader;
   readonly operations: OperationCounts;
+  readonly freshness: Freshness;
+  readonly compaction: Compaction;
   readonly queries: QueryStatistics;
   readonly queryStreams: QueryStreamCounts;
   readonly backups: BackupCounts;
@@ -46,6 +50,7 @@ export class Metrics {
     this.#scrapes += 1;
     const registry = new Registry();
     this.parts.requests.register(registry);
+    registry.registerMetric(this.parts.freshness.histogram);
     this.#operations(registry);
     this.#queries(registry);
     this.#backups(registry);
@@ -208,6 +213,10 @@ export class Metrics {
     const utilization = gauge('miniodb_table_buffer_utilization', 'Buffered rows as a share of buffer_size');
     const buffer = gauge('miniodb_buffer_size_bytes', 'Bytes of buffered rows', ['node', 'table']);
     const unflushed = gauge('miniodb_table_unflushed_seconds', 'Age of the oldest row that is not in a data file yet; 0 without one');
+    const uncompacted = gauge(
+      'miniodb_table_uncompacted_seconds',
+      'Age of the oldest data file that waits to be merged or purged; 0 without one',
+    );
     const { storage, minio } = this.parts.config;
     const bucket = storage.kind === 'local' ? 'local' : minio.bucket;
     const objects = gauge('miniodb_storage_objects_total', 'Data files in the object store', ['bucket', 'table']);
@@ -226,6 +235,7 @@ export class Metrics {
         table.generations.reduce((sum, generation) => sum + generation.bytes, 0),
       );
       unflushed.set({ table: table.name }, this.#unflushedSeconds(table));
+      uncompacted.set({ table: table.name }, this.parts.compaction.waitingMs(table) / MS_PER_SECOND);
       objects.set({ bucket, table: table.name }, stats.file_count);
     }
   }

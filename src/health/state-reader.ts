@@ -1,6 +1,7 @@
 /** What the server knows of itself, read without changing anything: for status, metrics and health. Every figure is measured at the time of asking. */
 import os from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import type { HealthIndicatorResult } from '@nestjs/terminus';
 import type { Replicator } from '../backup/replication/replicator.js';
 import type { NodeDirectory, NodeInfo } from '../cluster/node-directory.js';
 import { AppError } from '../common/app-error.js';
@@ -8,7 +9,6 @@ import type { Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { asNumber } from '../infra/duckdb/engine.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import type { Scheduler } from '../data/maintenance/scheduler.js';
@@ -19,12 +19,11 @@ import type { Cursors } from '../query/cursors.js';
 import type { ResultCache } from '../query/result-cache.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { TableRegistry } from '../tables/table-registry.js';
+import type { Probes } from './probes.js';
 import type { RequestCounts } from './request-counts.js';
 
 const DELAY_RESOLUTION_MS = 20;
 const NS_PER_MS = 1e6;
-/** A component that does not answer for so long does not work. Shorter than a scrape may take: figures are wanted most when a store hangs. */
-const CHECK_MS_MAX = 5_000;
 /** Far enough below the 70 of the alert MinIODBLowHealthScore. */
 const UNHEALTHY_SCORE_MAX = 50;
 
@@ -48,7 +47,7 @@ export interface StateParts {
   readonly config: Config;
   readonly clock: Clock;
   readonly engine: Engine;
-  readonly store: ObjectStore;
+  readonly probes: Probes;
   readonly registry: TableRegistry;
   readonly writePath: WritePath;
   readonly wal: WriteAheadLog;
@@ -229,26 +228,12 @@ export class StateReader {
     return Math.round((this.#loopDelay.percentile(99) / NS_PER_MS) * 100) / 100;
   }
 
-  /** Asks each part whether it does its work: the engine answers, the store can be read, writes are taken. */
+  /** Asks each part whether it does its work. */
   async components(): Promise<Record<string, string>> {
-    const { engine, store, writePath, redis, replicator } = this.parts;
-    const copyError = replicator?.state.lastError;
-    const check = async (work: () => Promise<unknown>): Promise<string> => {
-      try {
-        await withDeadline(work());
-        return 'healthy';
-      } catch (error) {
-        return `unhealthy: ${error instanceof Error ? error.message : String(error)}`;
-      }
-    };
-    return {
-      query_engine: await check(() => engine.rows('SELECT 1')),
-      object_store: await check(() => store.get('_catalogue/health-check')),
-      write_path: writePath.failure ? `unhealthy: ${writePath.failure.message}` : 'healthy',
-      // One node goes on without it.
-      ...(replicator ? { backup_store: copyError === undefined ? 'healthy' : `degraded: ${copyError}` } : {}),
-      ...(redis ? { redis: redis.isReady ? 'healthy' : `degraded: ${redis.lastError ?? 'not connected yet'}` } : {}),
-    };
+    const results = await Promise.all(this.parts.probes.all().map((probe) => probe()));
+    return Object.fromEntries(
+      results.flatMap((result) => Object.entries(result)).map(([component, outcome]) => [component, textOf(outcome)]),
+    );
   }
 
   async health(): Promise<{ status: Health; components: Record<string, string> }> {
@@ -275,12 +260,7 @@ export class StateReader {
   }
 }
 
-async function withDeadline(work: Promise<unknown>): Promise<void> {
-  let deadline: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    deadline = setTimeout(() => reject(new Error(`no answer within ${CHECK_MS_MAX} ms`)), CHECK_MS_MAX);
-  });
-  // Whoever lost the race has nobody to tell.
-  work.catch(() => undefined);
-  await Promise.race([work, late]).finally(() => clearTimeout(deadline));
+function textOf({ status, ...data }: HealthIndicatorResult[string]): string {
+  if (status === 'up') return 'healthy';
+  return `${status === 'degraded' ? 'degraded' : 'unhealthy'}: ${String(data['message'])}`;
 }

@@ -13,6 +13,7 @@ import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { DoneDto } from '../infra/transport/done.dto.js';
 import { writeAll } from '../infra/transport/grpc-server.js';
 import { Needs } from '../infra/transport/permission.js';
+import { RateLimited } from '../infra/transport/rate-limited.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { validated } from '../infra/transport/validation-pipe.js';
 import { parseAsOf } from './as-of.js';
@@ -49,6 +50,7 @@ export class QueryController {
     private readonly streamCounts: QueryStreamCounts,
   ) {}
 
+  @RateLimited('queries')
   @Post('query')
   @HttpCode(200)
   @ApiOperation({
@@ -85,12 +87,14 @@ export class QueryController {
     await reply.header('content-type', format.mediaType).header('x-query-id', queryId).send(bytes);
   }
 
+  @RateLimited('queries')
   @GrpcMethod('MinIODBService', 'QueryData')
   async queryByGrpc({ sql, limit, cursor }: GrpcQuery): Promise<Record<string, unknown>> {
     const page = await this.readPath.page({ sql, cursor, reader: currentPrincipal(), ...(limit === 0 ? {} : { limit }) });
     return { result_json: `[${page.rows.join()}]`, has_more: page.hasMore, next_cursor: page.nextCursor };
   }
 
+  @RateLimited('queries')
   @GrpcMethod('MinIODBService', 'StreamQuery')
   async streamQuery(
     { sql, batch_size: batchSize, cursor }: GrpcStreamQuery,

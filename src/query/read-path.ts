@@ -13,7 +13,9 @@ import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { QueryConfig } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
+import { redactSql } from '../common/redact-sql.js';
 import { noteTables } from '../common/request-context.js';
+import { traced } from '../common/tracing.js';
 import { toAppError } from '../infra/transport/error-filter.js';
 import { asNumber, type Engine } from '../infra/duckdb/engine.js';
 import { distinctNames } from '../infra/duckdb/json-expression.js';
@@ -209,7 +211,7 @@ export class ReadPath {
   async analyse(sql: string): Promise<SqlAnalysis> {
     const startedMs = this.parts.clock.nowMs();
     try {
-      return await this.#analyseNow(sql);
+      return await traced('analyse', {}, () => this.#analyseNow(sql));
     } catch (error) {
       this.#note({ id: randomUUID(), sql, startedMs }, [], toAppError(error));
       throw error;
@@ -287,7 +289,7 @@ export class ReadPath {
     let tables = request.tables ?? [];
     let error: AppError | undefined;
     try {
-      leave = await this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped });
+      leave = await traced('wait for a turn', {}, () => this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped }));
       query.stopAfter(Math.max(1, timeoutMs - (this.parts.clock.nowMs() - query.startedMs)), timeoutMs);
       views = await pin();
       tables = request.tables ?? [...views.keys()];
@@ -316,9 +318,13 @@ export class ReadPath {
     let isClean = false;
     try {
       query.attach(taken.connection);
-      for (const view of views.values()) await query.orStopped(view.openForCaller());
-      await this.parts.connections.bind(taken, views);
-      const result = await use({ query, taken, connection: taken.connection, views });
+      await traced('open files', { 'miniodb.tables': [...views.keys()] }, async () => {
+        for (const view of views.values()) await query.orStopped(view.openForCaller());
+      });
+      const result = await traced('execute', { 'miniodb.query_id': query.id }, async () => {
+        await this.parts.connections.bind(taken, views);
+        return use({ query, taken, connection: taken.connection, views });
+      });
       isClean = true;
       return result;
     } finally {
@@ -563,9 +569,9 @@ export class ReadPath {
     const line = { query_id: query.id, duration_ms: elapsedMs, tables, ...(error ? { error: error.code } : {}) };
     const label = tables.map((table) => `table:${table}`).join(' ');
     if (error?.code === 'INTERNAL')
-      this.parts.logger.error({ ...line, err: error, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `query failed ${label}`);
+      this.parts.logger.error({ ...line, err: error, sql: redactSql(query.sql).slice(0, LOGGED_SQL_MAX) }, `query failed ${label}`);
     if (elapsedMs >= this.parts.slowQueryMs)
-      this.parts.logger.warn({ ...line, sql: query.sql.slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
+      this.parts.logger.warn({ ...line, sql: redactSql(query.sql).slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
 }

@@ -76,8 +76,33 @@ export class LogConfig {
   @IsIn(['trace', 'debug', 'info', 'warn', 'error', 'fatal']) level: string = 'info';
   /** JSON lines; relative to the working directory. Empty: no file. */
   @IsString() file: string = 'logs/miniodb.log';
+  /** Past it the file becomes FILE.1, and so on. */
+  @IsInt() @Min(64 * KIB) @Max(16 * GIB) file_bytes_max: number = 64 * MIB;
+  /** Full files that are kept. */
+  @IsInt() @Min(1) @Max(1_000) files_kept: number = 5;
   /** Queries that take longer are logged as "slow query". */
   @IsInt() @Min(0) slow_query_ms: number = 1_000;
+}
+
+/** Who asked for what, and what came of it. See docs/security.md. */
+export class AuditConfig {
+  /** `auto`: where there is authentication. */
+  @IsIn(['auto', 'on', 'off']) mode: 'auto' | 'on' | 'off' = 'auto';
+  /** JSON lines; relative to the working directory. */
+  @IsString() @Matches(/\S/) file: string = 'logs/audit.log';
+  @IsInt() @Min(64 * KIB) @Max(16 * GIB) file_bytes_max: number = 256 * MIB;
+  @IsInt() @Min(1) @Max(1_000) files_kept: number = 10;
+}
+
+/** Spans for OpenTelemetry. See docs/monitoring.md. */
+export class TracingConfig {
+  /** Where a collector takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces. Empty: no traces. */
+  @IsString()
+  @Matches(/^(https?:\/\/\S+)?$/, { message: 'must be a URL such as http://127.0.0.1:4318/v1/traces, or empty' })
+  endpoint: string = '';
+  /** Share of requests that are traced, 0 to 1, unless their caller has decided. */
+  @IsNumber() @Min(0) @Max(1) sampled_share: number = 1;
+  @IsString() @Matches(/\S/) service_name: string = 'miniodb';
 }
 
 export class LimitsConfig {
@@ -269,6 +294,8 @@ export class Config {
   @ValidateNested() @Type(() => AuthConfig) auth: AuthConfig = new AuthConfig();
   @ValidateNested() @Type(() => RateLimitsConfig) rate_limits: RateLimitsConfig = new RateLimitsConfig();
   @ValidateNested() @Type(() => LogConfig) log: LogConfig = new LogConfig();
+  @ValidateNested() @Type(() => AuditConfig) audit: AuditConfig = new AuditConfig();
+  @ValidateNested() @Type(() => TracingConfig) tracing: TracingConfig = new TracingConfig();
   @ValidateNested() @Type(() => LimitsConfig) limits: LimitsConfig = new LimitsConfig();
   @ValidateNested() @Type(() => WalConfig) wal: WalConfig = new WalConfig();
   @ValidateNested() @Type(() => BufferConfig) buffer: BufferConfig = new BufferConfig();

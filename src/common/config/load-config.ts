@@ -67,6 +67,7 @@ const TEXT_KEYS = new Set([
   'cert_file',
   'key_file',
   'client_ca_file',
+  'service_name',
 ]);
 /** Keys that hold a list; in a variable its items are separated by commas. */
 const LIST_KEYS = new Set(['nodes', 'jwt_keys', 'cors_origins']);

@@ -1,7 +1,9 @@
 /** Merges and purges data files: plan → write → commit → publish. Reading and writing go on meanwhile; see `rewrite.ts` for how deletes follow. */
 import { AppError } from '../../common/app-error.js';
+import type { Clock } from '../../common/clock.js';
 import type { MaintenanceConfig } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
+import { traced } from '../../common/tracing.js';
 import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
@@ -9,11 +11,12 @@ import type { DataFile } from '../../metadata/delta/snapshot.js';
 import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import { type RowSources, selectRows } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
+import type { Freshness } from '../freshness.js';
 import { NOTHING_FETCHED } from '../follow-path.js';
 import { SHARD } from '../flush/data-files.js';
 import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
-import { planCompaction } from './compaction-plan.js';
+import { type CompactionRules, planCompaction } from './compaction-plan.js';
 import type { Rewriter, Segment } from './rewrite.js';
 import { TIME_UNITS, type TimeUnit, unitStart } from './time-unit.js';
 
@@ -32,12 +35,14 @@ export interface CompactionResult {
 
 export interface CompactionParts {
   readonly config: MaintenanceConfig;
+  readonly clock: Clock;
   readonly engine: Engine;
   readonly leases: LeaseStore;
   readonly logger: Logger;
   readonly rewriter: Rewriter;
   readonly writePath: WritePath;
   readonly wal: WriteAheadLog;
+  readonly freshness: Freshness;
 }
 
 export class Compaction {
@@ -45,21 +50,15 @@ export class Compaction {
 
   /** @param isForced merges whatever can be merged, instead of what is worth it by itself */
   async run(table: Table, isForced: boolean): Promise<CompactionResult> {
-    const { config } = this.parts;
     const lease = await this.parts.leases.acquire(`compaction:${table.id}`, LEASE_MS);
     const before = table.snapshot.files.size;
     const rowsBefore = physicalRows(table);
     if (!lease) return { files_before: before, files_after: before, rows_purged: 0 };
     try {
-      const rules = {
-        targetFileBytes: config.target_file_bytes,
-        filesMin: config.compaction_files_min,
-        deletedShareMax: config.deleted_share_max,
-        layout: table.config.layout,
-        isForced,
-      };
-      const groups = planCompaction(table.snapshot.files.values(), rules).slice(0, GROUPS_IN_ONE_RUN_MAX);
-      for (const group of groups) if (!table.isDropped && lease.isHeld()) await this.#merge(table, group, lease);
+      const groups = this.#plan(table, isForced).slice(0, GROUPS_IN_ONE_RUN_MAX);
+      for (const group of groups)
+        if (!table.isDropped && lease.isHeld())
+          await traced('merge', { 'miniodb.table': table.name, 'miniodb.files': group.length }, () => this.#merge(table, group, lease));
       const result = {
         files_before: before,
         files_after: table.snapshot.files.size,
@@ -70,6 +69,24 @@ export class Compaction {
     } finally {
       await lease.release();
     }
+  }
+
+  #plan(table: Table, isForced: boolean): DataFile[][] {
+    const { config } = this.parts;
+    const rules: CompactionRules = {
+      targetFileBytes: config.target_file_bytes,
+      filesMin: config.compaction_files_min,
+      deletedShareMax: config.deleted_share_max,
+      layout: table.config.layout,
+      isForced,
+    };
+    return planCompaction(table.snapshot.files.values(), rules);
+  }
+
+  /** How long the oldest file has waited that is worth merging or purging; 0 without one. */
+  waitingMs(table: Table): number {
+    const files = this.#plan(table, false).flat();
+    return files.length === 0 ? 0 : Math.max(0, this.parts.clock.nowMs() - oldestMs(files));
   }
 
   async #merge(table: Table, group: readonly DataFile[], lease: Lease): Promise<void> {
@@ -92,6 +109,7 @@ export class Compaction {
               throw error;
             });
         });
+        this.parts.freshness.note('compacted', this.parts.clock.nowMs() - oldestMs(live));
       } finally {
         await rewriter.close(rewrite);
       }
@@ -141,6 +159,11 @@ export class Compaction {
 
 function instant(ms: number): string {
   return `make_timestamptz(${ms * 1_000})`;
+}
+
+/** When the oldest of some files was written. */
+function oldestMs(files: readonly DataFile[]): number {
+  return files.reduce((oldest, { add }) => Math.min(oldest, add.modificationTime), Infinity);
 }
 
 function physicalRows(table: Table): number {

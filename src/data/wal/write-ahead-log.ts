@@ -14,6 +14,8 @@ import { syncDirectory } from '../../infra/object-store/local-object-store.js';
 import { LSNS_PER_WAL } from './lsn-range.js';
 import { decodeRecord, encodeRecord, lastLsnOf, RECORD_MAGIC, type WalRecord } from './wal-record.js';
 
+/** A block of a file system: fewer might fit where nothing else does. */
+const PROBE_BYTES = 4_096;
 const SEGMENT_NAME = /^(\d{20})\.wal$/;
 const SEGMENT_MAGIC = 'MDBWAL01';
 const WAL_ID_BYTES = 36;
@@ -151,6 +153,19 @@ export class WriteAheadLog {
     await this.#sync(segment);
     segment.bytes += bytes;
     faultPoint('wal.after-sync');
+  }
+
+  /** Finds out whether the disk takes and syncs bytes, in a file of its own. @throws AppError UNAVAILABLE when it does not, or when the log is closed */
+  async probe(): Promise<void> {
+    if (this.#closedBecause !== undefined) throw new AppError('UNAVAILABLE', this.#closedBecause, { retryAfterSeconds: 30 });
+    const file = path.join(this.options.directory, 'probe');
+    try {
+      await writeFile(file, Buffer.alloc(PROBE_BYTES), { flush: true });
+    } catch (error) {
+      throw notWritten(error);
+    } finally {
+      await rm(file, { force: true });
+    }
   }
 
   async #segmentFor(firstLsn: number): Promise<Segment> {

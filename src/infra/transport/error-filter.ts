@@ -7,7 +7,7 @@ import { type ArgumentsHost, Catch, type ExceptionFilter, HttpException } from '
 import type { FastifyReply } from 'fastify';
 import { type Observable, of, throwError } from 'rxjs';
 import { AppError, ERROR_STATUS, type ErrorCode, messageOf } from '../../common/app-error.js';
-import { currentRequestId } from '../../common/request-context.js';
+import { currentRequestId, noteFailure } from '../../common/request-context.js';
 import type { Logger } from '../../common/logger.js';
 
 const CODE_BY_HTTP_STATUS: Readonly<Record<number, ErrorCode>> = {
@@ -63,6 +63,7 @@ function errorBody(error: AppError, requestId: string): ErrorBody {
 
 /** Sends an error over HTTP. */
 export function replyWithError(reply: FastifyReply, error: AppError): void {
+  noteFailure(error.code);
   if (error.retryAfterSeconds !== undefined) void reply.header('retry-after', String(error.retryAfterSeconds));
   void reply
     .status(ERROR_STATUS[error.code].http)
@@ -72,6 +73,7 @@ export function replyWithError(reply: FastifyReply, error: AppError): void {
 
 /** The same failure as gRPC has it. */
 export function grpcStatus(error: AppError): { code: number; details: string; metadata: Metadata } {
+  noteFailure(error.code);
   const metadata = new Metadata();
   metadata.set('error-code', error.code);
   metadata.set('request-id', currentRequestId());

@@ -68,9 +68,12 @@ export function grpcOptions({ host, port, messageBytesMax, tls, interceptors }: 
 /** Gives each call its request id, for log lines and errors. */
 export function grpcRequestHook(context: ExecutionContext, next: () => Observable<unknown>): Observable<unknown> {
   const parameters = context.getArgs<unknown[]>();
-  const given = metadataOf(parameters)?.get('x-request-id')[0];
+  const metadata = metadataOf(parameters);
+  const given = metadata?.get('x-request-id')[0];
   const requestId = typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
-  return new Observable((subscriber) => requestContext.run({ requestId, peer: peerOf(parameters) }, () => next().subscribe(subscriber)));
+  const keyShown = metadata?.get('x-api-key')[0]?.toString();
+  const served = { requestId, peer: peerOf(parameters), keyShown };
+  return new Observable((subscriber) => requestContext.run(served, () => next().subscribe(subscriber)));
 }
 
 /** Metadata of a call: an argument of its own, or part of the call for streams. */

@@ -84,7 +84,8 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
     void reply.header('x-request-id', request.id);
     const { headers, routeOptions } = request;
     if (routeOptions.url === STREAMED_JSON_ROUTE && isJson(headers['content-type'])) headers['content-type'] = STREAMED_JSON;
-    requestContext.run({ requestId: request.id, peer: request.ip }, done);
+    const key = headers['x-api-key'];
+    requestContext.run({ requestId: request.id, peer: request.ip, keyShown: typeof key === 'string' ? key : undefined }, done);
   });
   refuseOtherMethods(server);
 }

@@ -7,6 +7,7 @@ import http from 'node:http';
 import https from 'node:https';
 import type { Readable } from 'node:stream';
 import { Client } from 'minio';
+import { traced } from '../../../common/tracing.js';
 
 export interface S3Options {
   /** Host and port, without a scheme: `127.0.0.1:9000`. */
@@ -110,7 +111,11 @@ export class S3Requests {
   }
 
   /** One request. @returns the answer, whose body the caller must read or `resume` */
-  async send(parts: RequestParts): Promise<http.IncomingMessage> {
+  send(parts: RequestParts): Promise<http.IncomingMessage> {
+    return traced(`object store ${parts.method}`, {}, () => this.#send(parts));
+  }
+
+  async #send(parts: RequestParts): Promise<http.IncomingMessage> {
     const { bucket, region } = this.options;
     const { body } = parts;
     try {
