@@ -51,7 +51,11 @@ describe('figures', () => {
     const healthy = { query_engine: 'healthy', object_store: 'healthy', read_path: 'healthy', write_path: 'healthy', redis: 'healthy' };
     expect(health).toEqual({ status: 'healthy', version, details: healthy });
     expect(await read('/v1/health/live')).toEqual({ status: 'ok', info: {}, error: {}, details: {} });
-    expect(await read('/v1/health/ready')).toMatchObject({ status: 'ok', error: {}, details: { read_path: { status: 'up' }, write_path: { status: 'up' } } });
+    expect(await read('/v1/health/ready')).toMatchObject({
+      status: 'ok',
+      error: {},
+      details: { read_path: { status: 'up' }, write_path: { status: 'up' } },
+    });
     const status = await read('/v1/status');
     expect([status.health_status, status.components]).toEqual(['healthy', healthy]);
     expect((await read('/v1/stats')).health_status).toBe('healthy');
@@ -97,8 +101,13 @@ describe('figures', () => {
   });
 
   test('redis_stats: whether it answers, calls and connections', async () => {
-    const before = (await read('/v1/status')).redis_stats as JsonRow;
-    expect(before).toMatchObject({ enabled: 1, reachable: 1, failed_calls: 0, active_connections: 0, idle_connections: 1 });
+    // A heartbeat may be under way.
+    const before = await eventually(
+      'a connection to Redis without work',
+      async () => (await read('/v1/status')).redis_stats as JsonRow,
+      ({ active_connections: active }) => active === 0,
+    );
+    expect(before).toMatchObject({ enabled: 1, reachable: 1, failed_calls: 0, idle_connections: 1 });
     expectSuccess(await call(server, 'POST', '/v1/tables/b/compact'));
     const after = (await read('/v1/status')).redis_stats as JsonRow;
     expect(after['calls']).toBeGreaterThan(before['calls'] as number);
@@ -368,7 +377,12 @@ describe('the log', () => {
 
   test('says "slow query" with the statement, and "query duration" in the same line', async () => {
     const [line = ''] = await linesOf(() => call(server, 'POST', '/v1/query', { sql: ENDLESS, timeout_ms: SLOW_MS + 200 }), /slow query/);
-    expect(JSON.parse(line)).toMatchObject({ level: 'WARN', sql: ENDLESS, msg: expect.stringMatching(/query duration \d+ ms/) as string });
+    // Without the values in it.
+    expect(JSON.parse(line)).toMatchObject({
+      level: 'WARN',
+      sql: ENDLESS.replace(/\b\d+\b/g, '?'),
+      msg: expect.stringMatching(/query duration \d+ ms/) as string,
+    });
   });
 
   test('says "backup" for each that is made, and "restore" for each restore and recovery', async () => {

@@ -61,6 +61,7 @@ const AUDIT_LOG = Symbol('AuditLog');
     {
       provide: Probes,
       inject: [
+        Config,
         HealthIndicatorService,
         Engine,
         OBJECT_STORE,
@@ -71,6 +72,7 @@ const AUDIT_LOG = Symbol('AuditLog');
         { token: Replicator, optional: true },
       ],
       useFactory: (
+        { storage }: Config,
         indicators: HealthIndicatorService,
         engine: Engine,
         store: ObjectStore,
@@ -79,7 +81,10 @@ const AUDIT_LOG = Symbol('AuditLog');
         wal: WriteAheadLog,
         redis?: RedisConnection,
         replicator?: Replicator,
-      ) => new Probes({ indicators, engine, store, registry, writePath, wal, redis, replicator }),
+      ) => {
+        const fetchesFiles = storage.kind !== 'local';
+        return new Probes({ indicators, engine, store, registry, writePath, wal, redis, replicator, fetchesFiles });
+      },
     },
     {
       provide: StateReader,

@@ -10,6 +10,7 @@ import type { Engine } from '../infra/duckdb/engine.js';
 import { mayAmplify } from './bounds/amplifiers.js';
 import { assertPlannable, assertReadableTree } from './bounds/statement-size.js';
 import { type Condition, conditionsOf } from './prune.js';
+import { type ResultSize, resultSizeOf } from './result-size.js';
 import { type SummaryItem, summaryOf } from './summary.js';
 import type { Node } from './syntax-tree.js';
 
@@ -22,6 +23,7 @@ export interface SqlAnalysis {
   readonly conditions: readonly Condition[];
   /** True when values of its rows may be much larger than what they are made from. */
   readonly mayAmplify: boolean;
+  readonly size: ResultSize;
   /** Set when it asks for counts and extremes of a whole table and nothing else. */
   readonly summary: readonly SummaryItem[] | undefined;
   /** The same for statements that mean the same, however they are written; undefined when the answer varies without the tables doing so. */
@@ -82,6 +84,7 @@ export class SqlAnalyser {
       tables: [...walk.tables],
       isRepeatableScan: !isVarying && this.#isRepeatableScan(statement, walk),
       mayAmplify: walk.mayAmplify,
+      size: resultSizeOf(statement, this.#aggregates),
       conditions: walk.readsOneTableOnce ? conditionsOf(statement) : [],
       summary: walk.readsOneTableOnce ? summaryOf(statement) : undefined,
       fingerprint: isVarying ? undefined : fingerprintOf(text),

@@ -35,6 +35,7 @@ import { asQueryError } from './query-error.js';
 import { parameterKinds, parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
 import type { QueryStatistics } from './query-statistics.js';
 import type { CacheKey, ResultCache } from './result-cache.js';
+import { promisesFewValues, runSmall, type SmallResult } from './small-result.js';
 import { summarySql } from './summary.js';
 import type { RunningQueries, RunningQuery } from './running-queries.js';
 
@@ -84,7 +85,7 @@ export interface Page {
 }
 
 /** Rows of a page; `isCut` when the page is full before its limit. */
-interface PageRows {
+export interface PageRows {
   readonly rows: string[];
   readonly isCut: boolean;
 }
@@ -180,8 +181,7 @@ export class ReadPath {
       request,
       () => this.pinTables(analysis, request),
       async (running) => {
-        const prepared = await summarised(analysis, running, await this.prepare(running, request.sql, toParameters(request.params)));
-        const { rows, isCut } = await this.#jsonRows(running, prepared, limit + 1, 0);
+        const { prepared, rows, isCut } = await this.#firstRows(running, request, analysis, limit);
         if (rows.length <= limit && !isCut)
           return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
         const { result, isScan } = await this.#keep(running, prepared, request, analysis);
@@ -194,6 +194,27 @@ export class ReadPath {
       },
       cache,
     );
+  }
+
+  /** The rows of a page and one more, if there is one. */
+  async #firstRows(running: Running, request: QueryRequest, analysis: SqlAnalysis, limit: number): Promise<SmallResult> {
+    const parameters = toParameters(request.params);
+    const isSmall = !analysis.summary && promisesFewValues(analysis, running.views, limit);
+    const small = isSmall ? await this.#smallResult(running, request.sql, parameters, limit + 1) : undefined;
+    if (small) return small;
+    const prepared = await summarised(analysis, running, await this.prepare(running, request.sql, parameters));
+    return { prepared, ...(await this.#jsonRows(running, prepared, limit + 1, 0)) };
+  }
+
+  async #smallResult(running: Running, sql: string, parameters: QueryParameters, limit: number): Promise<SmallResult | undefined> {
+    try {
+      return await runSmall(running, await withoutEnd(this.parts.engine, sql), parameters, limit, PAGE_LENGTH_MAX);
+    } catch (error) {
+      running.query.assertGoesOn();
+      // What is wrong with the statement or its parameters is said of the caller's own text.
+      await this.prepare(running, sql, parameters);
+      throw error;
+    }
   }
 
   #pageRows(limit: number | undefined): number {
@@ -571,7 +592,10 @@ export class ReadPath {
     if (error?.code === 'INTERNAL')
       this.parts.logger.error({ ...line, err: error, sql: redactSql(query.sql).slice(0, LOGGED_SQL_MAX) }, `query failed ${label}`);
     if (elapsedMs >= this.parts.slowQueryMs)
-      this.parts.logger.warn({ ...line, sql: redactSql(query.sql).slice(0, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
+      this.parts.logger.warn(
+        { ...line, sql: redactSql(query.sql).slice(0, LOGGED_SQL_MAX) },
+        `slow query: query duration ${elapsedMs} ms ${label}`,
+      );
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
 }

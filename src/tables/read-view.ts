@@ -116,6 +116,11 @@ export class ReadView {
     return this.#parts.others.filter(({ file }) => this.#keep(file));
   }
 
+  /** True when a caller's query opens files, and finds not all rows in the engine. */
+  get readsFiles(): boolean {
+    return this.#filesOfCaller().length > 0 || this.#bulkFiles.length > 0;
+  }
+
   /** Lets the table load small files that the caller's query had to open. */
   considerResidents(): void {
     const { table, schema } = this;

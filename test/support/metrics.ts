@@ -14,7 +14,7 @@ const SAMPLE_LINE = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
 /** These change by themselves, or by an amount that no test can know. */
 const RESTLESS =
-  /^miniodb_(memory|cpu|wal|redis|minio|object_store|table_unflushed|replication|requests_duration_seconds_(sum|bucket)|backup_duration|table_size)/;
+  /^miniodb_(memory|cpu|wal|redis|minio|object_store|freshness|table_unflushed|table_uncompacted|replication|requests_duration_seconds_(sum|bucket)|backup_duration|table_size)/;
 
 /** @throws Error for a line that is not of the format */
 export async function scrape(server: Door): Promise<readonly Sample[]> {

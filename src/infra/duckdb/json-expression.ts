@@ -3,9 +3,10 @@
  * digit, times are RFC 3339 in UTC with microseconds, and what JSON has no word for (NaN, infinity) is null; left to itself the engine would
  * print `nan` and make the document invalid.
  */
-import { type DuckDBType, DuckDBTypeId, type DuckDBMapType, type DuckDBStructType } from '@duckdb/node-api';
+import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBMapType, type DuckDBStructType } from '@duckdb/node-api';
 import { quoteName, quoteText } from './sql-text.js';
 
+const DECIMAL_WIDTH_MAX = 38;
 const TIMESTAMP_FORMAT = quoteText('%Y-%m-%dT%H:%M:%S.%fZ');
 
 /**
@@ -18,6 +19,8 @@ export function jsonExpression(expression: string, type: DuckDBType, depth = 0):
     case DuckDBTypeId.FLOAT:
     case DuckDBTypeId.DOUBLE:
       return `CASE WHEN isfinite(${expression}) THEN ${expression} END`;
+    case DuckDBTypeId.DECIMAL:
+      return jsonDecimal(expression, type);
     case DuckDBTypeId.TIMESTAMP:
     case DuckDBTypeId.TIMESTAMP_TZ:
       return `CASE WHEN isfinite(${expression}) THEN strftime(${expression}, ${TIMESTAMP_FORMAT}) ELSE ${expression}::VARCHAR END`;
@@ -41,6 +44,12 @@ export function jsonExpression(expression: string, type: DuckDBType, depth = 0):
     default:
       return expression;
   }
+}
+
+/** The engine prints a wide decimal without digits before its point as `.5`, which is no JSON: it gets room for a digit there. */
+function jsonDecimal(expression: string, { width, scale }: DuckDBDecimalType): string {
+  if (width !== scale) return expression;
+  return scale < DECIMAL_WIDTH_MAX ? `${expression}::DECIMAL(${DECIMAL_WIDTH_MAX},${scale})` : `${expression}::DOUBLE`;
 }
 
 function jsonTimestampCast(expression: string): string {
