@@ -16,9 +16,9 @@ export async function measureSingleWrites({ directory, sizes, say }) {
 }
 
 /** Warms up, then loads; the CPU time is the server's alone, all its threads, flushes that fall into the time included. */
-export async function loadWithWrites(server, connections, { secondsOfWarmUp, secondsOfLoad }) {
-  await callText(server.url, 'POST', '/v1/tables', { table_name: 'single_writes', if_not_exists: true });
-  const nextRequest = requestsTo(server.url);
+export async function loadWithWrites(server, connections, { secondsOfWarmUp, secondsOfLoad }, headers = {}) {
+  await callText(server.url, 'POST', '/v1/tables', { table_name: 'single_writes', if_not_exists: true }, headers);
+  const nextRequest = requestsTo(server.url, headers);
   await runLoad({ url: server.url, connections, seconds: secondsOfWarmUp, nextRequest });
   const cpuBefore = server.cpuSeconds();
   const result = await runLoad({ url: server.url, connections, seconds: secondsOfLoad, nextRequest });
@@ -35,8 +35,11 @@ function describe(connections, { answered, cpuSeconds, perSecond, latenciesMs })
 let lastNumber = 0;
 
 /** Requests of some 250 bytes of JSON, each with an id of its own. */
-function requestsTo(url) {
+function requestsTo(url, headers) {
   const { host } = new URL(url);
+  const more = Object.entries(headers)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('');
   return () => {
     const number = ++lastNumber;
     const payload = {
@@ -51,7 +54,7 @@ function requestsTo(url) {
     const timestamp = new Date(1_700_000_000_000 + number * 10).toISOString();
     const body = JSON.stringify({ table: 'single_writes', data: { id: `event-${number}`, timestamp, payload } });
     return Buffer.from(
-      `POST /v1/data HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+      `POST /v1/data HTTP/1.1\r\nHost: ${host}\r\n${more}Content-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
     );
   };
 }

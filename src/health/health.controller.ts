@@ -166,7 +166,9 @@ export class HealthController {
   }
 
   #caches(): Record<string, unknown> {
-    const stats = this.state.cacheStats().map(({ type, ...cache }) => [type, { ...cache, hit_ratio: share(cache.hits, cache.misses, 0) }]);
+    const stats = this.state
+      .cacheStats()
+      .map(({ type, hits, misses, entries, bytes }) => [type, { hits, misses, entries, bytes, hit_ratio: share(hits, misses, 0) }]);
     return { open_cursors: this.state.queryStats()['open_cursors'] ?? 0, ...(Object.fromEntries(stats) as Record<string, unknown>) };
   }
 

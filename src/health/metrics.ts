@@ -197,9 +197,11 @@ export class Metrics {
       labelNames: ['cache_type'],
       registers: [registry],
     });
-    for (const { type, hits, misses } of this.parts.state.cacheStats()) {
-      hitCount.inc({ cache_type: type, table: '' }, hits);
-      missCount.inc({ cache_type: type, table: '' }, misses);
+    for (const { type, hits, misses, byTable } of this.parts.state.cacheStats()) {
+      for (const [table, counts] of byTable) {
+        hitCount.inc({ cache_type: type, table }, counts.hits);
+        missCount.inc({ cache_type: type, table }, counts.misses);
+      }
       if (hits + misses > 0) ratio.set({ cache_type: type }, hits / (hits + misses));
     }
   }

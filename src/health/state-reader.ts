@@ -5,6 +5,7 @@ import type { HealthIndicatorResult } from '@nestjs/terminus';
 import type { Replicator } from '../backup/replication/replicator.js';
 import type { NodeDirectory, NodeInfo } from '../cluster/node-directory.js';
 import { AppError } from '../common/app-error.js';
+import type { CacheCounts, HitsAndMisses } from '../common/cache-counts.js';
 import type { Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import type { Engine } from '../infra/duckdb/engine.js';
@@ -33,6 +34,8 @@ export interface CacheStats {
   readonly type: 'result' | 'file';
   readonly hits: number;
   readonly misses: number;
+  /** By name of the table; under the empty name what is of several, or of none any more. */
+  readonly byTable: ReadonlyMap<string, Readonly<HitsAndMisses>>;
   readonly entries: number;
   readonly bytes: number;
 }
@@ -104,13 +107,16 @@ export class StateReader {
 
   /** What is kept so that it need not be made or fetched again. */
   cacheStats(): CacheStats[] {
-    const { results, pool } = this.parts;
-    const stats: CacheStats[] = [
-      { type: 'result', hits: results.hits, misses: results.misses, entries: results.count, bytes: results.bytes },
-    ];
+    const { results, pool, registry } = this.parts;
+    const stats = (type: CacheStats['type'], counts: CacheCounts, entries: number, bytes: number): CacheStats => {
+      const nameOf = type === 'file' ? tableNameOfDirectory(registry) : (name: string) => registry.find(name)?.name;
+      return { type, hits: counts.hits, misses: counts.misses, byTable: countsByTable(counts, nameOf), entries, bytes };
+    };
     const files = pool.cached?.cache;
-    if (files) stats.push({ type: 'file', hits: files.hits, misses: files.misses, entries: files.fileCount, bytes: files.bytes });
-    return stats;
+    return [
+      stats('result', results.counts, results.count, results.bytes),
+      ...(files ? [stats('file', files.counts, files.fileCount, files.bytes)] : []),
+    ];
   }
 
   /** The data files of the newest versions; with a bucket also what went over the wire since the start, and the cache before it. */
@@ -132,8 +138,8 @@ export class StateReader {
       idle_connections: connections.idle,
       cache_files: cached.cache.fileCount,
       cache_bytes: cached.cache.bytes,
-      cache_hits: cached.cache.hits,
-      cache_misses: cached.cache.misses,
+      cache_hits: cached.cache.counts.hits,
+      cache_misses: cached.cache.counts.misses,
     };
   }
 
@@ -263,4 +269,19 @@ export class StateReader {
 function textOf({ status, ...data }: HealthIndicatorResult[string]): string {
   if (status === 'up') return 'healthy';
   return `${status === 'degraded' ? 'degraded' : 'unhealthy'}: ${String(data['message'])}`;
+}
+
+function tableNameOfDirectory(registry: TableRegistry): (directory: string) => string | undefined {
+  const names = new Map(registry.all().map((table) => [table.directory, table.name]));
+  return (directory) => names.get(directory);
+}
+
+function countsByTable({ byOwner }: CacheCounts, nameOf: (owner: string) => string | undefined): Map<string, HitsAndMisses> {
+  const byTable = new Map<string, HitsAndMisses>();
+  for (const [owner, { hits, misses }] of byOwner) {
+    const name = nameOf(owner) ?? '';
+    const before = byTable.get(name) ?? { hits: 0, misses: 0 };
+    byTable.set(name, { hits: before.hits + hits, misses: before.misses + misses });
+  }
+  return byTable;
 }

@@ -160,7 +160,9 @@ export class ReadPath {
     const policies = tables.map((name) => reader.rowsOf(name) ?? '');
     // The run says that it is missing.
     if (states.includes(undefined)) return undefined;
-    return { text: [fingerprint, limit, parameterKinds(parameters), values, ...states, ...policies].join('|'), timeoutMs };
+    const [only = '', ...others] = tables.map((name) => this.parts.registry.get(name).name);
+    const text = [fingerprint, limit, parameterKinds(parameters), values, ...states, ...policies].join('|');
+    return { text, table: others.length === 0 ? only : '', timeoutMs };
   }
 
   #hit(page: Page, sql: string, analysis: SqlAnalysis, startedMs: number): Page {

@@ -4,6 +4,7 @@
  * bytes; the one used longest ago gives way.
  */
 import { LRUCache } from 'lru-cache';
+import { CacheCounts } from '../common/cache-counts.js';
 import type { Page } from './read-path.js';
 
 /** Part of the cache that one answer may take: one in this many. */
@@ -20,6 +21,8 @@ export interface CachedPage {
 export interface CacheKey {
   /** Meaning and state. */
   readonly text: string;
+  /** The table that the statement reads; empty for none, and for several. */
+  readonly table: string;
   /** Of the request: waiting for another request's run must not take longer than one of its own. */
   readonly timeoutMs: number | undefined;
 }
@@ -28,8 +31,8 @@ export class ResultCache {
   readonly #pages: LRUCache<string, Page> | undefined;
   readonly #underWay = new Map<string, Promise<Page | undefined>>();
   readonly #entryBytesMax: number;
-  hits = 0;
-  misses = 0;
+  /** By name of the table. */
+  readonly counts = new CacheCounts();
 
   /** @param bytesMax of all answers together; 0 keeps none */
   constructor(bytesMax: number) {
@@ -52,11 +55,8 @@ export class ResultCache {
   /** @param run runs the statement */
   async page(key: CacheKey, run: () => Promise<Page>): Promise<CachedPage> {
     const kept = this.#pages?.get(key.text) ?? (await this.#underWay.get(flightOf(key)));
-    if (kept) {
-      this.hits += 1;
-      return { page: kept, isHit: true };
-    }
-    this.misses += 1;
+    this.counts.note(key.table, kept !== undefined);
+    if (kept) return { page: kept, isHit: true };
     const work = run();
     const flight = flightOf(key);
     const shared = work.then(

@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { copyFile, link, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { CacheCounts } from '../../common/cache-counts.js';
 import { AppError, isSystemError } from '../../common/app-error.js';
 import type { LocalObject } from './object-store.js';
 
@@ -31,8 +32,8 @@ export class FileCache {
   #bytes = 0;
   #reservedBytes = 0;
   #partials = 0;
-  #hits = 0;
-  #misses = 0;
+  /** By directory of the table. */
+  readonly counts = new CacheCounts();
 
   private constructor(
     private readonly directory: string,
@@ -64,14 +65,6 @@ export class FileCache {
     return this.#files.size;
   }
 
-  get hits(): number {
-    return this.#hits;
-  }
-
-  get misses(): number {
-    return this.#misses;
-  }
-
   /**
    * The object as a local file, fetched when it is not here.
    * @throws AppError DATA_CORRUPTION when the object does not exist or has another size, RESOURCE_EXHAUSTED when there is no room for it
@@ -79,11 +72,9 @@ export class FileCache {
   async use(key: string, sizeBytes: number, fetch: Fetch): Promise<LocalObject> {
     const name = nameOf(key);
     let file = this.#files.get(name);
-    if (file?.sizeBytes === sizeBytes) this.#hits += 1;
-    else {
-      this.#misses += 1;
-      file = await this.#fetchOnce(name, key, sizeBytes, fetch);
-    }
+    const isThere = file?.sizeBytes === sizeBytes;
+    this.counts.note(key.slice(0, key.indexOf('/')), isThere);
+    if (!file || !isThere) file = await this.#fetchOnce(name, key, sizeBytes, fetch);
     file.readers += 1;
     this.#touch(name, file);
     let isReleased = false;
