@@ -30,7 +30,6 @@ import { type Cursors, type OpenResult, statementHash } from './cursors.js';
 import { type Column, jsonRowsSql, type Meaning, type Prepared, shapeOf, typeName } from './prepared-statement.js';
 import { mayHoldMatches } from './prune.js';
 import type { QueryConnection, QueryConnections } from './query-connections.js';
-import { quoteName } from '../infra/duckdb/sql-text.js';
 import { asQueryError } from './query-error.js';
 import { parameterKinds, parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
 import type { QueryStatistics } from './query-statistics.js';
@@ -604,9 +603,9 @@ export class ReadPath {
 
 /** The same result from the log where that knows it: the statement was understood, so its names, types and errors are known. */
 async function summarised({ summary }: SqlAnalysis, { views }: Running, prepared: Prepared): Promise<Prepared> {
-  const [[name, view] = []] = views;
-  if (!summary || name === undefined || !view || view.isFiltered) return prepared;
-  const sql = await summarySql(summary, view, quoteName(name.toLowerCase()));
+  const [view] = views.values();
+  if (!summary || !view || view.isFiltered) return prepared;
+  const sql = await summarySql(summary, view);
   return sql === undefined ? prepared : { ...prepared, sql };
 }
 

@@ -1,18 +1,21 @@
 /**
  * Statements that ask for nothing but the number of rows of a whole table and the extremes of its columns: `SELECT count(*), min(a), max(a) FROM t`.
- * The extremes are in the log, file by file, so most files need not be read; the engine does that by itself only for a single file. Conservative
+ * Both are in the log, file by file, so most files need not be read; the engine does that by itself only for a single file without hidden rows. Conservative
  * by contract: any other part in the statement, and it is run as it stands.
  */
 import { quoteName } from '../infra/duckdb/sql-text.js';
 import type { ReadView } from '../tables/read-view.js';
 import { columnName, type Node } from './syntax-tree.js';
 
-export type SummaryItem = { readonly kind: 'count' } | { readonly kind: 'min' | 'max'; readonly column: string };
+export type SummaryItem =
+  | { readonly kind: 'count' }
+  | { readonly kind: 'min' | 'max'; readonly column: string }
+  | { readonly kind: 'number'; readonly value: number };
 
 /** Parts of a SELECT that must be absent. */
 const OTHER_PARTS = ['where_clause', 'having', 'sample', 'qualify'] as const;
 
-/** @returns what the statement asks for, in its order; undefined when it is of another kind, or asks for no extreme */
+/** @returns what the statement asks for, in its order; undefined when it is of another kind */
 export function summaryOf(select: Node): readonly SummaryItem[] | undefined {
   const from = select['from_table'] as Node | null;
   if (select['type'] !== 'SELECT_NODE' || from?.['type'] !== 'BASE_TABLE' || from['sample']) return undefined;
@@ -21,11 +24,12 @@ export function summaryOf(select: Node): readonly SummaryItem[] | undefined {
   if (lists.some((list) => (list as unknown[]).length > 0)) return undefined;
   const names = [from['alias'] === '' ? from['table_name'] : from['alias']].map((name) => String(name).toLowerCase());
   const items = (select['select_list'] as Node[]).map((node) => itemOf(node, names));
-  const isSummary = items.every((item) => item !== undefined) && items.some((item) => item.kind !== 'count');
+  const isSummary = items.every((item) => item !== undefined) && items.some((item) => item.kind !== 'number');
   return isSummary ? items : undefined;
 }
 
 function itemOf(node: Node, tableNames: readonly string[]): SummaryItem | undefined {
+  if (node['class'] === 'CONSTANT') return numberOf(node['value'] as Node);
   const isPlain = node['class'] === 'FUNCTION' && !node['filter'] && node['distinct'] === false && node['export_state'] === false;
   if (!isPlain || node['schema'] || node['catalog'] || (node['order_bys'] as { orders: unknown[] }).orders.length > 0) return undefined;
   const children = node['children'] as Node[];
@@ -37,17 +41,24 @@ function itemOf(node: Node, tableNames: readonly string[]): SummaryItem | undefi
   return column === undefined ? undefined : { kind: name, column };
 }
 
+function numberOf({ type, is_null: isNull, value }: Node): SummaryItem | undefined {
+  const isInteger = (type as Node)['id'] === 'INTEGER' && isNull === false && typeof value === 'number';
+  return isInteger ? { kind: 'number', value } : undefined;
+}
+
 /**
  * SQL with the same values as the statement, under other names, from what the log has.
- * @param table how SQL names the table that the view shows
  * @returns undefined when the log says too little
  */
-export async function summarySql(items: readonly SummaryItem[], view: ReadView, table: string): Promise<string | undefined> {
+export async function summarySql(items: readonly SummaryItem[], view: ReadView): Promise<string | undefined> {
   const values: string[] = [];
   for (const item of items) {
+    if (item.kind === 'number') {
+      values.push(String(item.value));
+      continue;
+    }
     if (item.kind === 'count') {
-      // From the files' own counts, as far as no row is hidden: the engine does that.
-      values.push(`(SELECT count(*) FROM ${table})`);
+      values.push(`(${await view.countSql()})`);
       continue;
     }
     const column = view.schema.column(item.column);

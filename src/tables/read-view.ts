@@ -172,6 +172,17 @@ export class ReadView {
     };
   }
 
+  /** SQL of the number of rows that a caller sees: those of data files from the log, less the hidden ones. Only buffers are read. */
+  async countSql(): Promise<string> {
+    const { masks } = this.table;
+    const stored = this.files.reduce((sum, { file }) => sum + file.rows, 0);
+    const masked = this.files.filter(({ source }) => masks.isMasked(source)).map(({ source }) => source);
+    const sources: RowSources = { ...(await this.#sourcesOfCaller()), files: this.#bulkFiles, residents: [] };
+    const hidden = `SELECT count(*) FROM ${masks.table} WHERE source IN (${masked.join()}) AND since <= ${sources.lsn}`;
+    const buffered = selectRows(sources, { columns: this.schema.columns.slice(0, 1), withPlace: false, rows: 'visible' });
+    return `SELECT (${stored} - ${masked.length === 0 ? '0' : `(${hidden})`} + (SELECT count(*) FROM (${buffered})))::BIGINT`;
+  }
+
   /**
    * SQL of values of one column among which are the least and the greatest that a caller sees: those of a file whose rows are all visible come from
    * the log, so only the other files and the buffers are read.
