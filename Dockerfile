@@ -26,11 +26,12 @@ RUN mkdir /data && chown 1000:1000 /data
 # The user node of this image, by number, so that Kubernetes can tell that it is not root.
 USER 1000:1000
 # HOST is not set: by itself the server listens on the container's own loopback only, because it has no authentication unless AUTH_MODE says so.
-# The log's file is the empty text (in YAML, as every variable): none.
+# The log's file is the empty text (in YAML, as every variable): none. The audit log, which there is with authentication, is with the data.
 ENV DATA_DIR=/data \
-    MINIODB_LOG__FILE='""'
+    MINIODB_LOG__FILE='""' \
+    MINIODB_AUDIT__FILE=/data/logs/audit.log
 VOLUME /data
 EXPOSE 8081 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.REST_PORT || 8081}/v1/health/live`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
+    CMD ["node", "-e", "require(process.env.MINIODB_TLS__CERT_FILE ? 'https' : 'http').get({ host: '127.0.0.1', port: process.env.REST_PORT || 8081, path: '/v1/health/live', rejectUnauthorized: false }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('error', (error) => process.exit(/certificate required/.test(error.message) ? 0 : 1))"]
 CMD ["node", "dist/main.cjs"]

@@ -34,8 +34,8 @@ export async function measureGuards({ directory, sizes, say }) {
   );
   say(`guarded / open = ${ratio.toFixed(3)} (median of ${sizes.rounds} pairs)`);
   const profiles = mkdtempSync(path.join(directory, 'profile-'));
-  const profiled = { ...guardedEnvironment(directory), NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profiles}` };
-  await cpuOfWrite(directory, sizes, profiled, { isGuarded: true });
+  const nodeOptions = ['--cpu-prof', `--cpu-prof-dir=${profiles}`];
+  await cpuOfWrite(directory, sizes, guardedEnvironment(directory), { isGuarded: true, nodeOptions });
   const shares = sharesOf(path.join(profiles, readdirSync(profiles)[0]));
   for (const [kind, share] of Object.entries(shares)) say(`of the event loop: ${kind.padEnd(16)} ${(share * 100).toFixed(1)} %`);
   const all = Object.values(shares).reduce((sum, share) => sum + share, 0);
@@ -52,8 +52,8 @@ function guardedEnvironment(directory) {
 }
 
 /** Microseconds. */
-async function cpuOfWrite(directory, sizes, environment, { isGuarded = false }) {
-  const server = await startServer(directory, environment);
+async function cpuOfWrite(directory, sizes, environment, { isGuarded = false, nodeOptions = [] }) {
+  const server = await startServer(directory, environment, nodeOptions);
   try {
     const headers = isGuarded ? await tokenHeader(server.url) : {};
     const { cpuSeconds, answered } = await loadWithWrites(server, CONNECTIONS, sizes, headers);
@@ -68,14 +68,14 @@ async function tokenHeader(url) {
   return { authorization: `Bearer ${JSON.parse(answer).access_token}` };
 }
 
-/** A frame's time counts for the outermost frame of one of the kinds above it; what was idle is left out. */
+/** A frame's time counts for the nearest frame of one of the kinds above it; what was idle is left out. */
 function sharesOf(file) {
   const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, 'utf8'));
   const byId = new Map(nodes.map((node) => [node.id, node]));
   const kindById = new Map();
   const walk = (id, inherited) => {
     const node = byId.get(id);
-    const kind = inherited ?? Object.keys(KINDS).find((name) => KINDS[name].test(node.callFrame.url));
+    const kind = Object.keys(KINDS).find((name) => KINDS[name].test(node.callFrame.url)) ?? inherited;
     kindById.set(id, kind);
     for (const child of node.children ?? []) walk(child, kind);
   };

@@ -9,11 +9,12 @@ const TICKS_PER_SECOND = Number(spawnSync('getconf', ['CLK_TCK'], { encoding: 'u
 /**
  * @param {string} directory gets a fresh data directory inside
  * @param {Record<string, string>} environment added to this process's
+ * @param {string[]} nodeOptions of Node itself
  */
-export async function startServer(directory, environment = {}) {
+export async function startServer(directory, environment = {}, nodeOptions = []) {
   const dataDirectory = mkdtempSync(path.join(directory, 'data-'));
   const settings = { DATA_DIR: dataDirectory, MINIODB_LOG__FILE: path.join(dataDirectory, 'miniodb.log') };
-  const server = await startServerProcess({ ...settings, ...environment });
+  const server = await startServerProcess({ ...settings, ...environment }, nodeOptions);
   return {
     ...server,
     cpuSeconds: () => cpuSecondsOf(server.pid),

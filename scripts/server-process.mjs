@@ -9,12 +9,13 @@ const PRINTED_CHARACTERS_KEPT = 10_000;
 
 /**
  * @param {Record<string, string>} environment settings, DATA_DIR above all
+ * @param {string[]} nodeOptions of Node itself
  * @returns {Promise<{url: string, grpcAddress: string, pid: number, readyMs: number, stop: () => Promise<void>}>} once it is ready
  * @throws Error with what it printed, when it ends before or takes too long
  */
-export async function startServerProcess(environment) {
+export async function startServerProcess(environment, nodeOptions = []) {
   const startedAt = performance.now();
-  const child = spawn(process.execPath, [path.join(REPOSITORY, 'dist', 'main.cjs')], {
+  const child = spawn(process.execPath, [...nodeOptions, path.join(REPOSITORY, 'dist', 'main.cjs')], {
     cwd: REPOSITORY,
     env: { ...process.env, REST_PORT: '0', GRPC_PORT: '0', ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],

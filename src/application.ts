@@ -11,6 +11,7 @@ import { guardServices } from './auth/service-guard.js';
 import { NodeDirectory } from './cluster/node-directory.js';
 import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './common/config/config.js';
+import { isLoopback } from './common/config/load-config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
 import { RequestWatch } from './health/request-watch.js';
@@ -30,7 +31,7 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   registerProtobufValues();
   const { host, rest_port: restPort, grpc_port: grpcPort, cors_origins: corsOrigins } = config.server;
   const tls = readTls(config.tls);
-  if (!tls && config.auth.mode !== 'disabled' && host !== '127.0.0.1')
+  if (!tls && config.auth.mode !== 'disabled' && !isLoopback(host))
     logger.warn('credentials go over the network in clear text: set tls.cert_file and tls.key_file, or end TLS before this server');
   const { body_bytes_max: bodyBytesMax, json_depth_max: jsonDepthMax } = config.limits;
   const adapter = httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins });
@@ -51,7 +52,7 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   await app.startAllMicroservices();
   await app.listen(restPort, host);
   setGrpcServing(true);
-  const restUrl = (await app.getUrl()).replace('[::1]', 'localhost');
+  const restUrl = await app.getUrl();
   app.get(NodeDirectory).start(restUrl);
   return {
     restUrl,

@@ -1,7 +1,6 @@
 /** Guards gRPC services that are not the product's own, reflection and health: no guard of routes stands before them. */
 import { type Metadata, ResponderBuilder, ServerInterceptingCall, type ServerInterceptor, ServerListenerBuilder } from '@grpc/grpc-js';
-import { ERROR_STATUS } from '../common/app-error.js';
-import { toAppError } from '../infra/transport/error-filter.js';
+import { grpcStatus, toAppError } from '../infra/transport/error-filter.js';
 import type { Authenticator, Credentials } from './authenticator.js';
 
 export function guardServices(authenticator: Authenticator): ServerInterceptor {
@@ -11,10 +10,7 @@ export function guardServices(authenticator: Authenticator): ServerInterceptor {
       .withOnReceiveMetadata((metadata, next) => {
         authenticator.principalOf(credentialsIn(metadata), call.getPeer().replace(/:\d+$/, '')).then(
           () => next(metadata),
-          (error: unknown) => {
-            const { code, message } = toAppError(error);
-            call.sendStatus({ code: ERROR_STATUS[code].grpc, details: message });
-          },
+          (error: unknown) => call.sendStatus(grpcStatus(toAppError(error))),
         );
       })
       .build();

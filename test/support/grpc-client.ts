@@ -6,6 +6,7 @@
  */
 import {
   type CallOptions,
+  type ChannelCredentials,
   Client,
   type ClientReadableStream,
   type ClientWritableStream,
@@ -35,6 +36,8 @@ export interface GrpcFailure {
   /** The contract's own code (trailer `error-code`); undefined when the server did not set it. */
   readonly errorCode: string | undefined;
   readonly requestId: string | undefined;
+  /** Seconds, when the server says when to come again. */
+  readonly retryAfter: string | undefined;
 }
 
 export interface GrpcSuccess {
@@ -55,7 +58,9 @@ export interface GrpcConnection {
     metadata?: Record<string, string>,
   ): { readonly call: ClientWritableStream<GrpcMessage>; readonly answer: Promise<GrpcAnswer> };
   /** A server stream. */
-  download(method: string, request: GrpcMessage): ClientReadableStream<GrpcMessage>;
+  download(method: string, request: GrpcMessage, metadata?: Record<string, string>): ClientReadableStream<GrpcMessage>;
+  /** A server stream, or one in both directions, to its end: what the server says to one request. The messages are in `response.messages`. */
+  drain(method: string, request: GrpcMessage, metadata?: Record<string, string>): Promise<GrpcAnswer>;
   close(): void;
 }
 
@@ -64,9 +69,10 @@ export function connectGrpc(
   server: { readonly grpc: string },
   service = 'miniodb.v1.MinIODBService',
   protoFile = PROTO_FILE,
+  channel: ChannelCredentials = credentials.createInsecure(),
 ): GrpcConnection {
   const methods = serviceDefinition(service, protoFile);
-  const client = new Client(server.grpc.replace(/^\w+:\/\//, ''), credentials.createInsecure(), {
+  const client = new Client(server.grpc.replace(/^\w+:\/\//, ''), channel, {
     'grpc.max_receive_message_length': 256 * 1_024 * 1_024,
   });
   const methodOf = (name: string): AnyMethod => {
@@ -120,11 +126,23 @@ export function connectGrpc(
       if (call === undefined) throw new Error(`the stream of ${name} did not open`);
       return { call, answer };
     },
-    download: (name, request) => {
+    download: (name, request, headers = {}) => {
       const { path: route, requestSerialize, responseDeserialize } = methodOf(name);
       const options = { deadline: Date.now() + 4 * DEADLINE_MS };
-      return client.makeServerStreamRequest(route, requestSerialize, responseDeserialize, request, new Metadata(), options);
+      return client.makeServerStreamRequest(route, requestSerialize, responseDeserialize, request, metadataOf(headers), options);
     },
+    drain: (name, request, headers = {}) =>
+      new Promise((resolve) => {
+        const { path: route, requestSerialize, responseDeserialize, requestStream } = methodOf(name);
+        const parameters = [route, requestSerialize, responseDeserialize] as const;
+        const duplex = requestStream ? client.makeBidiStreamRequest(...parameters, metadataOf(headers), withDeadline()) : undefined;
+        const stream = duplex ?? client.makeServerStreamRequest(...parameters, request, metadataOf(headers), withDeadline());
+        const messages: GrpcMessage[] = [];
+        stream.on('data', (message: GrpcMessage) => messages.push(message));
+        stream.on('error', (error: ServiceError) => resolve(failureOf(error)));
+        stream.on('end', () => resolve({ ok: true, response: { messages } }));
+        duplex?.end(request);
+      }),
     close: () => client.close(),
   };
 }
@@ -167,7 +185,14 @@ function answerOf(error: ServiceError | null, response: GrpcMessage | undefined)
 export function failureOf(error: ServiceError | null): GrpcFailure {
   if (error === null) throw new Error('a call ended with neither an error nor a response');
   const trailer = (name: string): string | undefined => error.metadata.get(name)[0]?.toString();
-  return { ok: false, status: error.code, message: error.details, errorCode: trailer('error-code'), requestId: trailer('request-id') };
+  return {
+    ok: false,
+    status: error.code,
+    message: error.details,
+    errorCode: trailer('error-code'),
+    requestId: trailer('request-id'),
+    retryAfter: trailer('retry-after'),
+  };
 }
 
 /** The response of a call that must succeed. */

@@ -3,6 +3,8 @@
  * is on its way: an error of the socket after the answer is no failure.
  */
 import { type IncomingHttpHeaders, request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { ClientTls } from './tls.js';
 
 export interface RawRequest {
   readonly method: string;
@@ -10,6 +12,10 @@ export interface RawRequest {
   readonly path: string;
   readonly headers?: Readonly<Record<string, string | readonly string[]>>;
   readonly body?: string | Buffer;
+  /** For servers with TLS. */
+  readonly tls?: ClientTls;
+  /** Address to call from, of those of this machine: 127.0.0.2 is another one than 127.0.0.1. */
+  readonly localAddress?: string;
 }
 
 export interface RawAnswer {
@@ -20,11 +26,15 @@ export interface RawAnswer {
 }
 
 /** @throws Error when the server closes without an answer */
-export function sendRaw(server: { readonly rest: string }, { method, path, headers, body }: RawRequest): Promise<RawAnswer> {
-  const { hostname, port } = new URL(server.rest);
+export function sendRaw(
+  server: { readonly rest: string },
+  { method, path, headers, body, tls, localAddress }: RawRequest,
+): Promise<RawAnswer> {
+  const { protocol, hostname, port } = new URL(server.rest);
   const length = body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) };
   return new Promise((resolve, reject) => {
-    const outgoing = httpRequest({ hostname, port, method, path, headers: { ...length, ...headers }, agent: false }, (response) => {
+    const options = { hostname, port, method, path, headers: { ...length, ...headers }, agent: false, localAddress, ...tls };
+    const outgoing = (protocol === 'https:' ? httpsRequest : httpRequest)(options, (response) => {
       const parts: Buffer[] = [];
       response.on('data', (part: Buffer) => parts.push(part));
       const settle = (): void =>

@@ -75,6 +75,11 @@ const ADMIN_SECRET_LENGTH_MIN = 16;
 const JWT_SECRET_LENGTH_MIN = 32;
 const LOOPBACK = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
 
+/** True for an address that only this machine reaches. */
+export function isLoopback(host: string): boolean {
+  return LOOPBACK.test(host);
+}
+
 /**
  * @param directory holds `default.yaml` and `local.yaml`
  * @param file the argument of `--config`
@@ -228,7 +233,7 @@ function tlsFaults({ tls }: Config): string[] {
 function relationFaults(config: Config): string[] {
   const faults: string[] = [];
   const { server, wal, limits, query } = config;
-  if (!LOOPBACK.test(server.host) && config.auth.mode === 'disabled' && !server.allow_unauthenticated_remote) {
+  if (!isLoopback(server.host) && config.auth.mode === 'disabled' && !server.allow_unauthenticated_remote) {
     faults.push(
       `server.host: "${server.host}" is not a loopback address and auth.mode is disabled; set auth.mode (AUTH_MODE) to api_key or jwt, ` +
         'use 127.0.0.1, or set server.allow_unauthenticated_remote: true to let anyone who reaches the port read and write',

@@ -10,16 +10,15 @@ const SHOWN_HEADERS = ['X-Request-Id', 'X-Query-Id', 'Retry-After', 'Allow'];
 /** How long browsers remember what is allowed. */
 const REMEMBERED_SECONDS = 600;
 
-/** Helmet's headers are the same for every answer, so they are asked for once: asking each time costs as much as storing a record. */
-export function setSecurityHeaders(server: FastifyInstance, isSecure: boolean): void {
-  const headers = helmetHeaders(isSecure);
+export function setSecurityHeaders(server: FastifyInstance, headers: Readonly<Record<string, string>>): void {
   server.addHook('onRequest', (_request, reply, done) => {
     void reply.headers(headers);
     done();
   });
 }
 
-function helmetHeaders(isSecure: boolean): Record<string, string> {
+/** Helmet's headers are the same for every answer, so they are asked for once: asking each time costs as much as storing a record. */
+export function securityHeaders(isSecure: boolean): Record<string, string> {
   const headers: Record<string, string> = {};
   const response = {
     setHeader: (name: string, value: string) => void (headers[name.toLowerCase()] = value),

@@ -76,7 +76,8 @@ export function grpcStatus(error: AppError): { code: number; details: string; me
   noteFailure(error.code);
   const metadata = new Metadata();
   metadata.set('error-code', error.code);
-  metadata.set('request-id', currentRequestId());
+  // Reflection and health are served outside of any request of ours.
+  if (currentRequestId() !== '') metadata.set('request-id', currentRequestId());
   if (error.retryAfterSeconds !== undefined) metadata.set('retry-after', String(error.retryAfterSeconds));
   if (error.details.length > 0) metadata.set('error-details-bin', Buffer.from(JSON.stringify(error.details)));
   return { code: ERROR_STATUS[error.code].grpc, details: error.message, metadata };

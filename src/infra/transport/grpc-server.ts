@@ -1,4 +1,5 @@
 /** The gRPC server: the product's own service, reflection and the standard health service. */
+import { isIPv6 } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { randomUUID } from 'node:crypto';
 import type { Metadata, Server, ServerInterceptor, ServerWritableStream } from '@grpc/grpc-js';
@@ -48,7 +49,7 @@ export function grpcOptions({ host, port, messageBytesMax, tls, interceptors }: 
     options: {
       package: PACKAGE,
       protoPath: PROTO,
-      url: `${host}:${port}`,
+      url: `${isIPv6(host) ? `[${host}]` : host}:${port}`,
       credentials: grpcCredentials(tls),
       channelOptions: { interceptors },
       maxReceiveMessageLength: messageBytesMax,

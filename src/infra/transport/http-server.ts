@@ -9,7 +9,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { assertTextDepth, parseJson } from '../../common/json.js';
 import { requestContext } from '../../common/request-context.js';
-import { allowOrigins, setSecurityHeaders } from './browser-rules.js';
+import { allowOrigins, securityHeaders, setSecurityHeaders } from './browser-rules.js';
 import { replyWithError, toAppError } from './error-filter.js';
 import type { TlsFiles } from './tls.js';
 
@@ -30,6 +30,7 @@ export interface HttpOptions {
 }
 
 export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins }: HttpOptions): FastifyAdapter {
+  const headers = securityHeaders(tls !== undefined);
   const adapter = new FastifyAdapter({
     ...(tls ? { https: httpsOptions(tls) } : {}),
     bodyLimit: bodyBytesMax,
@@ -38,12 +39,14 @@ export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins }: Ht
       const given = request.headers['x-request-id'];
       return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
     },
-    frameworkErrors: (error: Error, _request: FastifyRequest, reply: FastifyReply) => replyWithError(reply, toAppError(error)),
+    // No hook sees a request whose path cannot be read.
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
+      replyWithError(reply.headers({ ...headers, 'x-request-id': request.id }), toAppError(error)),
     clientErrorHandler: answerClientError,
   });
   const server = adapter.getInstance<FastifyInstance>();
   configure(server, bodyBytesMax, jsonDepthMax);
-  setSecurityHeaders(server, tls !== undefined);
+  setSecurityHeaders(server, headers);
   if (corsOrigins.length > 0) allowOrigins(server, corsOrigins);
   return adapter;
 }
@@ -102,7 +105,8 @@ function refuseOtherMethods(server: FastifyInstance): void {
     for (const name of [method].flat()) route.methods.add(name);
     methodsByPath.set(url, route);
   });
-  server.addHook('onRequest', (request, reply, done) => {
+  // After all hooks of onRequest, which set the headers that this answer has to have, too.
+  server.addHook('preParsing', (request, reply, _payload, done) => {
     if (!request.is404) return done();
     const [path = ''] = request.url.split('?');
     const allowed = [...methodsByPath.values()].filter((route) => route.path.test(path)).flatMap(({ methods }) => [...methods]);

@@ -1,4 +1,5 @@
 /** The certificates of both doors. */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { ServerCredentials } from '@grpc/grpc-js';
@@ -21,14 +22,33 @@ export function readTls({ cert_file: certFile, key_file: keyFile, client_ca_file
   const files = {
     cert: readPem('cert_file', certFile),
     key: readPem('key_file', keyFile),
-    clientAuthorities: authorityFile === '' ? undefined : readPem('client_ca_file', authorityFile),
+    clientAuthorities: authorityFile === '' ? undefined : readAuthorities(authorityFile),
   };
   try {
-    createSecureContext({ cert: files.cert, key: files.key, ca: files.clientAuthorities });
+    createSecureContext({ cert: files.cert, key: files.key });
   } catch (error) {
     throw new AppError('INVALID_ARGUMENT', `tls.cert_file and tls.key_file cannot be used together: ${messageOf(error)}`, { cause: error });
   }
   return files;
+}
+
+/** Each one is looked at: TLS itself passes over what it cannot read, and its clients stay outside without a word. */
+function readAuthorities(file: string): Buffer {
+  const blocks = readPem('client_ca_file', file)
+    .toString('latin1')
+    .split(/(?=-----BEGIN )/)
+    .filter((block) => block.startsWith('-----BEGIN '));
+  for (const block of blocks) {
+    try {
+      new X509Certificate(block);
+    } catch (error) {
+      throw new AppError('INVALID_ARGUMENT', `tls.client_ca_file: ${file} has something that is no certificate: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+  // Files put together often lack a line's end between two certificates.
+  return Buffer.from(blocks.join('\n'), 'latin1');
 }
 
 function readPem(setting: string, file: string): Buffer {
