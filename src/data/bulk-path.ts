@@ -18,6 +18,7 @@ import type { Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import { faultPoint } from '../common/fault-points.js';
 import type { Logger } from '../common/logger.js';
+import { traced } from '../common/tracing.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
 import { syncDirectory } from '../infra/object-store/local-object-store.js';
@@ -116,12 +117,9 @@ export class BulkPath {
   async store(given: BulkRequest): Promise<BulkAnswer> {
     const spooled = this.parts.scratch.path(given.format);
     try {
-      const { bytes, digest } = await spool(
-        given.body,
-        given.encoding,
-        spooled,
-        this.parts.config.limits.bulk_bytes_max,
-        given.idempotency !== undefined,
+      const bytesMax = this.parts.config.limits.bulk_bytes_max;
+      const { bytes, digest } = await traced('spool', {}, () =>
+        spool(given.body, given.encoding, spooled, bytesMax, given.idempotency !== undefined),
       );
       const request = given.idempotency
         ? { ...given, idempotency: { ...given.idempotency, fingerprint: given.idempotency.fingerprint + digest } }
@@ -238,9 +236,14 @@ export class BulkPath {
   async #encodeAtOnce({ table }: BulkRequest, body: BulkBody): Promise<BulkParquet | undefined> {
     if (!table.idRule.isDefault) return undefined;
     try {
-      const plan = await body.plan(table.schema);
-      const parquet = plan && ((await this.#takeAsItIs(plan)) ?? (await this.#copy(table, plan.schema, plan.select)));
-      if (parquet && (await this.#isFaithful(parquet, plan))) return parquet;
+      const plan = await traced('plan', {}, () => body.plan(table.schema));
+      if (!plan) return undefined;
+      const parquet = await traced(
+        'encode',
+        { 'miniodb.rows': plan.rows },
+        async () => (await this.#takeAsItIs(plan)) ?? (await this.#copy(table, plan.schema, plan.select)),
+      );
+      if (parquet && (await traced('verify', {}, () => this.#isFaithful(parquet, plan)))) return parquet;
       if (parquet) await rm(parquet.file);
       return undefined;
     } catch (error) {

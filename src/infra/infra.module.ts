@@ -48,6 +48,7 @@ export class InfraModule implements OnApplicationShutdown {
   constructor(
     private readonly engine: Engine,
     private readonly pool: StoragePool,
+    private readonly arrow: ArrowConverter,
     @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
   ) {}
 
@@ -113,6 +114,7 @@ export class InfraModule implements OnApplicationShutdown {
   }
 
   onApplicationShutdown(): void {
+    this.arrow.close();
     this.engine.close();
     this.pool.close();
     this.redis?.close();

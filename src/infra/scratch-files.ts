@@ -18,7 +18,8 @@ export class ScratchFiles {
     return path.join(this.directory, `${randomUUID()}.${extension}`);
   }
 
+  /** Files, and directories with all that is in them. */
   async remove(...files: readonly string[]): Promise<void> {
-    await Promise.all(files.map((file) => rm(file, { force: true })));
+    await Promise.all(files.map((file) => rm(file, { force: true, recursive: true })));
   }
 }

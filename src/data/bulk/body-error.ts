@@ -8,7 +8,7 @@ const SHOWN_LENGTH_MAX = 300;
  * @param what is wrong, as the beginning of a sentence
  * @param file of the body, whose path is ours to know
  */
-export function bodyError(error: unknown, what: string, file = ''): AppError {
+export function bodyError(error: unknown, what: string, ...files: readonly string[]): AppError {
   const message = messageOf(error);
   if (/No space left on device|Disk quota exceeded/.test(message))
     return new AppError('UNAVAILABLE', 'the body could not be taken: the disk is full; free space and send it again', { cause: error });
@@ -26,5 +26,5 @@ export function bodyError(error: unknown, what: string, file = ''): AppError {
     .filter((line) => line !== '' && line !== '^' && !/^LINE \d+:/.test(line))
     .slice(0, 2)
     .join(' ');
-  return invalidArgument(`${what}: ${(file === '' ? shown : shown.replaceAll(file, 'body')).slice(0, SHOWN_LENGTH_MAX)}`);
+  return invalidArgument(`${what}: ${files.reduce((text, file) => text.replaceAll(file, 'body'), shown).slice(0, SHOWN_LENGTH_MAX)}`);
 }

@@ -1,7 +1,8 @@
 /** Makes a bulk body out of a file that a client sent, and removes what that took. */
-import type { ArrowConverter, PlainInstants } from '../../infra/arrow/arrow-converter.js';
+import { traced } from '../../common/tracing.js';
+import type { ArrowConverter, ConvertedIpc } from '../../infra/arrow/arrow-converter.js';
 import type { Engine } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
+import { quoteName, quoteTextList } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import { bodyError } from './body-error.js';
 import type { BulkBody } from './bulk-body.js';
@@ -52,24 +53,22 @@ export class BulkBodies {
           return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
         });
       case 'parquet':
-        return this.#useParquet(target, file, bytes, [], await parquetLayout(this.engine, file), use);
+        return this.#useParquet(target, { files: [file], plainInstants: [] }, bytes, await parquetLayout(this.engine, file), use);
       case 'arrow':
-        return this.#withFile('parquet', async (parquet) => {
-          const plainInstants = await this.arrow.toParquet(file, parquet);
-          return this.#useParquet(target, parquet, bytes, plainInstants, undefined, use);
+        return this.#withFile('arrow', async (directory) => {
+          const converted = await traced('convert', {}, () => this.arrow.toParquet(file, directory));
+          return this.#useParquet(target, converted, bytes, undefined, use);
         });
     }
   }
 
   /**
-   * @param plainInstants columns of times that came as integers
    * @param layout of a file as the client sent it, when it may become a data file
    */
   async #useParquet<T>(
     target: BulkTarget,
-    file: string,
+    { files, plainInstants }: ConvertedIpc,
     bytes: number,
-    plainInstants: readonly PlainInstants[],
     layout: ParquetLayout | undefined,
     use: (body: BulkBody) => Promise<T>,
   ): Promise<T> {
@@ -78,11 +77,11 @@ export class BulkBodies {
       return `make_timestamp(${name} * ${MICROSECONDS_PER_SECOND / perSecond}) AS ${name}`;
     });
     const replaced = instants.length > 0 ? ` REPLACE (${instants.join(', ')})` : '';
-    const select = `SELECT *${replaced} FROM read_parquet(${quoteText(file)})`;
+    const select = `SELECT *${replaced} FROM read_parquet(${quoteTextList(files)})`;
     try {
       await this.engine.run(`${select} LIMIT 1`);
     } catch (error) {
-      throw bodyError(error, 'the body is not Parquet that can be read', file);
+      throw bodyError(error, 'the body is not Parquet that can be read', ...files);
     }
     return this.#useTyped(target, { select, bytes, originOf: (row) => row, ...(layout ? { layout } : {}) }, use);
   }

@@ -1,14 +1,22 @@
 /**
- * Arrow IPC streams in and out, by way of Parquet, which the engine reads and writes. Each conversion has a worker thread of its own, whose memory
- * goes with it; few run at once, and few wait.
+ * Arrow IPC streams in and out, by way of Parquet, which the engine reads and writes. Each conversion has a worker thread for itself, which is kept for a
+ * while afterwards; two share a large stream; few run at once, and none waits.
  */
+import { mkdir, stat } from 'node:fs/promises';
+import os from 'node:os';
 import { Readable } from 'node:stream';
 import { Worker } from 'node:worker_threads';
 import { AppError, invalidArgument } from '../../common/app-error.js';
+import type { PieceShare } from './ipc-pieces.js';
 
-export type ArrowJob =
-  | { readonly kind: 'toParquet'; readonly ipcFile: string; readonly parquetFile: string }
-  | { readonly kind: 'toStream'; readonly parquetFile: string };
+export interface ToParquetJob {
+  readonly kind: 'toParquet';
+  readonly ipcFile: string;
+  readonly directory: string;
+  readonly share: PieceShare;
+}
+
+export type ArrowJob = ToParquetJob | { readonly kind: 'toStream'; readonly parquetFile: string };
 
 /** A column of instants that Parquet holds as plain numbers since 1970. */
 export interface PlainInstants {
@@ -16,35 +24,72 @@ export interface PlainInstants {
   readonly perSecond: 1 | 1_000;
 }
 
+export interface ConvertedIpc {
+  /** Parquet files by the number of their piece. */
+  readonly files: readonly string[];
+  /** Columns that they hold as plain numbers. */
+  readonly plainInstants: readonly PlainInstants[];
+}
+
 export type FromWorker =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
-  | { readonly kind: 'done'; readonly plainInstants: readonly PlainInstants[] }
+  | ({ readonly kind: 'converted' } & ConvertedIpc)
+  | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly reason: string };
 
-/** The main thread has taken one piece. */
-export type ToWorker = 'taken';
+/** A job, or that the main thread has taken one piece of what the job gives. */
+export type ToWorker = ArrowJob | 'taken';
 
+/** Workers at once. */
 const WORKERS_MAX = 4;
+/** So many share the pieces of a stream of this size. */
+const SHARERS_MAX = 2;
+const SHARED_BYTES_MIN = 32 * 1_024 * 1_024;
 const RETRY_SECONDS = 2;
+/** A worker that has converted before takes half the time of a new one, which has its code still to compile; it holds the memory of its largest piece. */
+const IDLE_MS = 30_000;
 
 export class ArrowConverter {
-  #workers = 0;
+  readonly #idle = new Map<Worker, NodeJS.Timeout>();
+  #busy = 0;
 
   /**
-   * @returns the columns that the file holds as plain numbers
+   * @param directory is made, for the Parquet files; whatever comes of the conversion, it is the caller's to remove
    * @throws AppError INVALID_ARGUMENT when the file is no Arrow IPC stream, RESOURCE_EXHAUSTED when too many conversions run
    */
-  async toParquet(ipcFile: string, parquetFile: string): Promise<readonly PlainInstants[]> {
-    const worker = this.#start({ kind: 'toParquet', ipcFile, parquetFile });
-    return new Promise<readonly PlainInstants[]>((resolve, reject) => {
-      worker.once('message', (end: FromWorker) => {
-        if (end.kind === 'failed')
-          reject(invalidArgument(`the body is not an Arrow IPC stream that can be read: ${end.reason.slice(0, 300)}`));
-        else resolve(end.kind === 'done' ? end.plainInstants : []);
+  async toParquet(ipcFile: string, directory: string): Promise<ConvertedIpc> {
+    await mkdir(directory);
+    const isLarge = (await stat(ipcFile)).size >= SHARED_BYTES_MIN;
+    const of = isLarge ? Math.max(1, Math.min(SHARERS_MAX, os.availableParallelism(), WORKERS_MAX - this.#busy)) : 1;
+    const shares = Array.from({ length: of }, (_, number) =>
+      this.#convert({ kind: 'toParquet', ipcFile, directory, share: { number, of } }),
+    );
+    // All of them, before the directory is removed.
+    const ends = await Promise.allSettled(shares);
+    const converted = ends.map((end) => {
+      if (end.status === 'rejected') throw end.reason;
+      return end.value;
+    });
+    const files = converted.flatMap((share) => Object.entries(share.files)).sort(([left], [right]) => Number(left) - Number(right));
+    return { files: files.map(([, file]) => file), plainInstants: converted[0]?.plainInstants ?? [] };
+  }
+
+  async #convert(job: ToParquetJob): Promise<ConvertedIpc> {
+    const worker = this.#take();
+    let isWell = false;
+    try {
+      const end = await new Promise<FromWorker>((resolve, reject) => {
+        worker.once('message', resolve).once('error', reject);
+        worker.once('exit', () => reject(new AppError('INTERNAL', 'the conversion from Arrow ended without an answer')));
+        this.#give(worker, job);
       });
-      worker.once('error', reject);
-      worker.once('exit', () => reject(new AppError('INTERNAL', 'the conversion from Arrow ended without an answer')));
-    }).finally(() => worker.terminate());
+      if (end.kind === 'failed') throw invalidArgument(`the body is not an Arrow IPC stream that can be read: ${end.reason.slice(0, 300)}`);
+      if (end.kind !== 'converted') throw new AppError('INTERNAL', `the conversion from Arrow answered with ${end.kind}`);
+      isWell = true;
+      return end;
+    } finally {
+      this.#putBack(worker, isWell);
+    }
   }
 
   /**
@@ -52,30 +97,73 @@ export class ArrowConverter {
    * @throws AppError RESOURCE_EXHAUSTED when too many conversions run
    */
   toStream(parquetFile: string): Readable {
-    const worker = this.#start({ kind: 'toStream', parquetFile });
+    const worker = this.#take();
+    let isWell = false;
     const stream = new Readable({
       read: () => worker.postMessage('taken' satisfies ToWorker),
-      destroy: (error, done) => void worker.terminate().then(() => done(error), done),
+      destroy: (error, done) => {
+        this.#putBack(worker, isWell);
+        done(error);
+      },
     });
     // It may break before anybody reads it; a reader is told all the same.
     stream.on('error', () => undefined);
     worker.on('message', (message: FromWorker) => {
+      isWell = message.kind === 'done';
       if (message.kind === 'bytes') stream.push(Buffer.from(message.bytes.buffer, message.bytes.byteOffset, message.bytes.byteLength));
       else if (message.kind === 'done') stream.push(null);
-      else stream.destroy(new AppError('INTERNAL', `the result cannot be written as Arrow: ${message.reason}`));
+      else if (message.kind === 'failed')
+        stream.destroy(new AppError('INTERNAL', `the result cannot be written as Arrow: ${message.reason}`));
     });
     worker.once('error', (error) => stream.destroy(error));
+    this.#give(worker, { kind: 'toStream', parquetFile });
     return stream;
   }
 
-  #start(job: ArrowJob): Worker {
-    if (this.#workers >= WORKERS_MAX)
+  #give(worker: Worker, job: ArrowJob): void {
+    worker.postMessage(job satisfies ToWorker);
+  }
+
+  #take(): Worker {
+    if (this.#busy >= WORKERS_MAX)
       throw new AppError('RESOURCE_EXHAUSTED', `${WORKERS_MAX} conversions to or from Arrow run already; try again later`, {
         retryAfterSeconds: RETRY_SECONDS,
       });
-    this.#workers += 1;
-    const worker = new Worker(new URL('./arrow-worker.js', import.meta.url), { workerData: job });
-    worker.once('exit', () => (this.#workers -= 1));
+    this.#busy += 1;
+    const [idle] = this.#idle;
+    if (!idle) return new Worker(new URL('./arrow-worker.js', import.meta.url));
+    const [worker, timer] = idle;
+    clearTimeout(timer);
+    this.#idle.delete(worker);
+    forgetListeners(worker);
+    worker.ref();
     return worker;
   }
+
+  /** @param isWell false for one that failed or was left in the middle: it is not used again */
+  #putBack(worker: Worker, isWell: boolean): void {
+    this.#busy -= 1;
+    forgetListeners(worker);
+    // It may still say why it ends.
+    worker.on('error', () => this.#end(worker));
+    worker.on('exit', () => this.#end(worker));
+    if (!isWell) return this.#end(worker);
+    worker.unref();
+    this.#idle.set(worker, setTimeout(() => this.#end(worker), IDLE_MS).unref());
+  }
+
+  #end(worker: Worker): void {
+    clearTimeout(this.#idle.get(worker));
+    this.#idle.delete(worker);
+    void worker.terminate();
+  }
+
+  close(): void {
+    for (const worker of [...this.#idle.keys()]) this.#end(worker);
+  }
+}
+
+/** Ours; a worker has some of its own, without which it does not give its messages. */
+function forgetListeners(worker: Worker): void {
+  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event);
 }

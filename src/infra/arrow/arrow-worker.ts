@@ -1,15 +1,13 @@
 /**
  * Converts between Arrow IPC streams and Parquet files, off the event loop, piece by piece: memory is bounded by a piece, not by the data. Runs as a
- * worker thread with one job, see `arrow-converter.ts`.
+ * worker thread with one job at a time, see `arrow-converter.ts`.
  *
  * Source of the message framing: "Encapsulated message format" and "IPC Streaming Format" of the Arrow columnar format.
  */
-import { createWriteStream, openAsBlob } from 'node:fs';
+import { openAsBlob } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { Readable } from 'node:stream';
-import { ReadableStream as WebStream } from 'node:stream/web';
-import { pipeline } from 'node:stream/promises';
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import path from 'node:path';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import { DataType, DateUnit, type Schema, Table as JsTable, tableToIPC, TimeUnit } from 'apache-arrow';
 import {
   Compression,
@@ -17,11 +15,11 @@ import {
   ParquetFile,
   type RecordBatch,
   Table,
-  transformParquetStream,
   writeParquet,
+  type WriterProperties,
   WriterPropertiesBuilder,
 } from 'parquet-wasm';
-import type { ArrowJob, FromWorker, PlainInstants, ToWorker } from './arrow-converter.js';
+import type { ArrowJob, ConvertedIpc, FromWorker, PlainInstants, ToParquetJob, ToWorker } from './arrow-converter.js';
 import { END_OF_STREAM, IpcPieces } from './ipc-pieces.js';
 
 /** Rows of a batch that is given out. */
@@ -31,34 +29,42 @@ const ROW_GROUP_ROWS = 122_880;
 const UNTAKEN_MAX = 4;
 const PREFIX_BYTES = 8;
 
-async function toParquet(ipcFile: string, parquetFile: string): Promise<readonly PlainInstants[]> {
+/** Each piece becomes a file of its own: writing them as one would take twice the time, most of it for going back and forth between batches. */
+async function toParquet({ ipcFile, directory, share }: ToParquetJob): Promise<ConvertedIpc> {
   const ipc = await IpcPieces.open(ipcFile);
   try {
     const { schema } = ipc;
     assertReadable(schema);
-    // The file is read once and thrown away: what makes it small or quick to search would take most of the time.
-    const properties = new WriterPropertiesBuilder()
-      .setCompression(Compression.UNCOMPRESSED)
-      .setMaxRowGroupSize(ROW_GROUP_ROWS)
-      .setDictionaryEnabled(false)
-      .setStatisticsEnabled(EnabledStatistics.None)
-      .build();
-    const batches = batchesOf(ipc);
-    const first = await batches.next();
-    if (first.done !== true) {
-      const parquet = await transformParquetStream(webStream(first.value, batches), properties);
-      await pipeline(Readable.fromWeb(parquet as WebStream), createWriteStream(parquetFile));
-    } else {
-      // A stream without rows still says which columns there are.
-      await writeFile(parquetFile, writeParquet(Table.fromIPCStream(tableToIPC(new JsTable(schema), 'stream')), properties));
-    }
-    return schema.fields.flatMap(({ name, type }) => {
-      const perSecond = plainPerSecond(type as DataType);
-      return perSecond === undefined ? [] : [{ column: name, perSecond }];
-    });
+    const files: string[] = [];
+    const write = async (stream: Uint8Array, number: number): Promise<void> => {
+      const file = path.join(directory, `${number}.parquet`);
+      files[number] = file;
+      await writeFile(file, writeParquet(Table.fromIPCStream(stream), quickProperties()));
+    };
+    for await (const { stream, number } of ipc.pieces(share)) await write(stream, number);
+    // A stream without batches still says which columns there are.
+    if (files.length === 0 && share.number === 0) await write(tableToIPC(new JsTable(schema), 'stream'), 0);
+    return { files, plainInstants: plainInstantsOf(schema) };
   } finally {
     await ipc.close();
   }
+}
+
+/** The files are read once and thrown away: what makes them small or quick to search would take most of the time. */
+function quickProperties(): WriterProperties {
+  return new WriterPropertiesBuilder()
+    .setCompression(Compression.UNCOMPRESSED)
+    .setMaxRowGroupSize(ROW_GROUP_ROWS)
+    .setDictionaryEnabled(false)
+    .setStatisticsEnabled(EnabledStatistics.None)
+    .build();
+}
+
+function plainInstantsOf(schema: Schema): PlainInstants[] {
+  return schema.fields.flatMap(({ name, type }) => {
+    const perSecond = plainPerSecond(type as DataType);
+    return perSecond === undefined ? [] : [{ column: name, perSecond }];
+  });
 }
 
 /** Parquet has no such instants: they come out as plain numbers, so many a second. */
@@ -78,32 +84,16 @@ function assertReadable({ fields }: Schema): void {
   }
 }
 
-/** Batches with rows. */
-async function* batchesOf(ipc: IpcPieces): AsyncGenerator<RecordBatch, undefined> {
-  for await (const piece of ipc.pieces())
-    for (const batch of Table.fromIPCStream(piece).recordBatches()) if (batch.numRows > 0) yield batch;
-  return undefined;
-}
-
-function webStream(first: RecordBatch, others: AsyncGenerator<RecordBatch, undefined>): ReadableStream {
-  return new WebStream({
-    start: (controller) => controller.enqueue(first),
-    pull: async (controller) => {
-      const { value, done } = await others.next();
-      if (done === true) controller.close();
-      else controller.enqueue(value);
-    },
-  }) as ReadableStream;
-}
-
 /** Posts the stream piece by piece, a few ahead of who takes them. */
 async function toStream(parquetFile: string, port: MessagePort): Promise<void> {
   let untaken = 0;
   let wake: () => void = () => undefined;
-  port.on('message', (_taken: ToWorker) => {
+  const onTaken = (message: ToWorker): void => {
+    if (message !== 'taken') return;
     untaken -= 1;
     wake();
-  });
+  };
+  port.on('message', onTaken);
   const give = async (bytes: Uint8Array): Promise<void> => {
     while (untaken >= UNTAKEN_MAX) await new Promise<void>((resolve) => (wake = resolve));
     untaken += 1;
@@ -119,7 +109,7 @@ async function toStream(parquetFile: string, port: MessagePort): Promise<void> {
     await give(stream.slice(schemaBytes(stream), stream.length - END_OF_STREAM.length));
   }
   await give(schema.slice(schema.length - END_OF_STREAM.length));
-  port.removeAllListeners('message');
+  port.off('message', onTaken);
 }
 
 /** Length of the schema message that a stream begins with. */
@@ -130,13 +120,19 @@ function schemaBytes(stream: Uint8Array): number {
 async function run(job: ArrowJob, port: MessagePort): Promise<void> {
   let end: FromWorker;
   try {
-    const plainInstants = job.kind === 'toParquet' ? await toParquet(job.ipcFile, job.parquetFile) : [];
-    if (job.kind === 'toStream') await toStream(job.parquetFile, port);
-    end = { kind: 'done', plainInstants };
+    if (job.kind === 'toParquet') {
+      end = { kind: 'converted', ...(await toParquet(job)) };
+    } else {
+      await toStream(job.parquetFile, port);
+      end = { kind: 'done' };
+    }
   } catch (error) {
     end = { kind: 'failed', reason: error instanceof Error ? error.message : String(error) };
   }
   port.postMessage(end);
 }
 
-if (parentPort) await run(workerData as ArrowJob, parentPort);
+const port = parentPort;
+port?.on('message', (message: ToWorker) => {
+  if (message !== 'taken') void run(message, port);
+});

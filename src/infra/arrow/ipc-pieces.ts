@@ -28,6 +28,17 @@ interface IpcMessage {
   readonly message: Message;
 }
 
+export interface IpcPiece {
+  readonly number: number;
+  /** A whole stream. */
+  readonly stream: Buffer;
+}
+
+export interface PieceShare {
+  readonly number: number;
+  readonly of: number;
+}
+
 export class IpcPieces {
   private constructor(
     private readonly file: FileHandle,
@@ -54,31 +65,35 @@ export class IpcPieces {
     }
   }
 
-  /** Streams of the batches, in their order; none for a stream without batches. */
-  async *pieces(): AsyncIterable<Buffer> {
+  /**
+   * Streams of the batches, in their order, each with its number; none for a stream without batches.
+   * @param share which pieces: of every `of`, the one with this number, so that several can share the work
+   */
+  async *pieces(share: PieceShare): AsyncIterable<IpcPiece> {
     const dictionaries = new Map<number, Buffer[]>();
-    let piece: Buffer[] = [];
-    let pieceBytes = 0;
-    let hasBatch = false;
-    const begin = (): void => {
-      piece = [this.schemaBytes, ...[...dictionaries.values()].flat()];
-      pieceBytes = 0;
-      hasBatch = false;
-    };
-    begin();
-    for await (const { kind, start, end, message } of this.#messages()) {
-      const bytes = await readRange(this.file, start, end);
-      if (kind === MessageHeader.DictionaryBatch) noteDictionary(dictionaries, message, bytes);
-      else if (kind !== MessageHeader.RecordBatch)
-        throw new Error(`it has a message of kind ${MessageHeader[kind] ?? kind} among its batches`);
-      piece.push(bytes);
-      pieceBytes += bytes.length;
-      hasBatch ||= kind === MessageHeader.RecordBatch;
-      if (pieceBytes < PIECE_BYTES || !hasBatch) continue;
-      yield Buffer.concat([...piece, END_OF_STREAM]);
-      begin();
+    let number = 0;
+    let before: readonly Buffer[] = [];
+    let own: IpcMessage[] = [];
+    for await (const found of this.#messages()) {
+      own.push(found);
+      if (found.kind === MessageHeader.DictionaryBatch) noteDictionary(dictionaries, found.message, await this.#bytesOf(found));
+      if (sizeOf(own) < PIECE_BYTES || !hasBatch(own)) continue;
+      if (number % share.of === share.number) yield { number, stream: await this.#stream(before, own) };
+      number += 1;
+      own = [];
+      before = [...dictionaries.values()].flat();
     }
-    if (hasBatch) yield Buffer.concat([...piece, END_OF_STREAM]);
+    if (hasBatch(own) && number % share.of === share.number) yield { number, stream: await this.#stream(before, own) };
+  }
+
+  async #stream(dictionaries: readonly Buffer[], messages: readonly IpcMessage[]): Promise<Buffer> {
+    const bytes = [];
+    for (const message of messages) bytes.push(await this.#bytesOf(message));
+    return Buffer.concat([this.schemaBytes, ...dictionaries, ...bytes, END_OF_STREAM]);
+  }
+
+  #bytesOf({ start, end }: IpcMessage): Promise<Buffer> {
+    return readRange(this.file, start, end);
   }
 
   async *#messages(): AsyncIterable<IpcMessage> {
@@ -86,6 +101,9 @@ export class IpcPieces {
     for (;;) {
       const message = await readMessage(this.file, at, this.sizeBytes);
       if (!message) return;
+      const { kind } = message;
+      if (kind !== MessageHeader.RecordBatch && kind !== MessageHeader.DictionaryBatch)
+        throw new Error(`it has a message of kind ${MessageHeader[kind] ?? kind} among its batches`);
       yield message;
       at = message.end;
     }
@@ -94,6 +112,14 @@ export class IpcPieces {
   close(): Promise<void> {
     return this.file.close();
   }
+}
+
+function sizeOf(messages: readonly IpcMessage[]): number {
+  return messages.reduce((sum, { start, end }) => sum + end - start, 0);
+}
+
+function hasBatch(messages: readonly IpcMessage[]): boolean {
+  return messages.some(({ kind }) => kind === MessageHeader.RecordBatch);
 }
 
 /** A dictionary takes the place of the one of its number before it, or adds to it. */
