@@ -4,6 +4,7 @@ import { ApiBody, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs
 import type { Grant } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
+import { noteTarget } from '../common/request-context.js';
 import { CLOCK } from '../infra/infra.module.js';
 import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { DoneDto } from '../infra/transport/done.dto.js';
@@ -46,6 +47,7 @@ export class ApiKeysController {
   async create(@Body(new ValidationPipe(CreateKeyDto)) body: CreateKeyDto): Promise<KeyWithSecretDto> {
     await this.#check(body);
     const id = body.api_key ?? newKeyId();
+    noteTarget(id);
     const secret = newSecret();
     const entry = await this.log.change(id, (before) => {
       if (before) throw new AppError('ALREADY_EXISTS', `there is an API key ${id} already`);

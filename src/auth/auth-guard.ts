@@ -28,8 +28,9 @@ export class AuthGuard implements CanActivate {
     const store = requestContext.getStore();
     if (permission === 'public') return true;
     const principal = await this.#authenticate(context, store?.peer ?? '');
-    assertAllows(principal, permission);
+    // Known before it is refused: the audit log says who it was.
     if (store) store.principal = principal;
+    assertAllows(principal, permission);
     return true;
   }
 

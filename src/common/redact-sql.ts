@@ -4,15 +4,36 @@
  * Source of the tokens: "Lexical structure" of PostgreSQL's documentation, which DuckDB's parser follows. What does not end is cut off: better too
  * little in a log than a value.
  */
-const TOKENS =
-  /(?<escaped>(?<![\w$\u0080-\uffff])[eE]'(?:[^'\\]|''|\\[\s\S])*(?:'|$))|(?<name>"(?:[^"]|"")*"|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)|(?<space>\s+)|(?<comment>--[^\n]*|\/\*[\s\S]*?(?:\*\/|$))|(?<text>'(?:[^']|'')*(?:'|$)|\$(?<tag>\w*)\$[\s\S]*?(?:\$\k<tag>\$|$))|(?<number>0[xXbBoO][\da-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?)|(?<open>"[\s\S]*)|(?<other>[\s\S])/gu;
+const TOKEN =
+  /(?<escaped>[eE]'(?:[^'\\]|''|\\[\s\S])*(?:'|$))|(?<name>"(?:[^"]|"")*"|[A-Za-z_\u0080-\u{10ffff}][\w$\u0080-\u{10ffff}]*)|(?<space>\s+)|(?<comment>--[^\n]*)|(?<text>'(?:[^']|'')*(?:'|$)|\$(?<tag>\w*)\$[\s\S]*?(?:\$\k<tag>\$|$))|(?<number>0[xXbBoO][\da-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?)|(?<open>"[\s\S]*)|(?<other>[\s\S])/uy;
+const COMMENT_EDGE = /\/\*|\*\//g;
 
 export function redactSql(sql: string): string {
   let redacted = '';
-  for (const { groups = {}, 0: token } of sql.matchAll(TOKENS)) {
+  for (let at = 0; at < sql.length;) {
+    if (sql.startsWith('/*', at)) {
+      at = endOfComment(sql, at);
+      redacted += ' ';
+      continue;
+    }
+    TOKEN.lastIndex = at;
+    const { groups = {}, 0: token = '' } = TOKEN.exec(sql) ?? {};
+    // A character that is half of a pair is no token of its own.
+    at += Math.max(1, token.length);
     if (groups['name'] !== undefined || groups['other'] !== undefined) redacted += token;
     else if (groups['space'] !== undefined || groups['comment'] !== undefined) redacted += ' ';
     else redacted += '?';
   }
   return redacted.replace(/ +/g, ' ').trim();
+}
+
+/** Comments of this kind may stand in each other. */
+function endOfComment(sql: string, start: number): number {
+  COMMENT_EDGE.lastIndex = start;
+  let depth = 0;
+  for (let edge = COMMENT_EDGE.exec(sql); edge; edge = COMMENT_EDGE.exec(sql)) {
+    depth += edge[0] === '/*' ? 1 : -1;
+    if (depth === 0) return COMMENT_EDGE.lastIndex;
+  }
+  return sql.length;
 }

@@ -16,6 +16,8 @@ export interface RequestContext {
   principal?: Principal;
   /** Those it turned out to be about; undefined as long as that is not known. */
   tables?: readonly string[];
+  /** What it turned out to be about that is no table. */
+  target?: string;
   /** Set when it is answered with an error. */
   failure?: ErrorCode;
 }
@@ -31,6 +33,12 @@ export function currentRequestId(): string {
 export function noteTables(tables: readonly string[]): void {
   const context = requestContext.getStore();
   if (context) context.tables = tables;
+}
+
+/** Says what the request being served is about where that is no table: a key or a backup that it makes. */
+export function noteTarget(target: string): void {
+  const context = requestContext.getStore();
+  if (context) context.target = target;
 }
 
 /** Says with what error the request being served is answered. */

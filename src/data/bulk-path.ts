@@ -59,6 +59,8 @@ export interface BulkRequest {
   readonly fields: BulkFields;
   readonly onError: 'abort' | 'skip';
   readonly idempotency: Idempotency | undefined;
+  /** True once the client has gone, which may come to be known after the end of its body: asked right before the rows are logged. */
+  readonly isGone: () => boolean;
 }
 
 /** A SELECT with the columns of a schema; `release` lets go of what it reads. */
@@ -157,13 +159,14 @@ export class BulkPath {
         'PAYLOAD_TOO_LARGE',
         `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes as NDJSON; send it in parts`,
       );
-    const { table, fields, onError, idempotency } = request;
+    const { table, fields, onError, idempotency, isGone } = request;
     const records: RecordInput[] = [];
     for await (const line of readLines(lines, fields, this.parts.config.limits.json_depth_max)) {
       if ('record' in line) records.push(line.record);
       else if (onError === 'abort') throw refusedBody(table, line.refusal);
       else refusals.add(line.refusal);
     }
+    assertThere(isGone);
     const answer = await this.parts.writePath.submit(
       { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes },
       idempotency,
@@ -199,7 +202,7 @@ export class BulkPath {
       const parquet = await this.#copy(table, schema, sql).finally(release);
       if (!parquet) return 0;
       try {
-        return (await this.#log({ table, idempotency: undefined }, parquet, nextFieldId, existing)).count;
+        return (await this.#log({ table, idempotency: undefined, isGone: () => false }, parquet, nextFieldId, existing)).count;
       } catch (error) {
         if (!(error instanceof BulkOutdated)) throw error;
       } finally {
@@ -215,16 +218,17 @@ export class BulkPath {
   }
 
   async #log(
-    request: Pick<BulkRequest, 'table' | 'idempotency'>,
+    request: Pick<BulkRequest, 'table' | 'idempotency' | 'isGone'>,
     parquet: BulkParquet,
     nextFieldIdBefore: number,
     existing: SelectedRows['existing'] = {},
   ): Promise<WriteAnswer> {
-    const { table, idempotency } = request;
+    const { table, idempotency, isGone } = request;
     const handle = await open(parquet.file, 'r');
     await handle.sync().finally(() => handle.close());
     await syncDirectory(this.parts.directory);
     faultPoint('bulk.after-file');
+    assertThere(isGone);
     const columns = parquet.schema.columns.filter((column) => !table.schema.column(column.name));
     const file = { path: parquet.file, statistics: parquet.statistics };
     const answer = await this.parts.writePath.submit({ kind: 'bulk', table, file, columns, nextFieldIdBefore, ...existing }, idempotency);
@@ -384,6 +388,11 @@ function isWithin(min: unknown, max: unknown): boolean {
 
 function refusedBody(table: Table, refusal: RecordRefusal): AppError {
   return invalidArgument(`table ${table.name}: line ${refusal.line ?? '?'}: ${refusal.reason}`, [refusal]);
+}
+
+/** @throws AppError CANCELLED */
+function assertThere(isGone: () => boolean): void {
+  if (isGone()) throw new AppError('CANCELLED', 'the client went away before its rows were stored; none of them is');
 }
 
 function bulkAnswer(answer: WriteAnswer, refusals: RefusalList): BulkAnswer {

@@ -1,5 +1,6 @@
 /** Writes over REST and gRPC. Every route ends in one call of the write path; what differs is how a request says what it wants. */
 import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Readable } from 'node:stream';
 import type { Metadata, ServerReadableStream, sendUnaryData } from '@grpc/grpc-js';
 import { Body, Controller, Delete, Headers, HttpCode, Post, Put, Query, Req } from '@nestjs/common';
@@ -50,6 +51,8 @@ import type { WriteAnswer, WriteCommand } from './write/write-command.js';
 import { WritePath } from './write-path.js';
 
 const IDEMPOTENCY_KEY_LENGTH_MAX = 255;
+/** Turns of the event loop within which it is told, as a rule, that a call was cancelled. */
+const TURNS_UNTIL_CANCELLED = 50;
 /** Refusals that one answer of StreamWrite lists. */
 const STREAM_ERRORS_MAX = 1_000;
 
@@ -157,7 +160,14 @@ export class DataController {
   ): Promise<BulkAnswerDto> {
     const { ack, ...described } = query;
     const isFlushed = parseAck(ack);
-    const { table, answer } = await this.#bulk(parseBulk(described), bulkFormatOf(mediaType), encoding, bodyStream(request), key);
+    const { table, answer } = await this.#bulk(
+      parseBulk(described),
+      bulkFormatOf(mediaType),
+      encoding,
+      bodyStream(request),
+      key,
+      () => false,
+    );
     if (isFlushed) await this.flushPath.flush(table);
     return {
       success: true,
@@ -185,8 +195,9 @@ export class DataController {
       request,
       parseFormat(format),
       encoding,
-      Readable.from(pieces(first, messages)),
+      Readable.from(pieces(call, first, messages)),
       keyOf(call.metadata),
+      () => call.cancelled,
     );
     callback(null, {
       success: answer.refusedCount === 0,
@@ -203,11 +214,12 @@ export class DataController {
     encoding: string | undefined,
     body: Readable,
     key: string | undefined,
+    isGone: () => boolean,
   ): Promise<{ table: Table; answer: BulkAnswer }> {
     const { fields, onError } = request;
     const table = await this.#tableToWrite(request.table);
     const idempotency = idempotencyOf(key, 'BULK', { ...request, format });
-    const store = (): Promise<BulkAnswer> => this.bulkPath.store({ table, body, format, encoding, fields, onError, idempotency });
+    const store = (): Promise<BulkAnswer> => this.bulkPath.store({ table, body, format, encoding, fields, onError, idempotency, isGone });
     return { table, answer: await this.#counted('write', table, store) };
   }
 
@@ -396,8 +408,22 @@ async function nextMessage(messages: AsyncIterator<GrpcBulkWrite | UnreadableMes
   return value;
 }
 
-async function* pieces(first: GrpcBulkWrite, messages: AsyncIterator<GrpcBulkWrite | UnreadableMessage>): AsyncIterable<Buffer> {
+async function* pieces(
+  call: { readonly cancelled: boolean },
+  first: GrpcBulkWrite,
+  messages: AsyncIterator<GrpcBulkWrite | UnreadableMessage>,
+): AsyncIterable<Buffer> {
   for (let message: GrpcBulkWrite | undefined = first; message; message = await nextMessage(messages)) yield message.data;
+  await assertWhole(call);
+}
+
+/**
+ * The messages of a call that its client cancels end like those of one that has sent them all; that it was cancelled is told some turns later.
+ * @throws AppError CANCELLED
+ */
+async function assertWhole(call: { readonly cancelled: boolean }): Promise<void> {
+  for (let turn = 0; turn < TURNS_UNTIL_CANCELLED && !call.cancelled; turn += 1) await nextTurn();
+  if (call.cancelled) throw new AppError('CANCELLED', 'the client went away before the end of its stream');
 }
 
 /** Fields that are not empty, which is what gRPC has for left out. */

@@ -48,7 +48,7 @@ export class AuditLog {
   #line({ door, method, context, places, result, durationMs }: EndedRequest): Record<string, unknown> {
     const named = tableNameIn(places);
     const field = TARGETS[method];
-    const target = field === undefined ? undefined : textIn(places, field);
+    const target = context?.target ?? (field === undefined ? undefined : textIn(places, field));
     const sql = QUERIES.has(method) ? textIn(places, 'sql') : undefined;
     return {
       time: new Date(this.clock.nowMs()).toISOString(),

@@ -15,7 +15,8 @@ import { OperationCounts } from '../data/operation-counts.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import { WritePath } from '../data/write-path.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
+import type { Logger } from '../common/logger.js';
+import { CLOCK, LOGGER, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
@@ -62,6 +63,7 @@ const AUDIT_LOG = Symbol('AuditLog');
       provide: Probes,
       inject: [
         Config,
+        LOGGER,
         HealthIndicatorService,
         Engine,
         OBJECT_STORE,
@@ -73,6 +75,7 @@ const AUDIT_LOG = Symbol('AuditLog');
       ],
       useFactory: (
         { storage }: Config,
+        logger: Logger,
         indicators: HealthIndicatorService,
         engine: Engine,
         store: ObjectStore,
@@ -83,7 +86,7 @@ const AUDIT_LOG = Symbol('AuditLog');
         replicator?: Replicator,
       ) => {
         const fetchesFiles = storage.kind !== 'local';
-        return new Probes({ indicators, engine, store, registry, writePath, wal, redis, replicator, fetchesFiles });
+        return new Probes({ logger, indicators, engine, store, registry, writePath, wal, redis, replicator, fetchesFiles });
       },
     },
     {

@@ -6,6 +6,8 @@
  */
 import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 import type { Replicator } from '../backup/replication/replicator.js';
+import { AppError } from '../common/app-error.js';
+import type { Logger } from '../common/logger.js';
 import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import type { WritePath } from '../data/write-path.js';
 import type { Engine } from '../infra/duckdb/engine.js';
@@ -20,6 +22,7 @@ const PROBE_MS_MAX = 5_000;
 const KEPT_MS = 1_000;
 
 export interface ProbeParts {
+  readonly logger: Logger;
   readonly indicators: HealthIndicatorService;
   readonly engine: Engine;
   readonly store: ObjectStore;
@@ -54,8 +57,21 @@ export class Probes {
   }
 
   #attempt(component: string, work: () => Promise<unknown>): Probe {
-    const quietly = (): Promise<void> => work().then(() => undefined);
+    const quietly = (): Promise<void> =>
+      work().then(
+        () => undefined,
+        (error: unknown) => {
+          throw this.#asToldToAll(component, error);
+        },
+      );
     return () => this.parts.indicators.check(component).attempt(quietly).withTimeout(PROBE_MS_MAX).cacheFor(KEPT_MS);
+  }
+
+  /** Health is open to everybody: what the engine or the system says of a failure has paths in it and goes to the log. */
+  #asToldToAll(component: string, error: unknown): Error {
+    if (error instanceof AppError) return error;
+    this.parts.logger.warn({ err: error }, `health: ${component} does not work`);
+    return new Error('it does not work; the log has the details');
   }
 
   #state(component: string, trouble: string | undefined): Probe {

@@ -74,9 +74,10 @@ export class RequestCounts {
   }
 }
 
-/** The table that a request names, whether there is one or not. */
+/** The table that a request names, whether there is one or not. Only a path calls it `name`: in a body that is a label of a key, or a misplaced value. */
 export function tableNameIn(places: readonly unknown[]): string | undefined {
-  return textIn(places, 'table', 'table_name', 'name');
+  const [path, ...others] = places;
+  return textIn([path], 'table', 'table_name', 'name') ?? textIn(others, 'table', 'table_name');
 }
 
 /** The first text of one of these names. */

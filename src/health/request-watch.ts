@@ -92,11 +92,20 @@ export class RequestWatch {
     return served.pipe(
       tap({
         // A stream that is answered with an error ends like any other: the error was sent on its call.
-        complete: () => end(context?.failure ?? 'OK'),
+        complete: () => end(context?.failure ?? (isCancelled(call.getArgs()) ? 'INCOMPLETE' : 'OK')),
         error: (error: unknown) => end(context?.failure ?? toAppError(error).code),
+        // The client has gone: the framework asks for no more and waits for no end.
+        unsubscribe: () => end(context?.failure ?? 'INCOMPLETE'),
       }),
     );
   }
+}
+
+/** True when the client of a gRPC call has gone: a stream of its messages ends then as if it had sent all of them. */
+function isCancelled(parameters: readonly unknown[]): boolean {
+  return parameters.some(
+    (parameter) => typeof parameter === 'object' && parameter !== null && 'cancelled' in parameter && parameter.cancelled === true,
+  );
 }
 
 function attributesOf(door: EndedRequest['door'], context: RequestContext | undefined): Record<string, string | string[]> {

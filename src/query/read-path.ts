@@ -344,8 +344,12 @@ export class ReadPath {
         for (const view of views.values()) await query.orStopped(view.openForCaller());
       });
       const result = await traced('execute', { 'miniodb.query_id': query.id }, async () => {
-        await this.parts.connections.bind(taken, views);
-        return use({ query, taken, connection: taken.connection, views });
+        try {
+          await this.parts.connections.bind(taken, views);
+          return await use({ query, taken, connection: taken.connection, views });
+        } catch (thrown) {
+          throw asQueryError(thrown, query);
+        }
       });
       isClean = true;
       return result;

@@ -164,7 +164,7 @@ export class WriteAheadLog {
     } catch (error) {
       throw notWritten(error);
     } finally {
-      await rm(file, { force: true });
+      await rm(file, { force: true }).catch(() => undefined);
     }
   }
 
@@ -293,7 +293,13 @@ function damaged(file: string, offset: number, reason: string): AppError {
   );
 }
 
+/** What the system says, without the path that it adds: callers see it. */
+function reasonOf(error: unknown): string {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  return code === undefined ? messageOf(error) : `${code} from ${syscall ?? 'the system'}`;
+}
+
 function notWritten(error: unknown): AppError {
-  const reason = isSystemError(error, 'ENOSPC', 'EDQUOT') ? 'the disk is full; free space and it goes on by itself' : messageOf(error);
+  const reason = isSystemError(error, 'ENOSPC', 'EDQUOT') ? 'the disk is full; free space and it goes on by itself' : reasonOf(error);
   return new AppError('UNAVAILABLE', `the write was not stored: ${reason}`, { cause: error, retryAfterSeconds: 5 });
 }
