@@ -106,7 +106,7 @@ async function download(what: string, expected: Expected, request: GrpcMessage, 
   const stream = grpc.download('StreamQuery', request, { 'x-request-id': requestId, ...headers });
   const outcome = await new Promise<GrpcAnswer>((resolve) => {
     stream.on('error', (error: Error & { code?: number }) =>
-      resolve({ ok: false, status: error.code ?? -1, message: error.message, errorCode: undefined, requestId: undefined }),
+      resolve({ ok: false, status: error.code ?? -1, message: error.message, errorCode: undefined, requestId: undefined, retryAfter: undefined }),
     );
     stream.on('data', () => undefined);
     stream.on('end', () => resolve({ ok: true, response: {} }));

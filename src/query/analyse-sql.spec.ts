@@ -133,10 +133,17 @@ describe('counts and extremes of a whole table', () => {
   it('are told apart from what has to be read', async () => {
     const summary = [{ kind: 'count' }, { kind: 'min', column: 'a' }, { kind: 'max', column: 'B' }];
     expect((await analyser.analyse('SELECT count(*), min(a), max(p."B") AS top FROM people p')).summary).toEqual(summary);
+    const counted = [{ kind: 'count' }, { kind: 'number', value: -7 }];
+    expect((await analyser.analyse('SELECT count(*) AS n, -7 AS run FROM people')).summary).toEqual(counted);
   });
 
   it.each([
-    'SELECT count(*) FROM people',
+    'SELECT 7 FROM people',
+    'SELECT count(*), 1.5 FROM people',
+    "SELECT count(*), 'x' FROM people",
+    'SELECT count(*), NULL FROM people',
+    'SELECT count(*), 3000000000 FROM people',
+    'SELECT count(a) FROM people',
     'SELECT min(a) FROM people WHERE a > 1',
     'SELECT min(a) FROM people GROUP BY b',
     'SELECT min(a) FROM people HAVING min(a) > 1',

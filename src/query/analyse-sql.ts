@@ -12,6 +12,7 @@ import { assertPlannable, assertReadableTree } from './bounds/statement-size.js'
 import { type Condition, conditionsOf } from './prune.js';
 import { type ResultSize, resultSizeOf } from './result-size.js';
 import { type SummaryItem, summaryOf } from './summary.js';
+import { SqlParser } from './sql-parser.js';
 import type { Node } from './syntax-tree.js';
 
 export interface SqlAnalysis {
@@ -58,7 +59,11 @@ export class SqlAnalyser {
     sizeCalculation: (_analysis, sql) => sql.length + 1,
   });
 
-  constructor(private readonly engine: Engine) {}
+  readonly #parser: SqlParser;
+
+  constructor(private readonly engine: Engine) {
+    this.#parser = new SqlParser(engine);
+  }
 
   /** Learns which functions aggregate, and which vary. */
   async open(): Promise<void> {
@@ -98,8 +103,7 @@ export class SqlAnalyser {
    * @throws AppError INVALID_ARGUMENT for anything but one SELECT
    */
   async parse(sql: string): Promise<{ statement: Node; text: string }> {
-    const row = await this.engine.row('SELECT json_serialize_sql($1::VARCHAR)::VARCHAR AS tree', [sql]);
-    const text = String(row['tree']);
+    const text = await this.#parser.tree(sql);
     assertReadableTree(text);
     const tree = JSON.parse(withFiniteNumbers(text)) as {
       error: boolean;
@@ -113,6 +117,10 @@ export class SqlAnalyser {
     if (!statement) throw invalidArgument(`the SQL is empty; ${STATEMENTS_HINT}`);
     if (others.length > 0) throw invalidArgument(`the SQL has ${others.length + 1} statements; ${STATEMENTS_HINT}`);
     return { statement: statement.node, text };
+  }
+
+  close(): void {
+    this.#parser.close();
   }
 
   #isRepeatableScan(node: Node, walk: Walk): boolean {

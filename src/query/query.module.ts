@@ -124,6 +124,7 @@ export class QueryModule implements BeforeApplicationShutdown, OnApplicationShut
     private readonly cursors: Cursors,
     private readonly connections: QueryConnections,
     private readonly memoryWatch: MemoryWatch,
+    private readonly analyser: SqlAnalyser,
   ) {}
 
   /** Queries under way may end by themselves for a while; the server cannot close before they have. */
@@ -138,5 +139,6 @@ export class QueryModule implements BeforeApplicationShutdown, OnApplicationShut
     this.cursors.close();
     this.memoryWatch.stop();
     this.connections.close();
+    this.analyser.close();
   }
 }

@@ -3,6 +3,7 @@
  * half the time of the way that large results go, which plans it for its types, and again with the engine's JSON around it.
  */
 import { setImmediate } from 'node:timers/promises';
+import type { DuckDBResult } from '@duckdb/node-api';
 import { distinctNames } from '../infra/duckdb/json-expression.js';
 import type { ReadView } from '../tables/read-view.js';
 import type { SqlAnalysis } from './analyse-sql.js';
@@ -40,10 +41,9 @@ export async function runSmall(
   limit: number,
   lengthMax: number,
 ): Promise<SmallResult | undefined> {
-  const stream = await start(running, `SELECT * FROM (\n${sql}\n) LIMIT ${limit}`, parameters);
-  const engineNames = stream.columnNames();
-  const types = stream.columnTypes();
-  const names = distinctNames(engineNames);
+  const result = await start(running, `SELECT * FROM (\n${sql}\n) LIMIT ${limit}`, parameters);
+  const types = result.columnTypes();
+  const names = distinctNames(result.columnNames());
   const plain = new PlainRows(names, types);
   if (!plain.isPlain || names.some((name) => TOLD_APART.test(name))) return undefined;
   const columns = names.map((name, index) => ({ name, type: typeName(types[index]) }));
@@ -51,7 +51,7 @@ export async function runSmall(
   const rows: string[] = [];
   let length = 0;
   try {
-    for await (const chunk of stream) {
+    for await (const chunk of result) {
       for (const turn of plain.turns(chunk)) {
         if (rows.length > 0) await setImmediate();
         for (const row of turn) {
@@ -68,15 +68,18 @@ export async function runSmall(
   }
 }
 
-/** The engine keeps the plan of a statement over rows that it has in memory; one over files would be planned for keeping and then once more. */
-async function start(
-  { taken, connection, views }: Running,
-  sql: string,
-  parameters: QueryParameters,
-): ReturnType<typeof connection.stream> {
+/**
+ * The engine keeps the plan of a statement over rows that it has in memory; one over files would be planned for keeping and then once more, as is every
+ * statement with parameters, and every one that the client library streams.
+ */
+async function start({ taken, connection, views }: Running, sql: string, parameters: QueryParameters): Promise<DuckDBResult> {
   const readsFiles = [...views.values()].some((view) => view.readsFiles);
-  if (readsFiles) return connection.stream(sql, parameters, parameterTypes(parameters));
+  if (readsFiles) return hasNone(parameters) ? connection.run(sql) : connection.run(sql, parameters, parameterTypes(parameters));
   const statement = await taken.statement(sql, parameterKinds(parameters));
   statement.bind(parameters, parameterTypes(parameters));
-  return statement.stream();
+  return statement.run();
+}
+
+function hasNone(parameters: QueryParameters): boolean {
+  return Object.keys(parameters).length === 0;
 }
