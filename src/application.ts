@@ -51,6 +51,7 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();
   await app.listen(restPort, host);
+  watchConnections(adapter.getInstance<FastifyInstance>(), config.server.connections_max, logger);
   setGrpcServing(true);
   const restUrl = await app.getUrl();
   app.get(NodeDirectory).start(restUrl);
@@ -87,6 +88,17 @@ function closeConnectionsWhileDraining(server: FastifyInstance): void {
   server.addHook('onSend', (_request, reply, payload, done) => {
     if (isDraining) void reply.header('connection', 'close');
     done(null, payload);
+  });
+}
+
+/** Each connection holds a descriptor, which files need, too. */
+function watchConnections({ server }: FastifyInstance, connectionsMax: number, logger: Logger): void {
+  server.maxConnections = connectionsMax;
+  let toldMs = 0;
+  server.on('drop', () => {
+    if (Date.now() - toldMs < MS_PER_SECOND) return;
+    toldMs = Date.now();
+    logger.warn(`connections are closed as they come: there are ${connectionsMax} (server.connections_max)`);
   });
 }
 

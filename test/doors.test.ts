@@ -4,14 +4,16 @@
  */
 import { status as grpcStatus } from '@grpc/grpc-js';
 import helmet from 'helmet';
+import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createConnection, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connectGrpc, type GrpcAnswer, type GrpcConnection, PROTO_FILE } from './support/grpc-client.js';
 import { checkHealth, listServices, watchHealth } from './support/grpc-services.js';
 import { isAllowed, pageSources } from './support/page-sources.js';
 import { type RawAnswer, type RawRequest, sendRaw } from './support/raw-request.js';
-import { expectStatus, expectSuccess, type JsonRow, write } from './support/requests.js';
+import { eventually, expectStatus, expectSuccess, type JsonRow, write } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 import { type Certificate, type ClientTls, grpcChannel, issueCertificate, makeAuthority, writeFiles } from './support/tls.js';
 
@@ -446,6 +448,35 @@ describe('reflection and health of gRPC', () => {
       expect(attempts).toEqual(['UNAUTHENTICATED', 'UNAUTHENTICATED', 'UNAUTHENTICATED', 'RESOURCE_EXHAUSTED']);
       // The same count stands before the other door.
       expect((await call(server, 'GET', '/v1/tables', undefined, ADMIN)).status).toBe(429);
+    });
+  });
+});
+
+describe('connections', () => {
+  it('past server.connections_max are closed as they come, and taken again when others have gone', async () => {
+    await withServer({ server: { connections_max: 2 } }, async (server) => {
+      const { hostname, port } = new URL(server.rest);
+      const connect = async (): Promise<Socket> => {
+        const socket = createConnection(Number(port), hostname);
+        socket.on('error', () => undefined);
+        await once(socket, 'connect');
+        return socket;
+      };
+      const held = [await connect(), await connect()];
+      // The server has taken them once it answers on each.
+      for (const socket of held) {
+        socket.write('GET /v1/health/live HTTP/1.1\r\nhost: x\r\n\r\n');
+        await once(socket, 'data');
+      }
+      await once(await connect(), 'close');
+      held[0]?.destroy();
+      await eventually(
+        'a connection is taken again',
+        () => restStatus(server, { method: 'GET', path: '/v1/health/live' }),
+        (status) => status === 200,
+      );
+      expect(server.output()).toContain('server.connections_max');
+      held[1]?.destroy();
     });
   });
 });
