@@ -5,8 +5,9 @@
 import pino from 'pino';
 import pretty from 'pino-pretty';
 import type { LogConfig } from './config/config.js';
+import { invalidArgument, messageOf } from './app-error.js';
 import { currentRequestId } from './request-context.js';
-import { RotatingFile } from './rotating-file.js';
+import { RotatingFile, type RotatingFileOptions } from './rotating-file.js';
 
 export type Logger = pino.Logger;
 
@@ -20,7 +21,7 @@ export function openLogger(config: LogConfig): Logger {
   ];
   if (config.file !== '') {
     const { file, file_bytes_max: bytesMax, files_kept: filesKept } = config;
-    streams.push({ level: config.level as pino.Level, stream: new RotatingFile({ file, bytesMax, filesKept, blockBytes: 0 }) });
+    streams.push({ level: config.level as pino.Level, stream: openFile({ file, bytesMax, filesKept, blockBytes: 0 }) });
   }
   return pino(
     {
@@ -35,4 +36,15 @@ export function openLogger(config: LogConfig): Logger {
     },
     pino.multistream(streams),
   );
+}
+
+/** @throws AppError INVALID_ARGUMENT when it cannot be written */
+function openFile(options: RotatingFileOptions): RotatingFile {
+  try {
+    return new RotatingFile(options);
+  } catch (error) {
+    throw invalidArgument(
+      `log.file: ${options.file} cannot be written (${messageOf(error)}); name another place, or none with an empty text`,
+    );
+  }
 }

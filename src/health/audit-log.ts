@@ -2,6 +2,7 @@
  * The audit log: who asked for what, and what came of it, a JSON line for each request of REST and gRPC, refused ones too. It has names of tables, keys
  * and backups, and statements without the values in them; it never has a row's values or a secret.
  */
+import { invalidArgument, messageOf } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
 import { redactSql } from '../common/redact-sql.js';
@@ -34,11 +35,18 @@ export class AuditLog {
     private readonly clock: Clock,
   ) {}
 
-  /** @returns undefined where there is none */
+  /**
+   * @returns undefined where there is none
+   * @throws AppError INVALID_ARGUMENT when its file cannot be written
+   */
   static open({ audit, auth }: Config, clock: Clock): AuditLog | undefined {
     if (audit.mode === 'off' || (audit.mode === 'auto' && auth.mode === 'disabled')) return undefined;
     const { file, file_bytes_max: bytesMax, files_kept: filesKept } = audit;
-    return new AuditLog(new RotatingFile({ file, bytesMax, filesKept, blockBytes: BLOCK_BYTES }), clock);
+    try {
+      return new AuditLog(new RotatingFile({ file, bytesMax, filesKept, blockBytes: BLOCK_BYTES }), clock);
+    } catch (error) {
+      throw invalidArgument(`audit.file: ${file} cannot be written (${messageOf(error)}); name another place, or set audit.mode: off`);
+    }
   }
 
   note(request: EndedRequest): void {

@@ -131,9 +131,16 @@ describe('statement without its end', () => {
 
 describe('counts and extremes of a whole table', () => {
   it('are told apart from what has to be read', async () => {
-    const summary = [{ kind: 'count' }, { kind: 'min', column: 'a' }, { kind: 'max', column: 'B' }];
+    const summary = [
+      { kind: 'count', name: 'count_star()' },
+      { kind: 'min', column: 'a', name: undefined },
+      { kind: 'max', column: 'B', name: 'top' },
+    ];
     expect((await analyser.analyse('SELECT count(*), min(a), max(p."B") AS top FROM people p')).summary).toEqual(summary);
-    const counted = [{ kind: 'count' }, { kind: 'number', value: -7 }];
+    const counted = [
+      { kind: 'count', name: 'n' },
+      { kind: 'number', value: -7, name: 'run' },
+    ];
     expect((await analyser.analyse('SELECT count(*) AS n, -7 AS run FROM people')).summary).toEqual(counted);
   });
 

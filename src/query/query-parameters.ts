@@ -16,6 +16,10 @@ export function parameterTypes(parameters: QueryParameters): DuckDBType[] | Reco
     : Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, typeOf(value)]));
 }
 
+export function hasNone(parameters: QueryParameters): boolean {
+  return Object.keys(parameters).length === 0;
+}
+
 /** Tells the types of one list of values from another's: what a plan depends on. */
 export function parameterKinds(parameters: QueryParameters): string {
   const entries: readonly (readonly [string, DuckDBValue])[] = Array.isArray(parameters)

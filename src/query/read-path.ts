@@ -31,7 +31,7 @@ import { type Column, jsonRowsSql, type Meaning, type Prepared, shapeOf, typeNam
 import { mayHoldMatches } from './prune.js';
 import type { QueryConnection, QueryConnections } from './query-connections.js';
 import { asQueryError } from './query-error.js';
-import { parameterKinds, parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
+import { hasNone, parameterKinds, parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
 import type { QueryStatistics } from './query-statistics.js';
 import type { CacheKey, ResultCache } from './result-cache.js';
 import { promisesFewValues, runSmall, type SmallResult } from './small-result.js';
@@ -200,11 +200,15 @@ export class ReadPath {
   /** The rows of a page and one more, if there is one. */
   async #firstRows(running: Running, request: QueryRequest, analysis: SqlAnalysis, limit: number): Promise<SmallResult> {
     const parameters = toParameters(request.params);
-    const isSmall = !analysis.summary && promisesFewValues(analysis, running.views, limit);
-    const small = isSmall ? await this.#smallResult(running, request.sql, parameters, limit + 1) : undefined;
+    // The same result from the log, where that knows it.
+    const summary = hasNone(parameters) ? await summaryFrom(analysis, running) : undefined;
+    const isSmall = summary !== undefined || promisesFewValues(analysis, running.views, limit);
+    const isNamed = summary === undefined || analysis.summary?.every(({ name }) => name !== undefined) === true;
+    const small = isSmall && isNamed ? await this.#smallResult(running, summary ?? request.sql, parameters, limit + 1) : undefined;
     if (small) return small;
-    const prepared = await summarised(analysis, running, await this.prepare(running, request.sql, parameters));
-    return { prepared, ...(await this.#jsonRows(running, prepared, limit + 1, 0)) };
+    const prepared = await this.prepare(running, request.sql, parameters);
+    const answered = summary === undefined ? prepared : { ...prepared, sql: summary };
+    return { prepared: answered, ...(await this.#jsonRows(running, answered, limit + 1, 0)) };
   }
 
   async #smallResult(running: Running, sql: string, parameters: QueryParameters, limit: number): Promise<SmallResult | undefined> {
@@ -605,12 +609,9 @@ export class ReadPath {
   }
 }
 
-/** The same result from the log where that knows it: the statement was understood, so its names, types and errors are known. */
-async function summarised({ summary }: SqlAnalysis, { views }: Running, prepared: Prepared): Promise<Prepared> {
+async function summaryFrom({ summary }: SqlAnalysis, { views }: Running): Promise<string | undefined> {
   const [view] = views.values();
-  if (!summary || !view || view.isFiltered) return prepared;
-  const sql = await summarySql(summary, view);
-  return sql === undefined ? prepared : { ...prepared, sql };
+  return summary && view && !view.isFiltered ? summarySql(summary, view) : undefined;
 }
 
 /** @throws AppError INVALID_ARGUMENT for a value whose name the statement does not have */

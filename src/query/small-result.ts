@@ -9,7 +9,7 @@ import type { ReadView } from '../tables/read-view.js';
 import type { SqlAnalysis } from './analyse-sql.js';
 import { NotPlain, PlainRows } from './plain-rows.js';
 import { type Prepared, typeName } from './prepared-statement.js';
-import { parameterKinds, parameterTypes, type QueryParameters } from './query-parameters.js';
+import { hasNone, parameterKinds, parameterTypes, type QueryParameters } from './query-parameters.js';
 import type { PageRows, Running } from './read-path.js';
 
 /** Values, rows times columns, up to which a result is small: a few milliseconds of the event loop, in turns of one. */
@@ -78,8 +78,4 @@ async function start({ taken, connection, views }: Running, sql: string, paramet
   const statement = await taken.statement(sql, parameterKinds(parameters));
   statement.bind(parameters, parameterTypes(parameters));
   return statement.run();
-}
-
-function hasNone(parameters: QueryParameters): boolean {
-  return Object.keys(parameters).length === 0;
 }

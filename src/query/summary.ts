@@ -7,10 +7,13 @@ import { quoteName } from '../infra/duckdb/sql-text.js';
 import type { ReadView } from '../tables/read-view.js';
 import { columnName, type Node } from './syntax-tree.js';
 
-export type SummaryItem =
+type Value =
   | { readonly kind: 'count' }
   | { readonly kind: 'min' | 'max'; readonly column: string }
   | { readonly kind: 'number'; readonly value: number };
+
+/** `name` of its column in the result; undefined where the engine would make one up. */
+export type SummaryItem = Value & { readonly name: string | undefined };
 
 /** Parts of a SELECT that must be absent. */
 const OTHER_PARTS = ['where_clause', 'having', 'sample', 'qualify'] as const;
@@ -29,6 +32,13 @@ export function summaryOf(select: Node): readonly SummaryItem[] | undefined {
 }
 
 function itemOf(node: Node, tableNames: readonly string[]): SummaryItem | undefined {
+  const value = valueOf(node, tableNames);
+  if (!value) return undefined;
+  const alias = node['alias'] === '' ? undefined : String(node['alias']);
+  return { ...value, name: alias ?? (value.kind === 'count' ? 'count_star()' : undefined) };
+}
+
+function valueOf(node: Node, tableNames: readonly string[]): Value | undefined {
   if (node['class'] === 'CONSTANT') return numberOf(node['value'] as Node);
   const isPlain = node['class'] === 'FUNCTION' && !node['filter'] && node['distinct'] === false && node['export_state'] === false;
   if (!isPlain || node['schema'] || node['catalog'] || (node['order_bys'] as { orders: unknown[] }).orders.length > 0) return undefined;
@@ -41,13 +51,13 @@ function itemOf(node: Node, tableNames: readonly string[]): SummaryItem | undefi
   return column === undefined ? undefined : { kind: name, column };
 }
 
-function numberOf({ type, is_null: isNull, value }: Node): SummaryItem | undefined {
+function numberOf({ type, is_null: isNull, value }: Node): Value | undefined {
   const isInteger = (type as Node)['id'] === 'INTEGER' && isNull === false && typeof value === 'number';
   return isInteger ? { kind: 'number', value } : undefined;
 }
 
 /**
- * SQL with the same values as the statement, under other names, from what the log has.
+ * SQL with the same values as the statement, from what the log has; under the same names where all of them are known.
  * @returns undefined when the log says too little
  */
 export async function summarySql(items: readonly SummaryItem[], view: ReadView): Promise<string | undefined> {
@@ -66,5 +76,5 @@ export async function summarySql(items: readonly SummaryItem[], view: ReadView):
     if (!column || rows === undefined) return undefined;
     values.push(`(SELECT ${item.kind}(${quoteName(column.name)}) FROM (${rows}))`);
   }
-  return `SELECT ${values.map((value, index) => `${value} AS v${index}`).join(', ')}`;
+  return `SELECT ${values.map((value, index) => `${value} AS ${quoteName(items[index]?.name ?? `v${index}`)}`).join(', ')}`;
 }
