@@ -318,6 +318,11 @@ async function sweep(
       statuses.set(operation.name, counts.set(answer.status, (counts.get(answer.status) ?? 0) + 1));
     }
   }
+  const byHundred = new Map<number, number>();
+  for (const [status, count] of [...statuses.values()].flatMap((counts) => [...counts]))
+    byHundred.set(Math.floor(status / 100), (byHundred.get(Math.floor(status / 100)) ?? 0) + count);
+  const figures = [...byHundred].sort(([left], [right]) => left - right).map(([hundred, count]) => `${count} times ${hundred}xx`);
+  console.log(`sweep of ${operations.length} operations: ${figures.join(', ')}; ${faults.length} faults`);
   return { faults, statuses };
 }
 

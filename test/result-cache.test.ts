@@ -45,7 +45,7 @@ describe('an answer that is there', () => {
     expect(second.json.stats.query_id).not.toBe(first.json.stats.query_id);
     expect(second.json.stats).toMatchObject({ files_scanned: 0, bytes_scanned: 0 });
     const text = (await call(server, 'GET', '/metrics')).text;
-    expect(text).toMatch(/miniodb_cache_hits_total\{cache_type="result",table=""\} [1-9]/);
+    expect(text).toMatch(/miniodb_cache_hits_total\{cache_type="result",table="kept"\} [1-9]/);
     expect(text).toMatch(/miniodb_cache_hit_ratio\{cache_type="result"\} 0?\.\d+|1/);
     expect(text).toMatch(/miniodb_query_operations_total\{table="kept",status="success"\} 2/);
   });
