@@ -25,8 +25,8 @@ const SERVERS = [
   },
   { kind: 'Redis', variable: 'TEST_REDIS_URL', programs: [['redis-server', 'redis-check-rdb']], packages: ['redis-tools'], services: [] },
   { kind: 'Prometheus', programs: [['prometheus'], ['promtool']], packages: ['prometheus'], services: ['prometheus.service'] },
-  // No server: the documented commands use it.
-  { kind: 'jq', programs: [['jq']], packages: ['jq'], services: [] },
+  // No server: the documented commands use them.
+  { kind: 'the documented commands', programs: [['jq'], ['curl']], packages: ['jq', 'curl'], services: [] },
 ];
 
 /**
