@@ -8,9 +8,10 @@ const TOKEN =
   /(?<escaped>[eE]'(?:[^'\\]|''|\\[\s\S])*(?:'|$))|(?<name>"(?:[^"]|"")*"|[A-Za-z_\u0080-\u{10ffff}][\w$\u0080-\u{10ffff}]*)|(?<space>\s+)|(?<comment>--[^\n]*)|(?<text>'(?:[^']|'')*(?:'|$)|\$(?<tag>\w*)\$[\s\S]*?(?:\$\k<tag>\$|$))|(?<number>0[xXbBoO][\da-fA-F_]+|(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(?:[eE][+-]?\d+)?)|(?<open>"[\s\S]*)|(?<other>[\s\S])/uy;
 const COMMENT_EDGE = /\/\*|\*\//g;
 
-export function redactSql(sql: string): string {
+/** @param lengthMax characters that are wanted; what follows is not looked at, however long the statement */
+export function redactSql(sql: string, lengthMax: number): string {
   let redacted = '';
-  for (let at = 0; at < sql.length;) {
+  for (let at = 0; at < sql.length && redacted.length < lengthMax;) {
     if (sql.startsWith('/*', at)) {
       at = endOfComment(sql, at);
       redacted += ' ';
@@ -24,7 +25,7 @@ export function redactSql(sql: string): string {
     else if (groups['space'] !== undefined || groups['comment'] !== undefined) redacted += ' ';
     else redacted += '?';
   }
-  return redacted.replace(/ +/g, ' ').trim();
+  return redacted.replace(/ +/g, ' ').trim().slice(0, lengthMax);
 }
 
 /** Comments of this kind may stand in each other. */

@@ -68,7 +68,7 @@ export class AuditLog {
       result,
       tables: context?.tables ?? (named === undefined ? [] : [named.slice(0, NAME_LENGTH_MAX)]),
       ...(target === undefined ? {} : { target: target.slice(0, NAME_LENGTH_MAX) }),
-      ...(sql === undefined ? {} : { sql: redactSql(sql).slice(0, SQL_LENGTH_MAX) }),
+      ...(sql === undefined ? {} : { sql: redactSql(sql, SQL_LENGTH_MAX) }),
       duration_ms: Math.round(durationMs * 10) / 10,
     };
   }

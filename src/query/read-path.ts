@@ -599,12 +599,9 @@ export class ReadPath {
     const line = { query_id: query.id, duration_ms: elapsedMs, tables, ...(error ? { error: error.code } : {}) };
     const label = tables.map((table) => `table:${table}`).join(' ');
     if (error?.code === 'INTERNAL')
-      this.parts.logger.error({ ...line, err: error, sql: redactSql(query.sql).slice(0, LOGGED_SQL_MAX) }, `query failed ${label}`);
+      this.parts.logger.error({ ...line, err: error, sql: redactSql(query.sql, LOGGED_SQL_MAX) }, `query failed ${label}`);
     if (elapsedMs >= this.parts.slowQueryMs)
-      this.parts.logger.warn(
-        { ...line, sql: redactSql(query.sql).slice(0, LOGGED_SQL_MAX) },
-        `slow query: query duration ${elapsedMs} ms ${label}`,
-      );
+      this.parts.logger.warn({ ...line, sql: redactSql(query.sql, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
     else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
 }
