@@ -11,7 +11,7 @@ import type { RemoteObjectStore } from '../../infra/object-store/remote-object-s
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import { type AddAction, decodeActions, type DeletionVectorDescriptor } from '../../metadata/delta/action.js';
 import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
-import { TAG_SOFT_VECTOR } from '../../metadata/delta/snapshot.js';
+import { pathOf, TAG_SOFT_VECTOR } from '../../metadata/delta/snapshot.js';
 import type { Table } from '../../tables/table.js';
 
 const MARKERS = '_replica/';
@@ -103,7 +103,7 @@ export class TableReplica {
 
   /** The data file and deletion vectors of an add. What a later version took out and a vacuum removed is not needed. */
   async #copyNamed(add: AddAction): Promise<number> {
-    let copied = await this.#copy(decodeURI(add.path), add.size);
+    let copied = await this.#copy(pathOf(add), add.size);
     const soft = add.tags?.[TAG_SOFT_VECTOR];
     const vectors = [add.deletionVector, soft === undefined ? undefined : (JSON.parse(soft) as DeletionVectorDescriptor)];
     for (const vector of vectors) {

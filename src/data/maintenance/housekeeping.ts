@@ -12,7 +12,7 @@ import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
 import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
 import { textBoundsOf } from '../../metadata/delta/file-statistics.js';
-import { type DataFile, removeOf, TAG_SOFT_VECTOR } from '../../metadata/delta/snapshot.js';
+import { type DataFile, pathOf, removeOf, TAG_SOFT_VECTOR } from '../../metadata/delta/snapshot.js';
 import { vectorActions } from '../../metadata/delta/table-protocol.js';
 import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import type { Table } from '../../tables/table.js';
@@ -142,7 +142,7 @@ export class Housekeeping {
     if (snapshot.emptyFile) named.add(snapshot.emptyFile.path);
     for (const removed of snapshot.tombstones.values()) {
       if (removed.deletionTimestamp < this.#timeTravelStartMs()) continue;
-      named.add(decodeURI(removed.path));
+      named.add(pathOf(removed));
       nameVector(removed.deletionVector);
       const soft = removed.tags?.[TAG_SOFT_VECTOR];
       if (soft !== undefined) nameVector(JSON.parse(soft) as DeletionVectorDescriptor);

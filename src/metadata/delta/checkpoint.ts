@@ -2,7 +2,8 @@
  * Checkpoints: one Parquet file that says what all commits up to a version say, and the hint that names the newest.
  *
  * The engine encodes them, off the event loop. The checkpoint is written before the hint, and a hint is never trusted further than that the file
- * it names is looked for. Source: "Checkpoint Schema" (V1, one part) and "Last Checkpoint File" of the Delta protocol.
+ * it names is looked for. Other programs write checkpoints into our tables without asking, so ours carry a mark that no copy of their contents
+ * takes along. Source: "Checkpoint Schema" (V1, one part) and "Last Checkpoint File" of the Delta protocol.
  */
 import { writeFile } from 'node:fs/promises';
 import { AppError } from '../../common/app-error.js';
@@ -12,7 +13,7 @@ import { quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Action } from './action.js';
-import { applyActions, type Snapshot } from './snapshot.js';
+import { applyActions, type Snapshot, TAG_EMPTY } from './snapshot.js';
 
 /** Longest action; the engine sets twice this aside for each thread. */
 const ACTION_BYTES_MAX = 16 * 1_024 * 1_024;
@@ -25,6 +26,15 @@ const COLUMNS: Readonly<Record<string, string>> = {
   metaData: `STRUCT(id VARCHAR, "name" VARCHAR, format STRUCT(provider VARCHAR, options ${TEXT_MAP}), schemaString VARCHAR, partitionColumns VARCHAR[], configuration ${TEXT_MAP}, createdTime BIGINT)`,
   protocol: 'STRUCT(minReaderVersion INTEGER, minWriterVersion INTEGER, readerFeatures VARCHAR[], writerFeatures VARCHAR[])',
 };
+
+/** Key in the metadata of the Parquet file, which only its writer can set. */
+const WRITER_KEY = 'miniodb.checkpoint';
+
+export interface Checkpoint {
+  readonly snapshot: Snapshot;
+  /** False when another program wrote it. */
+  readonly isOurs: boolean;
+}
 
 export class CheckpointFiles {
   constructor(
@@ -46,8 +56,10 @@ export class CheckpointFiles {
       );
       const columns = Object.entries(COLUMNS).map(([name, type]) => `${name}: ${quoteText(type)}`);
       const source = `read_ndjson(${quoteText(lines)}, columns = {${columns.join(', ')}}, maximum_object_size = ${ACTION_BYTES_MAX})`;
-      await this.engine.run(`COPY (SELECT * FROM ${source}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION zstd)`);
-      // The same version written twice says the same: whoever was first is right.
+      await this.engine.run(
+        `COPY (SELECT * FROM ${source}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION zstd, KV_METADATA {${quoteText(WRITER_KEY)}: '1'})`,
+      );
+      // The same version written twice says the same, so the first one stays.
       await this.store.putFileIfAbsent(key, parquet);
       faultPoint('checkpoint.after-write');
       const hint = JSON.stringify({ version: snapshot.version, size: snapshot.files.size + snapshot.tombstones.size + 3 });
@@ -58,10 +70,19 @@ export class CheckpointFiles {
     }
   }
 
-  async read(key: string, version: number): Promise<Snapshot> {
+  /** @throws AppError DATA_CORRUPTION when it is missing, damaged, or lacks what this server needs */
+  read(key: string, version: number): Promise<Checkpoint> {
+    return this.#withFile(key, async (file) => ({ snapshot: await this.#read(file, key, version), isOurs: await this.#isOurs(file) }));
+  }
+
+  isOurs(key: string): Promise<boolean> {
+    return this.#withFile(key, (file) => this.#isOurs(file));
+  }
+
+  async #withFile<T>(key: string, use: (file: string) => Promise<T>): Promise<T> {
     const object = await this.store.openLocal(key, await this.#sizeOf(key));
     try {
-      return await this.#read(object.path, version);
+      return await use(object.path);
     } catch (error) {
       if (error instanceof AppError) throw error;
       throw new AppError('DATA_CORRUPTION', `the checkpoint ${key} is damaged; restore it from a backup`, { cause: error });
@@ -75,13 +96,31 @@ export class CheckpointFiles {
     throw new AppError('DATA_CORRUPTION', `the checkpoint ${key} is missing; restore it from a backup`);
   }
 
-  async #read(file: string, version: number): Promise<Snapshot> {
-    const kinds = Object.keys(COLUMNS).map((name) => `WHEN ${name} IS NOT NULL THEN to_json({${quoteText(name)}: ${name}})::VARCHAR`);
-    const rows = await this.engine.rows(`SELECT CASE ${kinds.join(' ')} END AS action FROM read_parquet(${quoteText(file)})`);
+  async #isOurs(file: string): Promise<boolean> {
+    const rows = await this.engine.rows(
+      `SELECT 1 FROM parquet_kv_metadata(${quoteText(file)}) WHERE decode(key) = ${quoteText(WRITER_KEY)}`,
+    );
+    return rows.length > 0;
+  }
+
+  async #read(file: string, key: string, version: number): Promise<Snapshot> {
+    // Other programs leave out columns of actions that they have none of, and add columns that we have no use for.
+    const present = await this.engine.rows(`SELECT column_name AS name FROM (DESCRIBE SELECT * FROM read_parquet(${quoteText(file)}))`);
+    const names = present.map((row) => String(row['name'])).filter((name) => name in COLUMNS);
+    const kinds = names.map((name) => `WHEN ${name} IS NOT NULL THEN to_json({${quoteText(name)}: ${name}})::VARCHAR`);
+    const rows = await this.engine.rows(
+      `SELECT * FROM (SELECT CASE ${kinds.join(' ')} END AS action FROM read_parquet(${quoteText(file)})) WHERE action IS NOT NULL`,
+    );
     const actions = rows.map((row) => JSON.parse(String(row['action']), (_key, value: unknown) => value ?? undefined) as Action);
-    const timestamp = actions.find((action) => 'metaData' in action)?.metaData.configuration[CHECKPOINT_TIME];
+    const unmeasured = actions.find((action) => 'add' in action && action.add.stats === undefined && !action.add.tags?.[TAG_EMPTY]);
+    if (unmeasured)
+      throw new AppError(
+        'DATA_CORRUPTION',
+        `the checkpoint ${key} has no statistics of its files as JSON text, so their rows cannot be counted; restore the table's log from a backup`,
+      );
     const snapshot = applyActions(undefined, version, actions);
-    return { ...snapshot, timestampMs: Number(timestamp ?? 0), metaData: withoutCheckpointTime(snapshot.metaData) };
+    const time = snapshot.metaData.configuration[CHECKPOINT_TIME];
+    return { ...snapshot, timestampMs: Number(time ?? newestTimeMs(actions)), metaData: withoutCheckpointTime(snapshot.metaData) };
   }
 
   /** The version of the newest checkpoint that is really there. */
@@ -101,6 +140,17 @@ export class CheckpointFiles {
 
 /** Where a checkpoint keeps the time of its version, so that time never runs backwards over a restart. */
 const CHECKPOINT_TIME = 'miniodb.checkpointTimestamp';
+
+/** The newest time that actions tell: what a checkpoint of another program says of the time of its version. */
+function newestTimeMs(actions: readonly Action[]): number {
+  return actions.reduce((newest, action) => Math.max(newest, timeMsOf(action)), 0);
+}
+
+function timeMsOf(action: Action): number {
+  if ('add' in action) return action.add.modificationTime;
+  if ('remove' in action) return action.remove.deletionTimestamp ?? 0;
+  return 'metaData' in action ? (action.metaData.createdTime ?? 0) : 0;
+}
 
 function withoutCheckpointTime(metaData: Snapshot['metaData']): Snapshot['metaData'] {
   const { [CHECKPOINT_TIME]: _time, ...configuration } = metaData.configuration;

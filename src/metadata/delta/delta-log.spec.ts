@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { Engine } from '../../infra/duckdb/engine.js';
 import { LocalObjectStore } from '../../infra/object-store/local-object-store.js';
@@ -12,7 +13,7 @@ import type { Action, AddAction, MetaDataAction } from './action.js';
 import { CheckpointFiles } from './checkpoint.js';
 import { prepareVector } from './deletion-vector.js';
 import { DeltaLog, type Operation } from './delta-log.js';
-import { NEXT_FIELD_ID, removeOf, type Snapshot, TAG_EMPTY, TAG_LSN_BASE, TAG_SOFT_VECTOR } from './snapshot.js';
+import { fileKey, NEXT_FIELD_ID, removeOf, type Snapshot, TAG_EMPTY, TAG_LSN_BASE, TAG_SOFT_VECTOR } from './snapshot.js';
 import { INITIAL_CONFIGURATION, INITIAL_PROTOCOL } from './table-protocol.js';
 
 const TABLE = 'people';
@@ -34,13 +35,14 @@ afterAll(() => {
   engine.close();
   rmSync(root, { recursive: true, force: true });
 });
-beforeEach(async () => {
+beforeEach(startAnew);
+async function startAnew(): Promise<void> {
   stores += 1;
   const directory = path.join(root, `objects-${stores}`);
   await mkdir(directory);
   store = new LocalObjectStore(directory);
   nowMs = 1_700_000_000_000;
-});
+}
 afterEach(async () => {
   expect(await readdir(scratch.directory), 'scratch files left behind').toEqual([]);
 });
@@ -524,6 +526,134 @@ describe('checkpoint', () => {
     await store.put(`${LOG}/${String(1).padStart(20, '0')}.checkpoint.parquet`, Buffer.from('PAR1 no more'));
     for (const version of [0, 1]) await store.delete(commitKey(version));
     await expect(openLog().load()).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+  });
+});
+
+describe('a checkpoint that another program wrote', () => {
+  /** A table whose file `a` got two deletion vectors, one after the other; version 3 of its log. */
+  async function tableWithVectors(log: DeltaLog): Promise<Snapshot> {
+    let snapshot = await appendFiles(log, await create(log), 'a');
+    for (const positions of [[1], [1, 2]]) snapshot = await hideRows(log, snapshot, 'a', positions);
+    return snapshot;
+  }
+
+  async function hideRows(log: DeltaLog, snapshot: Snapshot, name: string, positions: number[]): Promise<Snapshot> {
+    const file = [...snapshot.files.values()].find(({ path: place }) => place.includes(`part-${name}`));
+    if (!file) throw new Error(`no file ${name}`);
+    const deletionVector = prepareVector(positions).descriptor;
+    return log.commit(snapshot, APPEND, () => [removeOf(file, nowMs, true), { add: { ...file.add, deletionVector } }]);
+  }
+
+  /** All actions of the log up to now, as a program writes them that keeps every tombstone. */
+  function actionsIn(snapshot: Snapshot): Action[] {
+    return [
+      ...[...snapshot.files.values()].map(({ add: action }): Action => ({ add: action })),
+      ...[...snapshot.tombstones.values()].map((remove): Action => ({ remove })),
+      { metaData: snapshot.metaData },
+      { protocol: snapshot.protocol },
+      ...[...snapshot.transactions].map(([appId, version]): Action => ({ txn: { appId, version, lastUpdated: 0 } })),
+    ];
+  }
+
+  /** @param columns further columns of the Parquet file, each with the SQL of its value */
+  async function writeForeign(version: number, actions: readonly Action[], columns: Readonly<Record<string, string>> = {}): Promise<void> {
+    const lines = scratch.path('ndjson');
+    const parquet = scratch.path('parquet');
+    const map = 'MAP(VARCHAR, VARCHAR)';
+    const vector = 'STRUCT(storageType VARCHAR, pathOrInlineDv VARCHAR, "offset" INTEGER, sizeInBytes INTEGER, cardinality BIGINT)';
+    const types = {
+      metaData: `STRUCT(id VARCHAR, "name" VARCHAR, format STRUCT(provider VARCHAR, options ${map}), schemaString VARCHAR, partitionColumns VARCHAR[], configuration ${map}, createdTime BIGINT)`,
+      add: `STRUCT(path VARCHAR, partitionValues ${map}, size BIGINT, modificationTime BIGINT, dataChange BOOLEAN, stats VARCHAR, tags ${map}, deletionVector ${vector}, baseRowId BIGINT)`,
+      remove: `STRUCT(path VARCHAR, deletionTimestamp BIGINT, dataChange BOOLEAN, extendedFileMetadata BOOLEAN, partitionValues ${map}, size BIGINT, deletionVector ${vector})`,
+      protocol: 'STRUCT(minReaderVersion INTEGER, minWriterVersion INTEGER, readerFeatures VARCHAR[], writerFeatures VARCHAR[])',
+      txn: 'STRUCT(appId VARCHAR, version BIGINT, lastUpdated BIGINT)',
+    };
+    await writeFile(lines, actions.map((action) => `${JSON.stringify(action)}\n`).join(''));
+    const further = Object.entries(columns).map(([name, value]) => `, ${value} AS ${name}`);
+    const source = `read_ndjson('${lines}', columns = {${Object.entries(types)
+      .map(([name, type]) => `${name}: '${type}'`)
+      .join(', ')}})`;
+    await engine.run(`COPY (SELECT *${further.join('')} FROM ${source}) TO '${parquet}' (FORMAT parquet)`);
+    await store.putFileIfAbsent(`${LOG}/${String(version).padStart(20, '0')}.checkpoint.parquet`, parquet);
+    await store.put(`${LOG}/_last_checkpoint`, Buffer.from(JSON.stringify({ version, size: actions.length })));
+    await scratch.remove(lines, parquet);
+  }
+
+  async function removeCommits(until: number): Promise<void> {
+    for (let version = 0; version <= until; version += 1) await store.delete(commitKey(version));
+  }
+
+  it('gives the same table in whatever order its rows stand', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.infiniteStream(fc.double({ noNaN: true })), async (places) => {
+        // Another store each time: the engine remembers a file by its path.
+        await startAnew();
+        const snapshot = await tableWithVectors(openLog());
+        await removeCommits(snapshot.version);
+        const placed = actionsIn(snapshot).map((action) => ({ action, place: places.next().value ?? 0 }));
+        await writeForeign(
+          snapshot.version,
+          placed.sort((one, other) => one.place - other.place).map(({ action }) => action),
+        );
+        const loaded = await openLog().load();
+        expect([...loaded.files.values()].map(fileKey)).toEqual([...snapshot.files.values()].map(fileKey));
+        expect([...loaded.tombstones.keys()].sort()).toEqual([...snapshot.tombstones.keys()].sort());
+        expect(loaded.transactions).toEqual(snapshot.transactions);
+      }),
+      { numRuns: 10 },
+    );
+  });
+
+  it('is read when it has columns that we do not know and lacks some of ours', async () => {
+    const log = openLog();
+    const snapshot = await tableWithVectors(log);
+    await removeCommits(snapshot.version);
+    await writeForeign(3, actionsIn(snapshot), { domainMetadata: `{domain: NULL::VARCHAR}`, sidecar: 'NULL::VARCHAR' });
+    const loaded = await openLog().load();
+    expect([loaded.version, filesOf(loaded), loaded.timestampMs > 0]).toEqual([3, ['a'], true]);
+  });
+
+  it('is not believed while the log says otherwise', async () => {
+    const log = openLog();
+    const snapshot = await appendFiles(log, await create(log), 'a', 'b', 'c');
+    await writeForeign(
+      3,
+      actionsIn(snapshot).filter((action) => !('add' in action && action.add.path.includes('part-b'))),
+    );
+    await appendFiles(log, snapshot, 'd');
+    expect(filesOf(await openLog().load())).toEqual(['a', 'b', 'c', 'd']);
+    expect(filesOf(await openLog().load(3))).toEqual(['a', 'b', 'c']);
+  });
+
+  it('is not believed while the log says otherwise from an older checkpoint of ours on', async () => {
+    const log = openLog();
+    let snapshot = await appendFiles(log, await create(log), 'a');
+    await log.checkpoint(snapshot, 0);
+    await removeCommits(1);
+    snapshot = await appendFiles(log, snapshot, 'b', 'c');
+    await writeForeign(3, actionsIn(snapshot).slice(1));
+    expect(filesOf(await openLog().load())).toEqual(['a', 'b', 'c']);
+  });
+
+  it('is not what clean-up keeps instead of the commits', async () => {
+    const log = openLog();
+    const snapshot = await appendFiles(log, await create(log), 'a', 'b');
+    await writeForeign(2, actionsIn(snapshot));
+    await appendFiles(log, snapshot, 'c');
+    expect(await log.cleanUp(Date.now() + 60_000)).toBe(0);
+    expect(filesOf(await openLog().load())).toEqual(['a', 'b', 'c']);
+  });
+
+  it('is refused when it does not say how many rows its files have', async () => {
+    const log = openLog();
+    const snapshot = await appendFiles(log, await create(log), 'a');
+    await removeCommits(1);
+    const { stats: _stats, ...unmeasured } = add('a');
+    await writeForeign(1, [...actionsIn(snapshot).filter((action) => !('add' in action)), { add: unmeasured }]);
+    await expect(openLog().load()).rejects.toMatchObject({
+      code: 'DATA_CORRUPTION',
+      message: expect.stringContaining('statistics') as string,
+    });
   });
 });
 

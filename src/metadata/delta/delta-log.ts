@@ -59,23 +59,43 @@ export class DeltaLog {
    * @throws AppError NOT_FOUND when there is no such version (any more), DATA_CORRUPTION when the log has a gap
    */
   async load(versionMax = Number.MAX_SAFE_INTEGER): Promise<Snapshot> {
-    const { checkpoint, commits } = await this.#list(versionMax);
-    let snapshot =
-      checkpoint === undefined ? undefined : await this.checkpoints.read(`${this.#key(checkpoint)}.checkpoint.parquet`, checkpoint);
+    const wantsNewest = versionMax === Number.MAX_SAFE_INTEGER;
+    const listed = await this.#list(versionMax, wantsNewest ? await this.#hintedCheckpoint() : undefined);
+    const { start, commits } = await this.#beginning(listed, versionMax);
+    let snapshot = start;
     for (const version of commits) {
       const expected = snapshot === undefined ? 0 : snapshot.version + 1;
-      if (version !== expected)
-        throw snapshot === undefined && versionMax !== Number.MAX_SAFE_INTEGER ? this.#gone(versionMax) : this.#missing(expected);
+      if (version !== expected) throw snapshot === undefined && !wantsNewest ? this.#gone(versionMax) : this.#missing(expected);
       snapshot = applyActions(snapshot, version, await this.#read(version));
     }
     if (snapshot === undefined)
-      throw versionMax === Number.MAX_SAFE_INTEGER
-        ? new AppError('NOT_FOUND', `${this.directory} has no transaction log`)
-        : this.#gone(versionMax);
-    if (versionMax !== Number.MAX_SAFE_INTEGER && snapshot.version !== versionMax) {
+      throw wantsNewest ? new AppError('NOT_FOUND', `${this.directory} has no transaction log`) : this.#gone(versionMax);
+    if (!wantsNewest && snapshot.version !== versionMax) {
       throw new AppError('NOT_FOUND', `version ${versionMax} does not exist; the newest is ${snapshot.version}`);
     }
     return snapshot;
+  }
+
+  /**
+   * What a load begins with, and the commits on top: the newest checkpoint of ours. One that another program wrote is passed over where the commits
+   * before it are there to be replayed, because a mistake in it would cost rows, and after the next vacuum their files.
+   */
+  async #beginning(listed: Listing, versionMax: number): Promise<{ start: Snapshot | undefined; commits: number[] }> {
+    const newest = listed.checkpoints.at(-1);
+    if (newest === undefined) return { start: undefined, commits: listed.commits };
+    const onTopOf = (start: Snapshot | undefined, commits: number[]): { start: Snapshot | undefined; commits: number[] } => ({
+      start,
+      commits: commits.filter((version) => version > (start?.version ?? -1)),
+    });
+    const { snapshot: asWritten, isOurs } = await this.checkpoints.read(this.#checkpointKey(newest), newest);
+    if (isOurs) return onTopOf(asWritten, listed.commits);
+    const { checkpoints, commits } = await this.#list(versionMax);
+    for (const version of checkpoints.filter((older) => older < newest).reverse()) {
+      if (!hasAll(commits, version + 1, newest)) break;
+      const older = await this.checkpoints.read(this.#checkpointKey(version), version);
+      if (older.isOurs) return onTopOf(older.snapshot, commits);
+    }
+    return onTopOf(hasAll(commits, 0, newest) ? undefined : asWritten, commits);
   }
 
   /** The table at its newest version; undefined when the directory has no log at all. */
@@ -88,25 +108,25 @@ export class DeltaLog {
     return new AppError('NOT_FOUND', `version ${version} is not kept any more (maintenance.time_travel_hours)`);
   }
 
-  /** The newest checkpoint up to a version, and the commits after it in order. */
-  async #list(versionMax: number): Promise<{ checkpoint: number | undefined; commits: number[] }> {
-    let checkpoint = versionMax === Number.MAX_SAFE_INTEGER ? await this.#hintedCheckpoint() : undefined;
-    const startAfter = checkpoint === undefined ? undefined : `${this.#key(checkpoint)}.`;
+  /** The checkpoints and commits up to a version, in order; from a checkpoint on, if one is given. */
+  async #list(versionMax: number, from?: number): Promise<Listing> {
+    const checkpoints: number[] = from === undefined ? [] : [from];
     const commits: number[] = [];
+    const startAfter = from === undefined ? undefined : `${this.#key(from)}.`;
     for await (const { key } of this.store.list(`${this.directory}/_delta_log/`, startAfter)) {
       const commit = COMMIT_NAME.exec(key)?.[1];
       if (commit !== undefined && Number(commit) <= versionMax) commits.push(Number(commit));
-      const found = CHECKPOINT_NAME.exec(key)?.[1];
-      if (found !== undefined && Number(found) <= versionMax) checkpoint = Math.max(checkpoint ?? 0, Number(found));
+      const checkpoint = CHECKPOINT_NAME.exec(key)?.[1];
+      if (checkpoint !== undefined && Number(checkpoint) <= versionMax && Number(checkpoint) !== from) checkpoints.push(Number(checkpoint));
     }
-    return { checkpoint, commits: commits.filter((version) => checkpoint === undefined || version > checkpoint) };
+    return { checkpoints, commits };
   }
 
   /** The checkpoint that the hint names, if it is there: a hint is a hint. */
   async #hintedCheckpoint(): Promise<number | undefined> {
     const version = await this.checkpoints.hint(this.directory);
     if (version === undefined) return undefined;
-    for await (const _object of this.store.list(`${this.#key(version)}.checkpoint.parquet`)) return version;
+    for await (const _object of this.store.list(this.#checkpointKey(version))) return version;
     return undefined;
   }
 
@@ -247,39 +267,53 @@ export class DeltaLog {
     return `${this.directory}/_delta_log/${String(version).padStart(VERSION_DIGITS, '0')}`;
   }
 
+  #checkpointKey(version: number): string {
+    return `${this.#key(version)}.checkpoint.parquet`;
+  }
+
   /** Writes a checkpoint of a snapshot, so that opening the table needs no older commit. */
   async checkpoint(snapshot: Snapshot, tombstonesFromMs: number): Promise<void> {
-    await this.checkpoints.write(this.directory, `${this.#key(snapshot.version)}.checkpoint.parquet`, snapshot, tombstonesFromMs);
+    await this.checkpoints.write(this.directory, this.#checkpointKey(snapshot.version), snapshot, tombstonesFromMs);
   }
 
   /**
-   * Removes commits and checkpoints that no time travel needs: all before the newest checkpoint that is older than the window.
+   * Removes commits and checkpoints that no time travel needs: all before the newest checkpoint of ours that is older than the window.
    * @returns objects removed
    */
   async cleanUp(olderThanMs: number): Promise<number> {
-    const { older, keepFrom } = await this.#expired(olderThanMs);
-    let removed = 0;
-    for (const { key, version } of older) {
-      if (version >= keepFrom) continue;
-      await this.store.delete(key);
-      removed += 1;
-    }
-    return removed;
-  }
-
-  async #expired(olderThanMs: number): Promise<{ older: { key: string; version: number }[]; keepFrom: number }> {
-    const older: { key: string; version: number }[] = [];
-    let keepFrom = 0;
+    const log: { key: string; version: number }[] = [];
+    const expired: number[] = [];
     for await (const { key, modifiedMs } of this.store.list(`${this.directory}/_delta_log/`)) {
       const checkpoint = CHECKPOINT_NAME.exec(key)?.[1];
       const version = checkpoint ?? COMMIT_NAME.exec(key)?.[1];
       if (version === undefined) continue;
-      older.push({ key, version: Number(version) });
-      if (checkpoint !== undefined && modifiedMs <= olderThanMs) keepFrom = Math.max(keepFrom, Number(checkpoint));
+      log.push({ key, version: Number(version) });
+      if (checkpoint !== undefined && modifiedMs <= olderThanMs) expired.push(Number(checkpoint));
     }
+    const keepFrom = await this.#newestOfOurs(expired);
     // Oldest first: a crash in between leaves a log that begins later, not one with a gap.
-    return { older: older.sort((a, b) => a.version - b.version), keepFrom };
+    const doomed = log.filter(({ version }) => version < keepFrom).sort((a, b) => a.version - b.version);
+    for (const { key } of doomed) await this.store.delete(key);
+    return doomed.length;
   }
+
+  async #newestOfOurs(checkpoints: readonly number[]): Promise<number> {
+    for (const version of checkpoints.toSorted((a, b) => b - a))
+      if (await this.checkpoints.isOurs(this.#checkpointKey(version))) return version;
+    return 0;
+  }
+}
+
+/** Versions, in order. */
+interface Listing {
+  readonly checkpoints: number[];
+  readonly commits: number[];
+}
+
+function hasAll(versions: readonly number[], first: number, last: number): boolean {
+  const known = new Set(versions);
+  for (let version = first; version <= last; version += 1) if (!known.has(version)) return false;
+  return true;
 }
 
 function commitInfoOf(actions: readonly Action[]): CommitInfoAction | undefined {

@@ -71,11 +71,14 @@ export function applyActions(before: Snapshot | undefined, version: number, acti
       if (file.add.tags?.[TAG_EMPTY]) emptyFile = file;
       else files.set(file.path, file);
     } else if ('remove' in action) {
-      const { path, deletionVector } = action.remove;
-      // Replacing a file's deletion vector removes and adds the same path in one commit; the add stands last in ours.
-      files.delete(path);
-      if (emptyFile?.path === path) emptyFile = undefined;
-      tombstones.set(`${decodeURI(path)}#${vectorKey(deletionVector)}`, action.remove);
+      const removed = { path: pathOf(action.remove), vector: action.remove.deletionVector };
+      const key = fileKey(removed);
+      // A file that got another deletion vector is removed with the old one and added with the new one. The rows of a checkpoint have no order,
+      // so the remove may come last: it takes out the file in the state that it names, and no other.
+      const present = files.get(removed.path);
+      if (present && fileKey(present) === key) files.delete(removed.path);
+      if (emptyFile && fileKey(emptyFile) === key) emptyFile = undefined;
+      tombstones.set(key, action.remove);
     }
   }
   if (!protocol || !metaData || !schema)
@@ -100,7 +103,7 @@ function toDataFile(add: AddAction): DataFile {
   const soft = add.tags?.[TAG_SOFT_VECTOR];
   const [first, last] = add.tags?.[TAG_TIMES]?.split(',') ?? [];
   return {
-    path: decodeURI(add.path),
+    path: pathOf(add),
     sizeBytes: add.size,
     rows: Number(/"numRecords":(\d+)/.exec(add.stats ?? '')?.[1] ?? 0),
     stats: add.stats,
@@ -110,6 +113,17 @@ function toDataFile(add: AddAction): DataFile {
     times: first === undefined || last === undefined ? undefined : { first, last },
     add,
   };
+}
+
+/** Where the object of an action is, in the table's directory: actions carry paths as URIs. @throws AppError DATA_CORRUPTION for what is none */
+export function pathOf({ path }: Pick<AddAction, 'path'>): string {
+  try {
+    return decodeURIComponent(path);
+  } catch (error) {
+    throw new AppError('DATA_CORRUPTION', `the path ${path} in the table's log is not a URI; restore the log from a backup`, {
+      cause: error,
+    });
+  }
 }
 
 function assertReadable(protocol: ProtocolAction): void {
@@ -128,7 +142,7 @@ export function visibleRows(file: DataFile): number {
 }
 
 /** Tells a file in one state of its deletion vector from the same file in another. */
-export function fileKey(file: DataFile): string {
+export function fileKey(file: Pick<DataFile, 'path' | 'vector'>): string {
   return `${file.path}#${vectorKey(file.vector)}`;
 }
 
