@@ -17,10 +17,10 @@ import type { Engine } from '../infra/duckdb/engine.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
-import type { Action, DeletionVectorDescriptor } from '../metadata/delta/action.js';
+import type { Action } from '../metadata/delta/action.js';
 import { type FileStatistics, textBoundsOf } from '../metadata/delta/file-statistics.js';
-import { vectorKey } from '../metadata/delta/deletion-vector.js';
-import { type DataFile, removeOf, type Snapshot } from '../metadata/delta/snapshot.js';
+import { VectorFile, vectorKey } from '../metadata/delta/deletion-vector.js';
+import { removeOf, type Snapshot } from '../metadata/delta/snapshot.js';
 import { vectorActions } from '../metadata/delta/table-protocol.js';
 import { ID_COLUMN, LSN_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import type { BulkFile, Generation } from '../tables/generation.js';
@@ -28,7 +28,7 @@ import { POSITION_COLUMN, readLsns, selectRows, SOURCE_COLUMN } from '../tables/
 import type { Table } from '../tables/table.js';
 import { type TableRegistry, withSchema } from '../tables/table-registry.js';
 import { addAction, MIXED, newDataPath, SHARD, sortOrder, withVectors, writeDataFile } from './flush/data-files.js';
-import { type StoredVectors, storeVectors } from './flush/vectors.js';
+import { addVectors, type FileVectors, storeVectors } from './flush/vectors.js';
 import type { Freshness } from './freshness.js';
 import type { Fetched, FollowPath } from './follow-path.js';
 import type { IdempotencyKeys } from './write/idempotency.js';
@@ -352,33 +352,41 @@ export class FlushPath {
   async #actions(table: Table, flush: Flush, encoded: readonly EncodedFile[], nowMs: number): Promise<Action[]> {
     const { wal, store } = this.parts;
     const { generations, lsn } = flush;
+    const vectors = new VectorFile();
     const actions: Action[] = [];
     for (const file of encoded) {
-      const vectors = file.isSoft ? await storeVectors(store, table, allPositions(file.statistics.rows)) : undefined;
-      actions.push({ add: addAction(file.path, file.statistics, nowMs, { dataChange: true, ...definedVectors(vectors) }) });
+      const hidden = file.isSoft ? addVectors(vectors, allPositions(file.statistics.rows)) : undefined;
+      actions.push({ add: addAction(file.path, file.statistics, nowMs, { dataChange: true, ...definedVectors(hidden) }) });
     }
     for (const file of generations.flatMap((generation) => generation.bulkFiles)) {
-      const vectors = await storeVectors(store, table, await table.masks.positions(file.source, lsn));
+      const hidden = addVectors(vectors, await table.masks.positions(file.source, lsn));
       actions.push({
-        add: addAction(bulkPath(file), file.statistics, nowMs, { dataChange: true, lsnBase: file.lsnBase, ...definedVectors(vectors) }),
+        add: addAction(bulkPath(file), file.statistics, nowMs, { dataChange: true, lsnBase: file.lsnBase, ...definedVectors(hidden) }),
       });
     }
-    actions.push(...(await this.#vectorChanges(table, flush, nowMs)));
+    actions.push(...(await this.#vectorChanges(table, flush, vectors, nowMs)));
     actions.push({ txn: { appId: wal.id, version: lsn, lastUpdated: nowMs } });
+    await storeVectors(store, table, vectors);
     return actions;
   }
 
-  /** Files of the table whose hidden rows changed since the last commit, each as one remove and one add. */
-  async #vectorChanges(table: Table, { lsn, vectors: given }: Flush, nowMs: number): Promise<Action[]> {
+  /** Files of the table whose hidden rows changed since the last commit, and those whose vector stands in the log as older servers wrote it. */
+  async #vectorChanges(table: Table, { lsn, vectors: given }: Flush, vectors: VectorFile, nowMs: number): Promise<Action[]> {
     const changed = new Set(await table.masks.changedSources(table.committedLsn(this.parts.wal.id), lsn));
     const actions: Action[] = [];
     for (const file of table.snapshot.files.values()) {
       const source = table.sourceOf(file);
-      if (!changed.has(source)) continue;
-      const vectors = await storeVectors(this.parts.store, table, await table.masks.positions(source, lsn));
-      const [kept, replacement] = replaceVectors(file, vectors, nowMs);
-      given.set(file.path, `${vectorKey(kept)}|${vectorKey(vectors.softVector)}`);
-      actions.push(...replacement);
+      if (!changed.has(source) && file.vector?.storageType !== 'i') continue;
+      const positions = await table.masks.positions(source, lsn);
+      // When only what can be restored differs, other readers see the same file: a remove and an add of it would name one file and vector twice in a
+      // commit, which the protocol forbids.
+      const hidesTheSame = positions.all.length === (file.vector?.cardinality ?? 0);
+      const keepsVector = hidesTheSame && file.vector?.storageType !== 'i';
+      const softVector = vectors.add(positions.soft);
+      const vector = keepsVector ? file.vector : vectors.add(positions.all);
+      given.set(file.path, `${vectorKey(vector)}|${vectorKey(softVector)}`);
+      if (!keepsVector) actions.push(removeOf(file, nowMs, !hidesTheSame));
+      actions.push({ add: withVectors(file.add, vector, softVector, !hidesTheSame) });
     }
     return actions;
   }
@@ -476,22 +484,6 @@ function oldestUnflushed(table: Table, walId: string): number | undefined {
   return Number.isFinite(oldest) ? oldest : undefined;
 }
 
-/**
- * The actions that give a file other hidden rows. When only those that can be restored differ, the file is the same for other readers: then a remove
- * and an add would name the same file and vector twice in one commit, which the protocol forbids.
- * @returns the vector that the file has then, and the actions
- */
-function replaceVectors(
-  file: DataFile,
-  { vector, softVector }: StoredVectors,
-  nowMs: number,
-): [DeletionVectorDescriptor | undefined, Action[]] {
-  const hidesTheSame = vector?.cardinality === file.vector?.cardinality;
-  const kept = hidesTheSame ? file.vector : vector;
-  const add: Action = { add: withVectors(file.add, kept, softVector, !hidesTheSame) };
-  return [kept, hidesTheSame ? [add] : [removeOf(file, nowMs, true), add]];
-}
-
 /** The day of the rows of a file; of the flush when they are of several. */
 function dayOf(statistics: FileStatistics, nowMs: number): number {
   const bounds = textBoundsOf(statistics.text, TIMESTAMP_COLUMN);
@@ -505,7 +497,7 @@ function allPositions(rows: number): { all: number[]; soft: number[] } {
   return { all, soft: all };
 }
 
-function definedVectors(vectors: StoredVectors | undefined): Pick<Parameters<typeof addAction>[3], 'vector' | 'softVector'> {
+function definedVectors(vectors: FileVectors | undefined): Pick<Parameters<typeof addAction>[3], 'vector' | 'softVector'> {
   return { ...(vectors?.vector ? { vector: vectors.vector } : {}), ...(vectors?.softVector ? { softVector: vectors.softVector } : {}) };
 }
 

@@ -85,9 +85,10 @@ export class FollowPath {
   async fetch(table: Table, snapshot: Snapshot, own: OwnChanges = {}): Promise<Fetched> {
     const before = table.snapshot;
     const vectors = new Map<string, HiddenRows>();
+    const read = table.vectorReader();
     for (const file of snapshot.files.values()) {
       const isNew = !before.files.has(file.path) && !table.knowsSource(file.path);
-      if (isNew || hasForeignVector(file, before, own)) vectors.set(file.path, await table.readVectors(file));
+      if (isNew || hasForeignVector(file, before, own)) vectors.set(file.path, await read(file));
     }
     const { removed, added } = difference(before, snapshot, own);
     const pending = await this.#withPendingMasks(table, removed);
@@ -109,7 +110,7 @@ export class FollowPath {
     const { removed, added } = difference(before, snapshot, own);
     await this.#retypeBuffers(table, snapshot.schema);
     for (const file of added) {
-      if (!table.knowsSource(file.path)) await table.loadSource(file, vectors.get(file.path) ?? (await table.readVectors(file)));
+      if (!table.knowsSource(file.path)) await table.loadSource(file, vectors.get(file.path) ?? (await table.vectorReader()(file)));
     }
     await this.#carryMasks(table, removed, added);
     const retiredSources = await this.#takeForeignVectors(table, before, snapshot, own, vectors);
@@ -167,7 +168,7 @@ export class FollowPath {
     for (const file of snapshot.files.values()) {
       if (!hasForeignVector(file, before, own)) continue;
       const old = table.sourceOf(file);
-      const source = await table.loadSource(file, vectors.get(file.path) ?? (await table.readVectors(file)));
+      const source = await table.loadSource(file, vectors.get(file.path) ?? (await table.vectorReader()(file)));
       const committedLsn = table.committedLsn(this.parts.wal.id);
       await table.masks.add(
         `INSERT INTO ${table.masks.table} SELECT ${source}, m.pos, m.since, m.soft, m.changed FROM ${table.masks.table} m

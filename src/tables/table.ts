@@ -6,11 +6,13 @@
  */
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
+import { LRUCache } from 'lru-cache';
 import { AppError } from '../common/app-error.js';
 import { SerialQueue } from '../common/serial-queue.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import type { ObjectReader } from '../infra/object-store/object-store.js';
 import type { CatalogueTable } from '../metadata/catalogue/catalogue.js';
+import type { DeletionVectorDescriptor } from '../metadata/delta/action.js';
 import { readVector, vectorObjectName } from '../metadata/delta/deletion-vector.js';
 import type { DeltaLog } from '../metadata/delta/delta-log.js';
 import type { DataFile, Snapshot } from '../metadata/delta/snapshot.js';
@@ -25,6 +27,8 @@ import { type IdRule, idRuleOf, type TableConfig } from './table-config.js';
 
 /** Flushes, compactions and other commits that may wait for their turn. */
 const WAITING_COMMITS_MAX = 1_000;
+/** Objects with deletion vectors that are kept while the files of one version are read. */
+const VECTOR_BYTES_KEPT_MAX = 16 * 1_024 * 1_024;
 export const BUFFER_SCHEMA = 'buf';
 
 /** Positions in a file, sorted. */
@@ -125,7 +129,8 @@ export class Table {
   /** Creates what the engine holds of this table, and loads the hidden positions of its files. */
   async open(): Promise<void> {
     await this.masks.create();
-    for (const file of this.snapshot.files.values()) await this.#load(this.sourceOf(file), await this.readVectors(file));
+    const read = this.vectorReader();
+    for (const file of this.snapshot.files.values()) await this.#load(this.sourceOf(file), await read(file));
   }
 
   /** Takes a newer version as if it had been opened at that one. Only while nothing was written or read yet. */
@@ -139,21 +144,25 @@ export class Table {
     await this.open();
   }
 
-  /** The hidden rows of a file as the log has them. */
-  async readVectors(file: DataFile): Promise<HiddenRows> {
-    return {
-      all: file.vector ? await this.#positionsOf(file.vector) : [],
-      soft: file.softVector ? await this.#positionsOf(file.softVector) : [],
+  /** Reads the hidden rows of files as the log has them. One reader fetches an object once, though it holds the vectors of many files. */
+  vectorReader(): (file: DataFile) => Promise<HiddenRows> {
+    const objects = new LRUCache<string, Buffer>({
+      maxSize: VECTOR_BYTES_KEPT_MAX,
+      sizeCalculation: ({ length }) => Math.max(length, 1),
+    });
+    const positionsOf = async (descriptor: DeletionVectorDescriptor | undefined): Promise<number[]> => {
+      if (!descriptor) return [];
+      const name = vectorObjectName(descriptor);
+      if (name === undefined) return readVector(descriptor, undefined);
+      const bytes = objects.get(name) ?? (await this.#store.get(`${this.directory}/${name}`));
+      if (bytes) objects.set(name, bytes);
+      return readVector(descriptor, bytes);
     };
+    return async (file) => ({ all: await positionsOf(file.vector), soft: await positionsOf(file.softVector) });
   }
 
   #load(source: number, { all, soft }: HiddenRows): Promise<void> {
     return this.masks.load(source, all, new Set(soft));
-  }
-
-  async #positionsOf(descriptor: NonNullable<DataFile['vector']>): Promise<number[]> {
-    const object = vectorObjectName(descriptor);
-    return readVector(descriptor, object === undefined ? undefined : await this.#store.get(`${this.directory}/${object}`));
   }
 
   get active(): Generation {
@@ -247,7 +256,8 @@ export class Table {
     const sources = new Set(files.map(({ source }) => source));
     const unpin = this.#takePin({ files, sources, residents: [], others: files, generations: [] });
     try {
-      for (const { file, source } of files) await this.#load(source, { ...(await this.readVectors(file)), soft: [] });
+      const read = this.vectorReader();
+      for (const { file, source } of files) await this.#load(source, { ...(await read(file)), soft: [] });
     } catch (error) {
       unpin();
       throw error;

@@ -1,29 +1,21 @@
-/** Turns masks into deletion vectors: stores those too large for the log, and gives their descriptors. */
+/** Turns masks into deletion vectors: those of one commit go into one object, which is stored before the commit names it. */
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
-import { prepareVector } from '../../metadata/delta/deletion-vector.js';
+import type { VectorFile } from '../../metadata/delta/deletion-vector.js';
 import type { Table } from '../../tables/table.js';
 
-export interface StoredVectors {
+export interface FileVectors {
   readonly vector: DeletionVectorDescriptor | undefined;
   readonly softVector: DeletionVectorDescriptor | undefined;
 }
 
-/** @param positions sorted; objects are durable when this returns, so a commit may name them */
-export async function storeVectors(
-  store: ObjectStore,
-  table: Table,
-  positions: { readonly all: readonly number[]; readonly soft: readonly number[] },
-): Promise<StoredVectors> {
-  return {
-    vector: await storeVector(store, table, positions.all),
-    softVector: await storeVector(store, table, positions.soft),
-  };
+/** @param positions sorted */
+export function addVectors(to: VectorFile, positions: { readonly all: readonly number[]; readonly soft: readonly number[] }): FileVectors {
+  return { vector: to.add(positions.all), softVector: to.add(positions.soft) };
 }
 
-async function storeVector(store: ObjectStore, table: Table, positions: readonly number[]): Promise<DeletionVectorDescriptor | undefined> {
-  if (positions.length === 0) return undefined;
-  const { descriptor, object } = prepareVector(positions);
+/** The vectors are durable when this returns, so a commit may name them. */
+export async function storeVectors(store: ObjectStore, table: Table, file: VectorFile): Promise<void> {
+  const { object } = file;
   if (object) await store.putIfAbsent(`${table.directory}/${object.name}`, object.bytes);
-  return descriptor;
 }

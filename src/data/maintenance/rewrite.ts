@@ -11,6 +11,7 @@ import type { Engine } from '../../infra/duckdb/engine.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Action } from '../../metadata/delta/action.js';
+import { VectorFile } from '../../metadata/delta/deletion-vector.js';
 import type { Operation } from '../../metadata/delta/delta-log.js';
 import type { FileStatistics } from '../../metadata/delta/file-statistics.js';
 import { type DataFile, removeOf, type Snapshot } from '../../metadata/delta/snapshot.js';
@@ -21,7 +22,7 @@ import { type OpenFile, type RowSources, selectRows } from '../../tables/row-sql
 import type { Table } from '../../tables/table.js';
 import { type Fetched, type FollowPath, NOTHING_FETCHED, type OwnChanges } from '../follow-path.js';
 import { addAction, newDataPath, sortOrder, writeDataFile } from '../flush/data-files.js';
-import { storeVectors } from '../flush/vectors.js';
+import { addVectors, storeVectors } from '../flush/vectors.js';
 import { insertMasks, movedMasks } from '../moved-masks.js';
 import type { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { WritePath } from '../write-path.js';
@@ -201,8 +202,9 @@ export class Rewriter {
     const { followPath } = this.parts;
     const nowMs = this.parts.clock.nowMs();
     const adds: Action[] = [];
+    const vectors = new VectorFile();
     for (const file of files) {
-      const { vector, softVector } = await storeVectors(this.parts.store, table, await table.masks.positions(file.source, committedLsn));
+      const { vector, softVector } = addVectors(vectors, await table.masks.positions(file.source, committedLsn));
       adds.push({
         add: addAction(file.path, file.statistics, nowMs, {
           dataChange: false,
@@ -211,6 +213,7 @@ export class Rewriter {
         }),
       });
     }
+    await storeVectors(this.parts.store, table, vectors);
     return table.log.commit(table.snapshot, operation, async (current) => {
       assertOurs(table, current, this.parts.wal.id);
       if (current.version !== table.snapshot.version)

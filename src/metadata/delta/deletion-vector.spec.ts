@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { RoaringBitmap32, roaringLibraryInitialize } from 'roaring-wasm';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { DeletionVectorDescriptor } from './action.js';
-import { decodePositions, encodePositions, prepareVector, readVector, vectorKey, vectorObjectName } from './deletion-vector.js';
+import { encodeBase85 } from './base85.js';
+import { decodePositions, encodePositions, readVector, VectorFile, vectorKey, vectorObjectName } from './deletion-vector.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
 
@@ -103,27 +104,46 @@ function sameNumbers(left: readonly number[], right: readonly number[]): boolean
   return left.length === right.length && left.every((value, index) => value === right[index]);
 }
 
+function inline(positions: readonly number[]): DeletionVectorDescriptor {
+  const bytes = encodePositions(positions);
+  return { storageType: 'i', pathOrInlineDv: encodeBase85(bytes), sizeInBytes: bytes.length, cardinality: positions.length };
+}
+
+function stored(positions: readonly number[]): { descriptor: DeletionVectorDescriptor; object: VectorFile['object'] } {
+  const file = new VectorFile();
+  const descriptor = file.add(positions);
+  if (!descriptor) throw new Error('no positions');
+  return { descriptor, object: file.object };
+}
+
 describe('deletion vector in the log', () => {
   const few = [3, 70_000, 2 ** 31];
   const many = range(0, 2_000, 5);
 
-  it('stands in the descriptor when it is small', () => {
-    const { descriptor, object } = prepareVector(few);
-    expect(object).toBeUndefined();
-    expect(descriptor).toMatchObject({ storageType: 'i', cardinality: 3, sizeInBytes: encodePositions(few).length });
-    expect(vectorObjectName(descriptor)).toBeUndefined();
-    expect(readVector(descriptor, undefined)).toEqual(few);
+  it('is read where an older server put it into the descriptor', () => {
+    expect(vectorObjectName(inline(few))).toBeUndefined();
+    expect(readVector(inline(few), undefined)).toEqual(few);
   });
 
-  it('goes from the descriptor into a file above 1,024 bytes', () => {
-    // One array container: 16 bytes around it, 16 of header, two a row.
-    const largestInline = range(0, (1_024 - 32) / 2, 3);
-    expect(prepareVector(largestInline).descriptor).toMatchObject({ storageType: 'i', sizeInBytes: 1_024 });
-    expect(prepareVector([...largestInline, 65_535]).descriptor).toMatchObject({ storageType: 'u', sizeInBytes: 1_026 });
+  it('shares a file with the others of its commit, small ones too', () => {
+    const file = new VectorFile();
+    const vectors = [few, many, [0]].map((positions) => ({ positions, descriptor: file.add(positions) as DeletionVectorDescriptor }));
+    expect(file.add([])).toBeUndefined();
+    expect(new Set(vectors.map(({ descriptor }) => vectorObjectName(descriptor)))).toEqual(new Set([file.object?.name]));
+    for (const { positions, descriptor } of vectors) {
+      expect(descriptor).toMatchObject({ storageType: 'u', cardinality: positions.length });
+      expect(readVector(descriptor, file.object?.bytes)).toEqual(positions);
+    }
+  });
+
+  it('needs no file where no row is hidden', () => {
+    const file = new VectorFile();
+    file.add([]);
+    expect(file.object).toBeUndefined();
   });
 
   it('names its file by the uuid that the descriptor carries', () => {
-    const { descriptor, object } = prepareVector(many);
+    const { descriptor, object } = stored(many);
     expect(object?.name).toMatch(/^deletion_vector_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.bin$/);
     expect(vectorObjectName(descriptor)).toBe(object?.name);
     expect(descriptor.pathOrInlineDv).toHaveLength(20);
@@ -131,7 +151,7 @@ describe('deletion vector in the log', () => {
   });
 
   it('has the file form of the Delta protocol: version, big-endian size, vector, big-endian CRC-32', () => {
-    const { descriptor, object } = prepareVector(many);
+    const { descriptor, object } = stored(many);
     const bytes = object?.bytes ?? Buffer.alloc(0);
     expect(bytes.readUInt8(0)).toBe(1);
     expect(descriptor.offset).toBe(1);
@@ -140,15 +160,9 @@ describe('deletion vector in the log', () => {
   });
 
   it('has a key that tells its states apart', () => {
-    const vectors = [
-      undefined,
-      prepareVector([1]).descriptor,
-      prepareVector([2]).descriptor,
-      prepareVector(many).descriptor,
-      prepareVector(many).descriptor,
-    ];
+    const vectors = [undefined, inline([1]), inline([2]), stored(many).descriptor, stored(many).descriptor];
     expect(new Set(vectors.map(vectorKey)).size).toBe(vectors.length);
-    expect(vectorKey(prepareVector([1]).descriptor)).toBe(vectorKey(prepareVector([1]).descriptor));
+    expect(vectorKey(inline([1]))).toBe(vectorKey(inline([1])));
   });
 });
 
@@ -189,7 +203,7 @@ describe('damaged deletion vector', () => {
   });
 
   it('is refused when its file is missing, short, of another size, or changed in any byte', () => {
-    const { descriptor, object } = prepareVector(range(0, 600, 5));
+    const { descriptor, object } = stored(range(0, 600, 5));
     const bytes = object?.bytes ?? Buffer.alloc(0);
     expect(() => readVector(descriptor, undefined)).toThrow(dataCorruption);
     expect(() => readVector(descriptor, bytes.subarray(0, -1))).toThrow(dataCorruption);
@@ -202,7 +216,7 @@ describe('damaged deletion vector', () => {
   });
 
   it('is refused when the descriptor gives a size that its text cannot have', () => {
-    const { descriptor } = prepareVector([1, 2, 3]);
+    const { descriptor } = { descriptor: inline([1, 2, 3]) };
     const wrong: DeletionVectorDescriptor = { ...descriptor, sizeInBytes: descriptor.sizeInBytes - 2 };
     expect(() => readVector(wrong, undefined)).toThrow(dataCorruption);
   });

@@ -18,8 +18,6 @@ const ARRAY_CARDINALITY_MAX = 4_096;
 const BITMAP_BYTES = 8_192;
 /** In containers up to this many, the form with runs has no offset header. */
 const NO_OFFSET_THRESHOLD = 4;
-/** A vector up to this size stands in the log itself. */
-const INLINE_BYTES_MAX = 1_024;
 const FILE_VERSION = 1;
 
 /** Sorted distinct positions as bytes of the 64-bit array form that Delta stores. */
@@ -137,31 +135,42 @@ function decodeValues(bytes: Buffer, start: number, base: number, cardinality: n
   return start + BITMAP_BYTES;
 }
 
-/** A vector ready for a commit: its descriptor, and the object that must exist before the commit names it (none when it is inline). */
-export interface PreparedVector {
-  readonly descriptor: DeletionVectorDescriptor;
-  readonly object?: { readonly name: string; readonly bytes: Buffer };
-}
+/**
+ * The vectors of one commit, all in one file. None stands in the log itself (storage type `i`), though small ones could: Trino, Presto and Delta
+ * Kernel Java do not read those.
+ */
+export class VectorFile {
+  readonly #uuid = randomUUID();
+  readonly #pieces: Buffer[] = [Buffer.of(FILE_VERSION)];
+  #bytes = 1;
 
-/** @param positions sorted and distinct */
-export function prepareVector(positions: readonly number[]): PreparedVector {
-  const bytes = encodePositions(positions);
-  const common = { sizeInBytes: bytes.length, cardinality: positions.length };
-  if (bytes.length <= INLINE_BYTES_MAX) return { descriptor: { storageType: 'i', pathOrInlineDv: encodeBase85(bytes), ...common } };
-  const uuid = randomUUID();
-  const uuidText = encodeBase85(Buffer.from(uuid.replaceAll('-', ''), 'hex'));
-  return {
-    descriptor: { storageType: 'u', pathOrInlineDv: uuidText, offset: 1, ...common },
-    object: { name: vectorFileName(uuid), bytes: fileForm(bytes) },
-  };
-}
+  /**
+   * @param positions sorted and distinct
+   * @returns what the log says of the vector; undefined when there are no positions
+   */
+  add(positions: readonly number[]): DeletionVectorDescriptor | undefined {
+    if (positions.length === 0) return undefined;
+    const vector = encodePositions(positions);
+    const offset = this.#bytes;
+    const size = Buffer.alloc(4);
+    size.writeUInt32BE(vector.length);
+    const checksum = Buffer.alloc(4);
+    checksum.writeUInt32BE(crc32(vector));
+    this.#pieces.push(size, vector, checksum);
+    this.#bytes += vector.length + 8;
+    return {
+      storageType: 'u',
+      pathOrInlineDv: encodeBase85(Buffer.from(this.#uuid.replaceAll('-', ''), 'hex')),
+      offset,
+      sizeInBytes: vector.length,
+      cardinality: positions.length,
+    };
+  }
 
-function fileForm(vector: Buffer): Buffer {
-  const size = Buffer.alloc(4);
-  size.writeUInt32BE(vector.length);
-  const checksum = Buffer.alloc(4);
-  checksum.writeUInt32BE(crc32(vector));
-  return Buffer.concat([Buffer.of(FILE_VERSION), size, vector, checksum]);
+  /** The object that must be there before a commit names its vectors; undefined when there are none. */
+  get object(): { readonly name: string; readonly bytes: Buffer } | undefined {
+    return this.#bytes === 1 ? undefined : { name: vectorFileName(this.#uuid), bytes: Buffer.concat(this.#pieces) };
+  }
 }
 
 function vectorFileName(uuid: string): string {

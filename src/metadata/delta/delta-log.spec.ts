@@ -9,9 +9,9 @@ import { LocalObjectStore } from '../../infra/object-store/local-object-store.js
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import { ScratchFiles } from '../../infra/scratch-files.js';
 import { TableSchema, toDeltaSchema } from '../table-schema.js';
-import type { Action, AddAction, MetaDataAction } from './action.js';
+import type { Action, AddAction, DeletionVectorDescriptor, MetaDataAction } from './action.js';
 import { CheckpointFiles } from './checkpoint.js';
-import { prepareVector } from './deletion-vector.js';
+import { VectorFile } from './deletion-vector.js';
 import { DeltaLog, type Operation } from './delta-log.js';
 import { fileKey, NEXT_FIELD_ID, removeOf, type Snapshot, TAG_EMPTY, TAG_LSN_BASE, TAG_SOFT_VECTOR } from './snapshot.js';
 import { INITIAL_CONFIGURATION, INITIAL_PROTOCOL } from './table-protocol.js';
@@ -60,6 +60,12 @@ function openEngine(memoryMib: number): Promise<Engine> {
 /** The log as one node sees it. */
 function openLog(of: ObjectStore = store, by = engine): DeltaLog {
   return new DeltaLog(of, TABLE, new CheckpointFiles(of, by, scratch), { nowMs: () => nowMs });
+}
+
+function vectorOf(positions: readonly number[]): DeletionVectorDescriptor {
+  const descriptor = new VectorFile().add(positions);
+  if (!descriptor) throw new Error('no positions');
+  return descriptor;
 }
 
 const SCHEMA = TableSchema.initial().with('name', 'VARCHAR').with('amount', 'DECIMAL(10,2)');
@@ -375,7 +381,7 @@ describe('checkpoint', () => {
   async function richTable(log: DeltaLog): Promise<Snapshot> {
     let snapshot = await appendFiles(log, await create(log), 'plain', 'gone', 'replaced');
     const [plain, gone] = [...snapshot.files.values()].filter((file) => /plain|gone/.test(file.path));
-    const soft = prepareVector([2]).descriptor;
+    const soft = vectorOf([2]);
     const awkward = 'Grüße, "x" \\ \n 数量 \u{1F600} \'y\' ';
     snapshot = await log.commit(snapshot, APPEND, () => [
       {
@@ -393,13 +399,13 @@ describe('checkpoint', () => {
       ...(plain
         ? [
             removeOf(plain, nowMs, true),
-            { add: { ...plain.add, deletionVector: prepareVector([1, 2]).descriptor, tags: { [TAG_SOFT_VECTOR]: JSON.stringify(soft) } } },
+            { add: { ...plain.add, deletionVector: vectorOf([1, 2]), tags: { [TAG_SOFT_VECTOR]: JSON.stringify(soft) } } },
           ]
         : []),
       {
         add: add('bulk', {
           tags: { [TAG_LSN_BASE]: '123456789012' },
-          deletionVector: prepareVector(Array.from({ length: 2_000 }, (_value, index) => index * 3)).descriptor,
+          deletionVector: vectorOf(Array.from({ length: 2_000 }, (_value, index) => index * 3)),
         }),
       },
       {
@@ -540,7 +546,7 @@ describe('a checkpoint that another program wrote', () => {
   async function hideRows(log: DeltaLog, snapshot: Snapshot, name: string, positions: number[]): Promise<Snapshot> {
     const file = [...snapshot.files.values()].find(({ path: place }) => place.includes(`part-${name}`));
     if (!file) throw new Error(`no file ${name}`);
-    const deletionVector = prepareVector(positions).descriptor;
+    const deletionVector = vectorOf(positions);
     return log.commit(snapshot, APPEND, () => [removeOf(file, nowMs, true), { add: { ...file.add, deletionVector } }]);
   }
 
