@@ -8,7 +8,7 @@ const NOW_MS = Date.parse('2024-01-01T00:00:00Z');
 
 describe('snowflake id', () => {
   it('is a positive 64-bit integer in decimal, with the time since 2020 in front', () => {
-    const id = BigInt(snowflakeIds({ nowMs: () => NOW_MS }, 'node-1')());
+    const id = BigInt(snowflakeIds({ nowMs: () => NOW_MS }, 1)());
     expect(id).toBeLessThan(2n ** 63n);
     expect(Number(id >> 22n)).toBe(NOW_MS - Date.parse('2020-01-01T00:00:00Z'));
   });
@@ -21,7 +21,7 @@ describe('snowflake id', () => {
     fc.assert(
       fc.property(jumps, (steps) => {
         let nowMs = NOW_MS;
-        const make = snowflakeIds({ nowMs: () => nowMs }, 'node-1');
+        const make = snowflakeIds({ nowMs: () => nowMs }, 1);
         let last = 0n;
         for (const step of steps) {
           nowMs += step;
@@ -34,19 +34,29 @@ describe('snowflake id', () => {
   });
 
   it('grows also when more are made in a millisecond than its counter holds', () => {
-    const make = snowflakeIds({ nowMs: () => NOW_MS }, 'node-1');
+    const make = snowflakeIds({ nowMs: () => NOW_MS }, 1);
     const ids = Array.from({ length: 10_000 }, () => BigInt(make()));
     expect(ids.every((id, index) => index === 0 || id > (ids[index - 1] ?? 0n))).toBe(true);
   });
 
-  it('differs between nodes of the same instant', () => {
+  it('differs between writers in the same instant', () => {
     const clock = { nowMs: () => NOW_MS };
-    expect(snowflakeIds(clock, 'node-1')()).not.toBe(snowflakeIds(clock, 'node-2')());
-    expect(snowflakeIds(clock, 'node-1')()).toBe(snowflakeIds(clock, 'node-1')());
+    expect(snowflakeIds(clock, 1)()).not.toBe(snowflakeIds(clock, 2)());
+    expect(snowflakeIds(clock, 1)()).toBe(snowflakeIds(clock, 1)());
+  });
+
+  it('differs between all writers that can be told apart', () => {
+    const ids = Array.from({ length: 1_024 }, (_value, writer) => snowflakeIds({ nowMs: () => NOW_MS }, writer)());
+    expect(new Set(ids).size).toBe(1_024);
+  });
+
+  it('is later than all that the same writer made before a restart, though the clock went back meanwhile', () => {
+    const before = snowflakeIds({ nowMs: () => NOW_MS }, 1)();
+    expect(BigInt(snowflakeIds({ nowMs: () => NOW_MS - 86_400_000 }, 1, NOW_MS)())).toBeGreaterThan(BigInt(before));
   });
 
   it('has as many digits now as in ten years, so that text sorts as numbers do', () => {
-    const digits = [NOW_MS, NOW_MS + 10 * 365 * 86_400_000].map((nowMs) => snowflakeIds({ nowMs: () => nowMs }, 'node-1')().length);
+    const digits = [NOW_MS, NOW_MS + 10 * 365 * 86_400_000].map((nowMs) => snowflakeIds({ nowMs: () => nowMs }, 1)().length);
     expect(digits[0]).toBeGreaterThanOrEqual(18);
   });
 });

@@ -168,7 +168,7 @@ export class BulkPath {
     }
     assertThere(isGone);
     const answer = await this.parts.writePath.submit(
-      { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes },
+      () => ({ kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes }),
       idempotency,
     );
     refusals.add(...answer.refusals);
@@ -231,7 +231,10 @@ export class BulkPath {
     assertThere(isGone);
     const columns = parquet.schema.columns.filter((column) => !table.schema.column(column.name));
     const file = { path: parquet.file, statistics: parquet.statistics };
-    const answer = await this.parts.writePath.submit({ kind: 'bulk', table, file, columns, nextFieldIdBefore, ...existing }, idempotency);
+    const answer = await this.parts.writePath.submit(
+      () => ({ kind: 'bulk', table, file, columns, nextFieldIdBefore, ...existing }),
+      idempotency,
+    );
     faultPoint('bulk.after-log');
     return answer;
   }
@@ -320,17 +323,19 @@ export class BulkPath {
   }
 
   async #encodeStep(table: Table, records: readonly RecordInput[], schema: TableSchema, rules: EncodeRules): Promise<EncodedRequest> {
-    let mayWiden = true;
+    const fixed = new Set<string>();
     let draft = schema;
     for (;;) {
       try {
-        return encodeRecords(records, draft, rules, mayWiden);
+        return encodeRecords(records, draft, rules, fixed);
       } catch (error) {
         if (!(error instanceof WideningNeeded)) throw error;
-        if (table.schema.column(error.column.name)) {
-          mayWiden = await this.parts.writePath.widen(table, error.column.name);
-          if (mayWiden) throw new BulkOutdated();
-        } else draft = draft.retypedUnused(error.column.name, 'DOUBLE');
+        const stored = error.columns.filter((name) => table.schema.column(name));
+        for (const name of error.columns) if (!stored.includes(name)) draft = draft.retypedUnused(name, 'DOUBLE');
+        if (stored.length === 0) continue;
+        const forbidden = await this.parts.writePath.widen(table, stored);
+        if (forbidden.length === 0) throw new BulkOutdated();
+        for (const name of forbidden) fixed.add(name);
       }
     }
   }

@@ -44,9 +44,9 @@ import {
 } from './data.dto.js';
 import { assertNoOthers, type BulkDescription, parseBulk, parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
 import { FlushPath } from './flush-path.js';
-import { OperationCounts } from './operation-counts.js';
+import { OperationCounts, type Outcome } from './operation-counts.js';
 import type { Idempotency } from './write/idempotency.js';
-import type { RecordInput } from './write/record.js';
+import type { RecordInput, RecordRefusal } from './write/record.js';
 import type { WriteAnswer, WriteCommand } from './write/write-command.js';
 import { WritePath } from './write-path.js';
 
@@ -111,10 +111,13 @@ export class DataController {
     assertNoOthers(others);
     const request = parseWrite(body, this.config.limits.batch_records_max);
     const isFlushed = parseAck(ack);
-    const table = await this.#tableToWrite(request.table, request.records);
-    const command: WriteCommand = { kind: 'rows', table, records: request.records, replaces: false, onError: 'abort' };
-    const answer = await this.#submit('write', table, command, idempotencyOf(key, 'POST', body));
-    if (isFlushed) await this.flushPath.flush(table);
+    const { table: name, records } = request;
+    const makeCommand = async (): Promise<WriteCommand> => {
+      const table = await this.#tableToWrite(name, records);
+      return { kind: 'rows', table, records, replaces: false, onError: 'abort' };
+    };
+    const answer = await this.#submit('write', name, makeCommand, idempotencyOf(key, 'POST', body));
+    if (isFlushed) await this.flushPath.flush(this.registry.get(name));
     return this.#rowsAnswer(answer, request.isBatch);
   }
 
@@ -220,7 +223,7 @@ export class DataController {
     const table = await this.#tableToWrite(request.table);
     const idempotency = idempotencyOf(key, 'BULK', { ...request, format });
     const store = (): Promise<BulkAnswer> => this.bulkPath.store({ table, body, format, encoding, fields, onError, idempotency, isGone });
-    return { table, answer: await this.#counted('write', table, store) };
+    return { table, answer: await this.#counted('write', table.name, store) };
   }
 
   @Put()
@@ -234,11 +237,14 @@ export class DataController {
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
   async update(@Body() body: unknown, @Headers('Idempotency-Key') key?: string): Promise<WriteAnswerDto> {
     const { table: name, id, payload, timestamp, partial } = parseUpdate(body);
-    const table = await this.#tableToWrite(name, [{ id, timestamp, payload }]);
-    const command: WriteCommand = partial
-      ? { kind: 'merge', table, id, payload, timestamp }
-      : { kind: 'rows', table, records: [{ id, timestamp, payload }], replaces: true, onError: 'abort' };
-    const answer = await this.#submit('update', table, command, idempotencyOf(key, 'PUT', body));
+    const makeCommand = async (): Promise<WriteCommand> => {
+      const records = [{ id, timestamp, payload }];
+      const table = await this.#tableToWrite(name, records);
+      return partial
+        ? { kind: 'merge', table, id, payload, timestamp }
+        : { kind: 'rows', table, records, replaces: true, onError: 'abort' };
+    };
+    const answer = await this.#submit('update', name, makeCommand, idempotencyOf(key, 'PUT', body));
     return { success: true, message: 'record updated', node_id: this.config.node_id, id, lsn: answer.lsn };
   }
 
@@ -271,11 +277,10 @@ export class DataController {
     @Headers('Idempotency-Key') key?: string,
   ): Promise<DeletedDto> {
     const request = parseIds(body ?? idsFromQuery(query), this.config.limits.ids_max, true);
-    const table = this.#existing(request.table);
     const answer = await this.#submit(
       'delete',
-      table,
-      { kind: 'delete', table, ids: request.ids, soft: request.soft },
+      request.table,
+      () => ({ kind: 'delete', table: this.#existing(request.table), ids: request.ids, soft: request.soft }),
       idempotencyOf(key, 'DELETE', body ?? query),
     );
     return {
@@ -300,8 +305,12 @@ export class DataController {
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
   async restore(@Body() body: unknown, @Headers('Idempotency-Key') key?: string): Promise<RestoredDto> {
     const request = parseIds(body, this.config.limits.ids_max, false);
-    const table = this.#existing(request.table);
-    const answer = await this.#submit('update', table, { kind: 'restore', table, ids: request.ids }, idempotencyOf(key, 'RESTORE', body));
+    const answer = await this.#submit(
+      'update',
+      request.table,
+      () => ({ kind: 'restore', table: this.#existing(request.table), ids: request.ids }),
+      idempotencyOf(key, 'RESTORE', body),
+    );
     return { success: true, message: `${answer.count} rows restored`, restored_count: answer.count, lsn: answer.lsn };
   }
 
@@ -321,14 +330,7 @@ export class DataController {
           `a message has ${message.records.length} records; at most ${this.config.limits.batch_records_max} go at once (limits.batch_records_max)`,
         );
       }
-      const table = await this.#tableToWrite(name);
-      const answer = await this.#submit(
-        'write',
-        table,
-        { kind: 'rows', table, records: message.records.map(fromGrpc), replaces: false, onError: 'skip' },
-        undefined,
-      );
-      this.counts.streamed(table.name, answer.count, answer.refusals.length);
+      const answer = await this.#writeMessage(name, message.records.map(fromGrpc));
       stored += answer.count;
       refused += answer.refusals.length;
       for (const { index, reason } of answer.refusals)
@@ -338,14 +340,34 @@ export class DataController {
     callback(null, { success: refused === 0, records_count: stored, errors, errors_count: refused });
   }
 
+  /** Stores those records of a message that fit. A message of which none does makes no table. */
+  async #writeMessage(name: string, records: readonly RecordInput[]): Promise<Pick<WriteAnswer, 'count' | 'refusals'>> {
+    const refusals = this.#refusedByNewTable(name, records, 'skip');
+    if (refusals.length === records.length) return { count: 0, refusals };
+    const makeCommand = async (): Promise<WriteCommand> => {
+      const table = await this.registry.ensure(name);
+      return { kind: 'rows', table, records, replaces: false, onError: 'skip' };
+    };
+    const answer = await this.#submit('write', name, makeCommand, undefined);
+    this.counts.streamed(this.registry.get(name).name, answer.count, answer.refusals.length);
+    return answer;
+  }
+
   /** The table of a write; made by its first one, when that is allowed and the records would be taken. */
   async #tableToWrite(name: string, records: readonly RecordInput[] = []): Promise<Table> {
-    assertMayWrite(name);
-    const table = this.registry.find(name);
-    if (table) return table;
-    if (!this.config.tables.auto_create) return this.registry.get(name);
-    this.writePath.checkForNewTable(name, this.defaults.config, records);
+    this.#refusedByNewTable(name, records, 'abort');
     return this.registry.ensure(name);
+  }
+
+  /**
+   * What a table that the records would create would refuse of them; nothing when it is there already.
+   * @throws AppError when the caller may not write to it, it may not be created, or `abort` is asked for and a record does not fit
+   */
+  #refusedByNewTable(name: string, records: readonly RecordInput[], onError: 'abort' | 'skip'): readonly RecordRefusal[] {
+    assertMayWrite(name);
+    if (this.registry.find(name)) return [];
+    if (!this.config.tables.auto_create) this.registry.get(name);
+    return this.writePath.checkForNewTable(name, this.defaults.config, records, onError).refusals;
   }
 
   #existing(name: string): Table {
@@ -355,20 +377,25 @@ export class DataController {
 
   #submit(
     operation: 'write' | 'update' | 'delete',
-    table: Table,
-    command: WriteCommand,
+    name: string,
+    makeCommand: () => WriteCommand | Promise<WriteCommand>,
     idempotency: Idempotency | undefined,
   ): Promise<WriteAnswer> {
-    return this.#counted(operation, table, () => this.writePath.submit(command, idempotency));
+    assertMayWrite(name);
+    return this.#counted(operation, name, () => this.writePath.submit(makeCommand, idempotency));
   }
 
-  async #counted<T>(operation: 'write' | 'update' | 'delete', table: Table, run: () => Promise<T>): Promise<T> {
+  async #counted<T>(operation: 'write' | 'update' | 'delete', name: string, run: () => Promise<T>): Promise<T> {
+    const note = (outcome: Outcome): void => {
+      const table = this.registry.find(name);
+      if (table) this.counts.note(operation, table.name, outcome);
+    };
     try {
       const result = await run();
-      this.counts.note(operation, table.name, 'success');
+      note('success');
       return result;
     } catch (error) {
-      this.counts.note(operation, table.name, 'error');
+      note('error');
       throw error;
     }
   }

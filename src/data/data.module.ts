@@ -80,7 +80,7 @@ import { WritePath } from './write-path.js';
         visible: VisibleLsn,
         freshness: Freshness,
       ) => {
-        const makeSnowflake = snowflakeIds(clock, config.node_id);
+        const makeSnowflake = snowflakeIds(clock, wal.range, wal.lastWrittenMs);
         const fetchesFiles = config.storage.kind !== 'local';
         const writePath = new WritePath({
           config,
@@ -238,7 +238,7 @@ import { WritePath } from './write-path.js';
       inject: [Engine, LOGGER, FlushPath, WritePath, Rewriter, WriteAheadLog],
       useFactory: (engine: Engine, logger: Logger, flushPath: FlushPath, writePath: WritePath, rewriter: Rewriter, wal: WriteAheadLog) => {
         const widening = new Widening({ engine, logger, flushPath, writePath, rewriter, wal });
-        writePath.widen = (table, column) => widening.widen(table, column);
+        writePath.widen = (table, columns) => widening.widen(table, columns);
         return widening;
       },
     },

@@ -50,7 +50,8 @@ interface Waiting {
   readonly command: WriteCommand;
   readonly bytes: number;
   readonly idempotency: Idempotency | undefined;
-  readonly mayWiden: boolean;
+  /** Columns that were found to stay as they are. */
+  readonly fixed: ReadonlySet<string>;
   readonly held: HeldFiles | undefined;
   /** By the clock that only goes forward. */
   readonly arrivedMs: number;
@@ -85,8 +86,8 @@ export interface WritePathParts {
 }
 
 export class WritePath {
-  /** Widens a column (`maintenance/widening.ts`); set when the module is wired. @returns false when the rule does not allow it */
-  widen: (table: Table, column: string) => Promise<boolean> = () => Promise.resolve(false);
+  /** Widens columns (`maintenance/widening.ts`); set when the module is wired. @returns those that forbid it; none was changed then */
+  widen: (table: Table, columns: readonly string[]) => Promise<readonly string[]> = (_table, columns) => Promise.resolve(columns);
   /** Commits new columns before their first row is logged (`maintenance/declare-columns.ts`); set where several nodes write the same tables. */
   declareColumns: ((table: Table, columns: readonly Column[]) => Promise<void>) | undefined;
   /** Told of every table that got rows or masks. */
@@ -140,19 +141,20 @@ export class WritePath {
 
   /**
    * Stores a write. @returns once it is durable and visible
+   * @param make gives the command, and may create its table; not asked when the request was answered before
    * @throws AppError INVALID_ARGUMENT for rows that do not fit, RESOURCE_EXHAUSTED when too much waits, UNAVAILABLE when it could not be stored
    */
-  submit(command: WriteCommand, idempotency?: Idempotency): Promise<WriteAnswer> {
-    return this.parts.idempotencyKeys.once(idempotency, () => this.#submitWidening(command, idempotency));
+  submit(make: () => WriteCommand | Promise<WriteCommand>, idempotency?: Idempotency): Promise<WriteAnswer> {
+    return this.parts.idempotencyKeys.once(idempotency, async () => this.#submitWidening(await make(), idempotency));
   }
 
   async #submitWidening(command: WriteCommand, idempotency: Idempotency | undefined): Promise<WriteAnswer> {
-    let mayWiden = true;
+    const fixed = new Set<string>();
     for (let attempt = 0; attempt < WIDENING_ATTEMPTS_MAX; attempt += 1) {
       const held = await this.#hold(command);
       try {
         return await traced('log and apply', { 'miniodb.table': command.table.name, 'miniodb.command': command.kind }, () =>
-          this.#enqueue(command, idempotency, mayWiden, held),
+          this.#enqueue(command, idempotency, fixed, held),
         );
       } catch (error) {
         if (error instanceof FilesMissing) continue;
@@ -161,7 +163,7 @@ export class WritePath {
           continue;
         }
         if (!(error instanceof WideningNeeded)) throw error;
-        mayWiden = await this.widen(command.table, error.column.name);
+        for (const column of await this.widen(command.table, error.columns)) fixed.add(column);
       } finally {
         held?.release();
       }
@@ -197,14 +199,14 @@ export class WritePath {
   #enqueue(
     command: WriteCommand,
     idempotency: Idempotency | undefined,
-    mayWiden: boolean,
+    fixed: ReadonlySet<string>,
     held: HeldFiles | undefined,
   ): Promise<WriteAnswer> {
     const bytes = roughBytes(command);
     this.#admit(bytes);
     return new Promise((resolve, reject) => {
       this.#queuedBytes += bytes;
-      this.#queue.push({ command, bytes, idempotency, mayWiden, held, arrivedMs: performance.now(), resolve, reject });
+      this.#queue.push({ command, bytes, idempotency, fixed, held, arrivedMs: performance.now(), resolve, reject });
       this.#kick();
     });
   }
@@ -374,7 +376,7 @@ export class WritePath {
 
   #prepareRows(waiting: Waiting, command: RowsCommand): Prepared | undefined {
     const { table } = command;
-    const encoded = encodeRecords(command.records, table.schema, this.#rules(command), waiting.mayWiden);
+    const encoded = encodeRecords(command.records, table.schema, this.#rules(command), waiting.fixed);
     if (encoded.records.length === 0) {
       waiting.resolve({ lsn: this.appliedLsn, ids: [], count: 0, refusals: encoded.refusals });
       return undefined;
@@ -415,10 +417,16 @@ export class WritePath {
     };
   }
 
-  /** Checks the first records of a table that does not exist yet, so that a refused write does not leave an empty table behind. */
-  checkForNewTable(name: string, config: TableConfig, records: readonly RecordInput[]): void {
-    const rules = { ...this.rulesOf({ name, config, idRule: idRuleOf(config) }, 'abort'), acceptsNumericIds: false };
-    encodeRecords(records, TableSchema.initial(), rules, false);
+  /**
+   * Checks the first records of a table that does not exist yet, so that a refused write does not leave an empty table behind.
+   * @returns what of them would be stored
+   * @throws AppError as `submit`
+   */
+  checkForNewTable(name: string, config: TableConfig, records: readonly RecordInput[], onError: 'abort' | 'skip'): EncodedRequest {
+    const rules = { ...this.rulesOf({ name, config, idRule: idRuleOf(config) }, onError), acceptsNumericIds: false };
+    const encoded = encodeRecords(records, TableSchema.initial(), rules);
+    this.#admit(encoded.records.reduce((bytes, { text }) => bytes + text.length, 0));
+    return encoded;
   }
 
   /** What makes ids for records without one; undefined when the table wants them from the client. */

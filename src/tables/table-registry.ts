@@ -247,10 +247,14 @@ export class TableRegistry {
     return this.#logOf(directory).loadIfAny();
   }
 
-  /** The name itself for the first table of it, later ones get a suffix: a directory is never used twice. */
+  /**
+   * The name itself for the first table of it, later ones get a suffix: a directory is never used twice, because other engines know tables by it. The
+   * objects of a dropped table are gone after a while, its entries in the catalogue stay.
+   */
   async #freeDirectory(name: string, tableId: string): Promise<string> {
-    if (name === BACKUPS_DIRECTORY) return `${name}-${tableId.slice(0, 8)}`;
-    for await (const _object of this.parts.store.list(`${name}/`)) return `${name}-${tableId.slice(0, 8)}`;
+    const later = `${name}-${tableId.slice(0, 8)}`;
+    if (name === BACKUPS_DIRECTORY || (await this.#catalogue.wasUsed(name))) return later;
+    for await (const _object of this.parts.store.list(`${name}/`)) return later;
     return name;
   }
 
@@ -267,18 +271,28 @@ export class TableRegistry {
     }
   }
 
-  /** Commits another configuration to the table's log. */
-  async configure(table: Table, config: TableConfig): Promise<void> {
-    const text = JSON.stringify(config);
+  /**
+   * Commits another configuration to the table's log.
+   * @param change gives it from the one that the commit stands on, which may be newer than what readers see: two changes at once both count
+   * @returns what it is then
+   * @throws AppError what `change` throws
+   */
+  async configure(table: Table, change: (current: TableConfig) => TableConfig): Promise<TableConfig> {
     await table.commits.run(async () => {
-      const snapshot = await table.log.commit(table.snapshot, { name: 'SET TBLPROPERTIES', parameters: { config: text } }, (current) => {
-        const { metaData } = current;
-        return [{ metaData: { ...metaData, configuration: { ...metaData.configuration, [CONFIG_KEY]: text } } }];
-      });
+      let text = '';
+      const snapshot = await table.log.commit(
+        table.snapshot,
+        () => ({ name: 'SET TBLPROPERTIES', parameters: { config: text } }),
+        ({ metaData }) => {
+          text = JSON.stringify(change(readConfig(metaData, this.parts.defaults)));
+          return [{ metaData: { ...metaData, configuration: { ...metaData.configuration, [CONFIG_KEY]: text } } }];
+        },
+      );
       await this.show(table, snapshot);
     });
     this.announce(table);
     this.parts.logger.info({ table_id: table.id }, `${table.logLabel} configured`);
+    return table.config;
   }
 
   /** Takes the configuration that a version of the table has. */

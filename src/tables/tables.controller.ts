@@ -11,7 +11,7 @@ import { toTimestamp } from '../infra/transport/protobuf-values.js';
 import { ValidationPipe, validated } from '../infra/transport/validation-pipe.js';
 import { parseColumnType, TableSchema } from '../metadata/table-schema.js';
 import type { TableConfigInput } from './table-config.js';
-import { assertChangeable, idRuleOf, mergeTableConfig } from './table-config.js';
+import { assertChangeable, mergeTableConfig } from './table-config.js';
 import { type TableInfo, TableInfoReader } from './table-info.js';
 import { assertTableName, tableNameFilter } from './table-name.js';
 import { TableRegistry } from './table-registry.js';
@@ -140,11 +140,11 @@ export class TablesController {
   async configure(@Param('name') name: string, @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto): Promise<ConfiguredDto> {
     assertMayWrite(name);
     const table = this.registry.get(name);
-    const config = mergeTableConfig(table.config, body.config);
-    assertChangeable(table.config, config);
-    await this.registry.configure(table, config);
-    table.config = config;
-    table.idRule = idRuleOf(config);
+    const config = await this.registry.configure(table, (current) => {
+      const changed = mergeTableConfig(current, body.config);
+      assertChangeable(current, changed);
+      return changed;
+    });
     return { success: true, message: `table ${table.name} configured`, config };
   }
 

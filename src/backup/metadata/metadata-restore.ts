@@ -156,7 +156,7 @@ export class MetadataRestore {
       else {
         assertChangeable(live.config, config.entry.config);
         steps.push({ key: config.key, outcome: 'ok', text: `configuration: ${difference}` });
-        apply = () => this.parts.registry.configure(live, config.entry.config);
+        apply = () => this.parts.registry.configure(live, () => config.entry.config);
       }
     }
     return { steps, ...(apply ? { apply } : {}) };

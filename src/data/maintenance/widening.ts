@@ -1,7 +1,8 @@
 /**
- * Makes a BIGINT column DOUBLE: the one change of a column's type there is, because JSON writers send 21 today and 21.5 tomorrow. All files are
+ * Makes BIGINT columns DOUBLE: the one change of a column's type there is, because JSON writers send 21 today and 21.5 tomorrow. All files are
  * written anew and exchanged together with the schema in one commit, so that no reader ever meets two types; that needs no feature of any reader.
- * Done only when every value is exact as a double and the table is small enough to rewrite while a client waits.
+ * Done only when every value is exact as a double and the table is small enough to rewrite while a client waits: for all columns that a write
+ * needs, or for none.
  */
 import { AppError } from '../../common/app-error.js';
 import type { Logger } from '../../common/logger.js';
@@ -39,96 +40,100 @@ export class Widening {
   /** False while another node may hold buffered rows of the column's old type; asked where several nodes write the same tables. */
   mayRetype: () => Promise<boolean> = () => Promise.resolve(true);
 
-  /** @returns true when the column is DOUBLE now (also when somebody else was faster), false when the rule does not allow it */
-  async widen(table: Table, columnName: string): Promise<boolean> {
+  /** @returns those of the columns that cannot become DOUBLE; when there are any, none was changed */
+  async widen(table: Table, names: readonly string[]): Promise<readonly string[]> {
     return table.commits.run(async () => {
-      if (table.schema.column(columnName)?.type !== 'BIGINT') return true;
-      if (!(await this.mayRetype())) return false;
+      const columns = names.filter((name) => table.schema.column(name)?.type === 'BIGINT');
+      // Somebody else was faster.
+      if (columns.length === 0) return [];
+      if (!(await this.mayRetype())) return columns;
       await this.parts.flushPath.flushWithin(table);
       const bytes = [...table.snapshot.files.values()].reduce((sum, file) => sum + file.sizeBytes, 0);
-      if (bytes > TABLE_BYTES_MAX || !(await this.#isExact(table, columnName))) return false;
-      return this.#rewrite(table, columnName);
+      if (bytes > TABLE_BYTES_MAX) return columns;
+      const inexact = await this.#inexactColumns(table, columns);
+      return inexact.length > 0 ? inexact : this.#rewrite(table, columns);
     });
   }
 
-  async #isBufferExact({ active }: Table, columnName: string): Promise<boolean> {
-    if (!active.schema?.column(columnName)) return true;
-    const row = await this.parts.engine.row(`SELECT count(*) FILTER (WHERE ${inexact(columnName)}) AS n FROM ${active.bufferTable}`);
-    return asNumber(row['n']) === 0;
-  }
-
-  async #isExact(table: Table, columnName: string): Promise<boolean> {
+  async #inexactColumns(table: Table, columns: readonly string[]): Promise<string[]> {
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
       const sources = await view.sources();
       const all = (['visible', 'soft'] as const).map((rows) =>
         selectRows(sources, { columns: view.schema.columns, withPlace: false, rows }),
       );
-      const row = await this.parts.engine.row(
-        `SELECT count(*) FILTER (WHERE ${inexact(columnName)}) AS n FROM (${all.join(' UNION ALL ')})`,
-      );
-      return asNumber(row['n']) === 0;
+      return await this.#inexactIn(`(${all.join(' UNION ALL ')})`, columns);
     } finally {
       view.release();
     }
   }
 
-  /** @returns false when a row that came meanwhile forbids it */
-  async #rewrite(table: Table, columnName: string): Promise<boolean> {
+  /** The columns of a relation that hold an integer which a double does not. */
+  async #inexactIn(relation: string, columns: readonly string[]): Promise<string[]> {
+    const counts = columns.map(
+      (name, index) => `count(*) FILTER (WHERE ${quoteName(name)} NOT BETWEEN ${-EXACT_MAX} AND ${EXACT_MAX}) AS c${index}`,
+    );
+    const row = await this.parts.engine.row(`SELECT ${counts.join(', ')} FROM ${relation}`);
+    return columns.filter((_name, index) => asNumber(row[`c${index}`]) > 0);
+  }
+
+  /** @returns columns that rows which came meanwhile forbid */
+  async #rewrite(table: Table, columns: readonly string[]): Promise<readonly string[]> {
     const { writePath, rewriter, wal } = this.parts;
-    const target = table.snapshot.schema.retyped(columnName, 'DOUBLE');
+    const target = columns.reduce((schema, name) => schema.retyped(name, 'DOUBLE'), table.snapshot.schema);
     const view = table.pin(table.committedLsn(wal.id));
     try {
       const inputs = [...table.snapshot.files.values()];
       const segment = { where: '', middle: SHARD, dayMs: table.snapshot.timestampMs };
       const rewrite = await rewriter.write(table, view, inputs, () => Promise.resolve(inputs.length > 0 ? [segment] : []), target);
-      let outcome: 'done' | 'again' | 'refused';
+      let outcome: 'done' | 'again' | readonly string[];
       try {
-        outcome = await writePath.exclusive(async () => this.#exchange(table, rewrite, columnName, target));
+        outcome = await writePath.exclusive(async () => this.#exchange(table, rewrite, columns, target));
       } finally {
         await rewriter.close(rewrite);
       }
       if (outcome !== 'done') await rewriter.discard(rewrite);
-      else this.parts.logger.info({ column: columnName, files: inputs.length }, `${table.logLabel} column ${columnName} is DOUBLE now`);
-      return outcome !== 'refused';
+      else this.parts.logger.info({ columns, files: inputs.length }, `${table.logLabel} DOUBLE now: ${columns.join(', ')}`);
+      return typeof outcome === 'string' ? [] : outcome;
     } finally {
       view.release();
     }
   }
 
-  /** Alone in the writer loop. */
-  async #exchange(table: Table, rewrite: Rewrite, columnName: string, target: TableSchema): Promise<'done' | 'again' | 'refused'> {
+  /** Alone in the writer loop. @returns the columns that forbid it, if there are any */
+  async #exchange(
+    table: Table,
+    rewrite: Rewrite,
+    columns: readonly string[],
+    target: TableSchema,
+  ): Promise<'done' | 'again' | readonly string[]> {
     // Rows that came since the flush are still BIGINT in the buffer; bulk files would have to be written anew, so then it is all done again.
     const { active } = table;
     if (active.bulkFiles.length > 0 || table.schema.columns.length !== target.columns.length) return 'again';
-    if (!(await this.#isBufferExact(table, columnName))) return 'refused';
-    const operation = { name: 'CHANGE COLUMN', parameters: { column: columnName, type: 'DOUBLE' } };
+    const buffered = columns.filter((name) => active.schema?.column(name));
+    const inexact = buffered.length === 0 ? [] : await this.#inexactIn(active.bufferTable, buffered);
+    if (inexact.length > 0) return inexact;
+    const operation = { name: 'CHANGE COLUMN', parameters: { column: columns.join(', '), type: 'DOUBLE' } };
     const change = (current: Snapshot): Action[] => {
-      if (current.schema.nextFieldId !== target.nextFieldId - 1)
+      if (current.schema.nextFieldId !== target.nextFieldId - columns.length)
         throw new AppError('CONFLICT', `table ${table.name}: another node changed its columns; try again`);
       return [{ metaData: withSchema(current.metaData, target) }];
     };
     const snapshot = await this.parts.rewriter.commit(rewrite, operation, change, true);
     try {
-      await this.#showWidened(table, rewrite, columnName, target, snapshot);
+      await this.#showWidened(table, rewrite, buffered, target, snapshot);
     } catch (error) {
-      throw this.parts.writePath.fail(`table ${table.name}: a widened column could not be shown to readers`, error);
+      throw this.parts.writePath.fail(`table ${table.name}: widened columns could not be shown to readers`, error);
     }
     return 'done';
   }
 
-  async #showWidened(table: Table, rewrite: Rewrite, columnName: string, target: TableSchema, snapshot: Snapshot): Promise<void> {
+  async #showWidened(table: Table, rewrite: Rewrite, buffered: readonly string[], target: TableSchema, snapshot: Snapshot): Promise<void> {
     const { active } = table;
-    if (active.schema) {
-      await this.parts.engine.run(`ALTER TABLE ${active.bufferTable} ALTER COLUMN ${quoteName(columnName)} TYPE DOUBLE`);
-      active.schema = target;
-    }
+    for (const name of buffered)
+      await this.parts.engine.run(`ALTER TABLE ${active.bufferTable} ALTER COLUMN ${quoteName(name)} TYPE DOUBLE`);
+    active.schema = active.schema && buffered.reduce((schema, name) => schema.retypedUnused(name, 'DOUBLE'), active.schema);
     table.schema = target;
     await this.parts.rewriter.publish(rewrite, snapshot, NOTHING_FETCHED);
   }
-}
-
-/** SQL that holds for integers that a double does not hold exactly. */
-function inexact(columnName: string): string {
-  return `${quoteName(columnName)} NOT BETWEEN ${-EXACT_MAX} AND ${EXACT_MAX}`;
 }

@@ -46,6 +46,8 @@ export class WriteAheadLog {
   readonly lsnStart: number;
   /** and below this. */
   readonly lsnEnd: number;
+  /** When the process before this one last wrote to it, in ms since 1970 by the clock of that time; 0 for a new log. */
+  #lastWrittenMs = 0;
   #handle: FileHandle | undefined;
   #closedBecause: string | undefined;
 
@@ -53,7 +55,8 @@ export class WriteAheadLog {
     private readonly options: WalOptions,
     /** Names this log in the tables' commits; lives as long as its directory. */
     readonly id: string,
-    range: number,
+    /** Number of its range of LSNs; no other log of the store has it. */
+    readonly range: number,
   ) {
     this.lsnStart = range * LSNS_PER_WAL + 1;
     this.lsnEnd = (range + 1) * LSNS_PER_WAL;
@@ -68,7 +71,9 @@ export class WriteAheadLog {
       const firstLsn = SEGMENT_NAME.exec(name)?.[1];
       if (firstLsn === undefined) continue;
       const file = path.join(options.directory, name);
-      log.#segments.push({ file, firstLsn: Number(firstLsn), bytes: (await stat(file)).size });
+      const { size, mtimeMs } = await stat(file);
+      log.#segments.push({ file, firstLsn: Number(firstLsn), bytes: size });
+      log.#lastWrittenMs = Math.max(log.#lastWrittenMs, Math.ceil(mtimeMs));
     }
     return log;
   }
@@ -76,6 +81,10 @@ export class WriteAheadLog {
   /** Bytes of all segments. */
   get bytes(): number {
     return this.#segments.reduce((sum, segment) => sum + segment.bytes, 0);
+  }
+
+  get lastWrittenMs(): number {
+    return this.#lastWrittenMs;
   }
 
   get segmentCount(): number {

@@ -32,7 +32,7 @@ function recordsOf(...payloads: readonly string[]): RecordInput[] {
 }
 
 function encode(inputs: readonly RecordInput[], stored = TableSchema.initial(), rules: Partial<EncodeRules> = {}): EncodedRequest {
-  return encodeRecords(inputs, stored, rulesWith(rules), true);
+  return encodeRecords(inputs, stored, rulesWith(rules));
 }
 
 /** The rows as objects; numbers as text. */
@@ -182,8 +182,7 @@ describe('id of a record', () => {
 
   it("follows the table's own rule", () => {
     const rules = rulesWith({ idValidation: { pattern: '[a-z]+:[0-9]+', max_length: 6 } });
-    const withId = (id: string): EncodedRequest =>
-      encodeRecords([{ id, timestamp: undefined, payload: {} }], TableSchema.initial(), rules, true);
+    const withId = (id: string): EncodedRequest => encodeRecords([{ id, timestamp: undefined, payload: {} }], TableSchema.initial(), rules);
     expect(withId('ab:1').records).toHaveLength(1);
     for (const id of ['ab1', 'ab:1x', 'abc:123']) expect(() => withId(id)).toThrow(/is not allowed: it must be 1 to 6 characters matching/);
   });
@@ -209,13 +208,32 @@ describe('fraction for a column of whole numbers', () => {
   it('asks for the widening of a stored column', () => {
     const stored = schemaOf({ n: 'BIGINT' });
     expect(() => encode(recordsOf('{"n":0.5}'), stored)).toThrow(WideningNeeded);
-    expect(() => encode(recordsOf('{"n":0.5}'), stored)).toThrow(
-      expect.objectContaining({ column: expect.objectContaining({ name: 'n' }) as unknown }),
+    expect(() => encode(recordsOf('{"n":0.5}'), stored)).toThrow(expect.objectContaining({ columns: ['n'] }));
+  });
+
+  it('asks for all widenings of a request at once', () => {
+    const stored = schemaOf({ a: 'BIGINT', b: 'BIGINT', c: 'BIGINT' });
+    expect(() => encode(recordsOf('{"a":0.5}', '{"c":1,"b":2}', '{"c":0.5}'), stored)).toThrow(
+      expect.objectContaining({ columns: ['a', 'c'] }),
     );
   });
 
+  it.each([
+    ['an id that is not allowed', { id: 'not an id', timestamp: undefined, payload: {} }],
+    ['a timestamp that is none', { id: 'b', timestamp: 'soon', payload: {} }],
+    ['a value of another type', { id: 'b', timestamp: undefined, payload: { t: [] } }],
+    [
+      'a whole number that the widened column does not hold',
+      { id: 'b', timestamp: undefined, payload: parseJson('{"n":9007199254740993}', 'the request') },
+    ],
+  ])('asks for no widening when the request is refused for %s', (_name, record) => {
+    const stored = schemaOf({ n: 'BIGINT', t: 'VARCHAR' });
+    expect(() => encode([...recordsOf('{"n":0.5}'), record], stored)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+    expect(() => encode([record, ...recordsOf('{"n":0.5}')], stored)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+  });
+
   it('is refused when the widening was', () => {
-    expect(() => encodeRecords(recordsOf('{"n":0.5}'), schemaOf({ n: 'BIGINT' }), rulesWith(), false)).toThrow(
+    expect(() => encodeRecords(recordsOf('{"n":0.5}'), schemaOf({ n: 'BIGINT' }), rulesWith(), new Set(['n']))).toThrow(
       /column n is BIGINT, got 0\.5/,
     );
   });

@@ -44,10 +44,13 @@ export interface EncodedRequest {
   readonly schema: TableSchema;
 }
 
-/** Thrown for a fraction that a stored BIGINT column would take if it were DOUBLE: the write path then widens the column and tries again. */
+/**
+ * Thrown for fractions that stored BIGINT columns would take if they were DOUBLE, once everything else in the request fits: the write path then
+ * widens the columns and tries again. Earlier, a request that is refused in the end would have changed the table.
+ */
 export class WideningNeeded extends Error {
-  constructor(readonly column: Column) {
-    super(`column ${column.name} must become DOUBLE`);
+  constructor(readonly columns: readonly string[]) {
+    super(`columns ${columns.join(', ')} must become DOUBLE`);
   }
 }
 
@@ -61,15 +64,28 @@ class FieldRefused extends Error {
   }
 }
 
-/** @param mayWiden false once widening was refused: a fraction for a BIGINT column is a misfit then */
-export function encodeRecords(inputs: readonly RecordInput[], stored: TableSchema, rules: EncodeRules, mayWiden: boolean): EncodedRequest {
-  const draft = new SchemaDraft(stored, rules, mayWiden);
-  // A new column that began as BIGINT and met a fraction starts the request over as DOUBLE; each round settles one column.
+/**
+ * @param fixed stored columns whose widening was refused: a fraction for one is a misfit then
+ * @throws AppError INVALID_ARGUMENT for records that do not fit; WideningNeeded
+ */
+export function encodeRecords(
+  inputs: readonly RecordInput[],
+  stored: TableSchema,
+  rules: EncodeRules,
+  fixed: ReadonlySet<string> = NONE_FIXED,
+): EncodedRequest {
+  const draft = new SchemaDraft(stored, rules, fixed);
+  // A column that began as BIGINT and met a fraction starts the request over as DOUBLE; each round settles one column.
   for (;;) {
     const encoded = encodeAll(inputs, draft, rules);
-    if (encoded) return { ...encoded, schema: draft.schema };
+    if (!encoded) continue;
+    const widened = draft.widened();
+    if (widened.length > 0) throw new WideningNeeded(widened);
+    return { ...encoded, schema: draft.schema };
   }
 }
+
+const NONE_FIXED: ReadonlySet<string> = new Set();
 
 function encodeAll(inputs: readonly RecordInput[], draft: SchemaDraft, rules: EncodeRules): Omit<EncodedRequest, 'schema'> | undefined {
   const records: EncodedRecord[] = [];
@@ -190,7 +206,7 @@ function checkedTimestamp(value: unknown, nowMs: number): string {
   );
 }
 
-/** Tells `encodeAll` to start over with a new type for a column that the request itself brings. */
+/** Tells `encodeAll` to start over with another type of a column. */
 class DraftRetyped extends Error {}
 
 /** The schema that the request would leave. */
@@ -201,7 +217,7 @@ class SchemaDraft {
   constructor(
     private readonly stored: TableSchema,
     private readonly rules: EncodeRules,
-    private readonly mayWiden: boolean,
+    private readonly fixed: ReadonlySet<string>,
   ) {
     this.schema = stored;
   }
@@ -225,10 +241,15 @@ class SchemaDraft {
   /** Carries out what a record asked for, now that all of it was taken: a column that must be DOUBLE. */
   settle(): void {
     const wanted = this.#wantsDouble.splice(0);
-    for (const column of wanted) if (this.stored.column(column.name)) throw new WideningNeeded(column);
     if (wanted.length === 0) return;
     for (const column of wanted) this.schema = this.schema.retypedUnused(column.name, 'DOUBLE');
     throw new DraftRetyped();
+  }
+
+  /** Stored columns that have another type here. */
+  widened(): string[] {
+    if (this.schema === this.stored) return [];
+    return this.stored.columns.filter(({ name, type }) => this.schema.column(name)?.type !== type).map(({ name }) => name);
   }
 
   /** Takes back what a refused record brought. */
@@ -240,8 +261,7 @@ class SchemaDraft {
   encode(column: Column, value: unknown): string {
     const encoded = encodeValue(value, column.type, this.rules.depthMax);
     if (typeof encoded === 'string') return encoded;
-    const isNew = !this.stored.column(column.name);
-    if (encoded.wantsDouble && column.type === 'BIGINT' && (isNew || this.mayWiden)) {
+    if (encoded.wantsDouble && column.type === 'BIGINT' && !this.fixed.has(column.name)) {
       const asDouble = encodeValue(value, 'DOUBLE', this.rules.depthMax);
       if (typeof asDouble === 'string') {
         this.#wantsDouble.push(column);

@@ -81,6 +81,12 @@ export class Catalogue {
     return [...this.#states.values()].some(({ state }) => state.ids.includes(tableId));
   }
 
+  /** True for a name that a table had at any time. Entries are never removed, so this is known for ever. */
+  async wasUsed(name: string): Promise<boolean> {
+    for await (const _entry of this.store.list(`${PREFIX}${name.toLowerCase()}/`)) return true;
+    return false;
+  }
+
   /** True for a table that existed and was dropped. */
   async wasDropped(name: string, tableId: string): Promise<boolean> {
     const keys: string[] = [];

@@ -158,18 +158,19 @@ export class DeltaLog {
   /**
    * Commits on top of `snapshot`. When another writer was first, `build` is asked again with the newer table; it throws when its plan no longer
    * fits (a file it replaces is gone), and gives no action when there is nothing left to do.
+   * @param operation what the table's history says of it; asked for after `build`
    * @returns the table after the commit
    */
   async commit(
     snapshot: Snapshot,
-    operation: Operation,
+    operation: Operation | (() => Operation),
     build: (current: Snapshot) => readonly Action[] | Promise<readonly Action[]>,
   ): Promise<Snapshot> {
     let current = (await this.#isCleanedUpUnder(snapshot)) ? await this.load() : snapshot;
     for (let attempt = 0; attempt < COMMIT_ATTEMPTS_MAX; attempt += 1) {
       const actions = await build(current);
       if (actions.length === 0) return current;
-      const commit = this.#compose(current, operation, actions);
+      const commit = this.#compose(current, typeof operation === 'function' ? operation() : operation, actions);
       if (await this.#put(current.version + 1, commit)) {
         this.#lookedMs = this.clock.nowMs();
         return applyActions(current, current.version + 1, commit);
