@@ -54,7 +54,7 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   watchConnections(adapter.getInstance<FastifyInstance>(), config.server.connections_max, logger);
   setGrpcServing(true);
   const restUrl = await app.getUrl();
-  app.get(NodeDirectory).start(restUrl);
+  await app.get(NodeDirectory).start(restUrl);
   return {
     restUrl,
     grpcAddress: options.options.url ?? '',

@@ -5,7 +5,6 @@ import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { BulkPath } from '../data/bulk-path.js';
 import { DataModule } from '../data/data.module.js';
-import { FlushPath } from '../data/flush-path.js';
 import { WritePath } from '../data/write-path.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
 import type { LeaseStore } from '../infra/coordination/lease.js';
@@ -58,7 +57,7 @@ import { Replicator } from './replication/replicator.js';
     },
     {
       provide: DataBackups,
-      inject: [Config, CLOCK, LOGGER, TableRegistry, OBJECT_STORE, StoragePool, LEASE_STORE, FlushPath, BackupCounts],
+      inject: [Config, CLOCK, LOGGER, TableRegistry, OBJECT_STORE, StoragePool, LEASE_STORE, BackupCounts],
       useFactory: (
         config: Config,
         clock: Clock,
@@ -67,9 +66,8 @@ import { Replicator } from './replication/replicator.js';
         store: ObjectStore,
         pool: StoragePool,
         leases: LeaseStore,
-        flushPath: FlushPath,
         counts: BackupCounts,
-      ) => new DataBackups({ config, clock, logger, registry, store, pool, leases, flushPath, counts }),
+      ) => new DataBackups({ config, clock, logger, registry, store, pool, leases, counts }),
     },
     {
       provide: Replicator,

@@ -1,8 +1,12 @@
 /**
- * Which nodes there are. Each says in Redis under which address it is reached, and that it lives; one that has not said so for two heartbeats counts as
- * gone. Without Redis there is this node.
+ * Which nodes there are. Each says in Redis under which address it is reached, which log it writes, and that it lives; one that has not said so for
+ * two heartbeats counts as gone. Without Redis there is this node.
+ *
+ * A name belongs to one living node, and Redis may serve several stores: a second node of a name is refused, nodes of other stores are not listed.
  */
-import { messageOf } from '../common/app-error.js';
+import { randomUUID } from 'node:crypto';
+import { connect } from 'node:net';
+import { AppError, messageOf } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import { MS_PER_SECOND } from '../common/clock.js';
 import { isJsonObject } from '../common/json.js';
@@ -11,7 +15,11 @@ import type { RedisConnection } from '../infra/redis/redis-connection.js';
 
 const SERVICES_KEY = 'nodes:services';
 const HEALTH_PREFIX = 'nodes:health:';
+/** Hash of node to the id of its log, which tells to which store it belongs, also when it is gone. */
+const LOGS_KEY = 'nodes:logs';
 const HEARTBEATS_KEPT = 2;
+/** A node that is there takes a connection at once. */
+const CONNECT_MS = 1_000;
 
 export interface NodeInfo {
   readonly id: string;
@@ -22,30 +30,64 @@ export interface NodeInfo {
   readonly last_seen: number;
 }
 
+interface Heartbeat {
+  readonly address: string;
+  readonly lastSeen: number;
+  /** Another one for each start of a process. */
+  readonly instance: string;
+}
+
+export interface NodeDirectoryParts {
+  readonly redis: RedisConnection | undefined;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly nodeId: string;
+  readonly heartbeatSeconds: number;
+  readonly walId: string;
+  /** Ids of the logs of this store. */
+  readonly startedLogs: () => Promise<ReadonlySet<string>>;
+}
+
 export class NodeDirectory {
+  readonly #instance = randomUUID();
+  readonly #knownLogs = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #beating: Promise<void> | undefined;
-
-  constructor(
-    private readonly parts: {
-      readonly redis: RedisConnection | undefined;
-      readonly clock: Clock;
-      readonly logger: Logger;
-      readonly nodeId: string;
-      readonly heartbeatSeconds: number;
-    },
-  ) {}
-
+  #lastBeatSeconds = Infinity;
   #address = '';
+
+  constructor(private readonly parts: NodeDirectoryParts) {}
+
   /** Runs with every heartbeat: what else this node keeps in Redis. */
   onHeartbeat: () => Promise<void> = () => Promise.resolve();
+  /** Told when another process beats under this node's name. */
+  onTwin: (error: AppError) => void = () => undefined;
 
-  /** @param address under which this node is reached; known once its ports are open */
-  start(address: string): void {
+  /**
+   * @param address under which this node is reached; known once its ports are open
+   * @throws AppError CONFLICT when a living node has this node's name
+   */
+  async start(address: string): Promise<void> {
     this.#address = address;
-    if (!this.parts.redis) return;
+    const { redis, heartbeatSeconds } = this.parts;
+    if (!redis) return;
+    await this.#assertAlone();
     this.#beat();
-    this.#timer = setInterval(() => this.#beat(), this.parts.heartbeatSeconds * MS_PER_SECOND);
+    this.#timer = setInterval(() => this.#beat(), heartbeatSeconds * MS_PER_SECOND);
+  }
+
+  /** What beats under our name and takes connections is alive. A predecessor that was killed does not, though its last heartbeat is still there. */
+  async #assertAlone(): Promise<void> {
+    const found = await this.#heartbeatOf(this.parts.nodeId).catch(() => undefined);
+    if (found && found.address !== this.#address && (await takesConnections(found.address))) throw this.#twin(found);
+  }
+
+  #twin({ address }: Heartbeat): AppError {
+    const { nodeId } = this.parts;
+    return new AppError(
+      'CONFLICT',
+      `another node is running as ${nodeId} at ${address}; give each node a name (NODE_ID) and a data directory of its own`,
+    );
   }
 
   #beat(): void {
@@ -53,13 +95,18 @@ export class NodeDirectory {
   }
 
   async #beatNow(): Promise<void> {
-    const { redis, nodeId, heartbeatSeconds, logger } = this.parts;
+    const { redis, nodeId, heartbeatSeconds, walId, logger } = this.parts;
     try {
-      const health = JSON.stringify({ status: 'active', address: this.#address, last_seen: this.#nowSeconds() });
+      const found = await this.#heartbeatOf(nodeId);
+      if (found && found.instance !== this.#instance && found.lastSeen > this.#lastBeatSeconds) this.onTwin(this.#twin(found));
+      const last_seen = this.#nowSeconds();
+      const health = JSON.stringify({ status: 'active', address: this.#address, last_seen, instance: this.#instance });
       await redis?.run('heartbeat', async (client) => {
+        await client.hset(LOGS_KEY, nodeId, walId);
         await client.hset(SERVICES_KEY, nodeId, this.#address);
         await client.set(HEALTH_PREFIX + nodeId, health, 'EX', heartbeatSeconds * HEARTBEATS_KEPT);
       });
+      this.#lastBeatSeconds = last_seen;
       await this.onHeartbeat();
     } catch (error) {
       logger.warn({ err: error }, `heartbeat failed: ${messageOf(error)}`);
@@ -70,32 +117,48 @@ export class NodeDirectory {
     return Math.floor(this.parts.clock.nowMs() / 1_000);
   }
 
+  async #heartbeatOf(id: string): Promise<Heartbeat | undefined> {
+    const text = await this.parts.redis?.run('state of a node', (client) => client.get(HEALTH_PREFIX + id));
+    const health: unknown = text ? JSON.parse(text) : undefined;
+    if (!isJsonObject(health)) return undefined;
+    const { address, last_seen: lastSeen, instance } = health;
+    return {
+      address: typeof address === 'string' ? address : '',
+      lastSeen: typeof lastSeen === 'number' ? lastSeen : 0,
+      instance: typeof instance === 'string' ? instance : '',
+    };
+  }
+
   self(): NodeInfo {
     return { id: this.parts.nodeId, status: 'active', type: 'all', address: this.#address, last_seen: this.#nowSeconds() };
   }
 
-  /** @throws AppError UNAVAILABLE when Redis cannot be asked */
+  /** The nodes of this store. @throws AppError UNAVAILABLE when Redis or the store cannot be asked */
   async list(): Promise<NodeInfo[]> {
+    return [this.self(), ...(await this.others())].sort((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** All but this node. @throws AppError UNAVAILABLE when Redis or the store cannot be asked */
+  async others(): Promise<NodeInfo[]> {
     const { redis, nodeId } = this.parts;
-    if (!redis) return [this.self()];
-    const services = await redis.run('list of nodes', (client) => client.hgetall(SERVICES_KEY));
-    const others = await Promise.all(
-      Object.entries(services)
-        .filter(([id]) => id !== nodeId)
-        .map(([id, address]) => this.#other(id, address)),
+    if (!redis) return [];
+    const [services, logs] = await redis.run('list of nodes', (client) =>
+      Promise.all([client.hgetall(SERVICES_KEY), client.hgetall(LOGS_KEY)]),
     );
-    return [this.self(), ...others].sort((a, b) => (a.id < b.id ? -1 : 1));
+    const others: NodeInfo[] = [];
+    for (const [id, address] of Object.entries(services)) {
+      if (id === nodeId || !(await this.#isOfOurStore(logs[id]))) continue;
+      const heartbeat = await this.#heartbeatOf(id);
+      others.push({ id, status: heartbeat ? 'active' : 'gone', type: 'all', address, last_seen: heartbeat?.lastSeen ?? 0 });
+    }
+    return others;
   }
 
-  async #other(id: string, address: string): Promise<NodeInfo> {
-    const text = await this.parts.redis?.run('state of a node', (client) => client.get(HEALTH_PREFIX + id));
-    const health: unknown = text ? JSON.parse(text) : undefined;
-    const seen = isJsonObject(health) ? health['last_seen'] : undefined;
-    return { id, status: text ? 'active' : 'gone', type: 'all', address, last_seen: typeof seen === 'number' ? seen : 0 };
-  }
-
-  async othersAreAlive(): Promise<boolean> {
-    return (await this.list()).some(({ id, status }) => id !== this.parts.nodeId && status === 'active');
+  /** True also for a node of an older version, which does not say which log it writes. */
+  async #isOfOurStore(walId: string | undefined): Promise<boolean> {
+    if (walId === undefined || this.#knownLogs.has(walId)) return true;
+    for (const id of await this.parts.startedLogs()) this.#knownLogs.add(id);
+    return this.#knownLogs.has(walId);
   }
 
   /** Takes this node out, so that nobody waits for it. */
@@ -103,11 +166,25 @@ export class NodeDirectory {
     clearInterval(this.#timer);
     await this.#beating;
     const { redis, nodeId } = this.parts;
+    if (this.#lastBeatSeconds === Infinity) return;
     await redis
       ?.run('farewell', async (client) => {
         await client.hdel(SERVICES_KEY, nodeId);
+        await client.hdel(LOGS_KEY, nodeId);
         await client.del(HEALTH_PREFIX + nodeId);
       })
       .catch(() => undefined);
   }
+}
+
+function takesConnections(address: string): Promise<boolean> {
+  const { hostname, port } = new URL(address);
+  return new Promise((resolve) => {
+    const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port), timeout: CONNECT_MS });
+    const end = (isThere: boolean) => (): void => {
+      socket.destroy();
+      resolve(isThere);
+    };
+    socket.once('connect', end(true)).once('error', end(false)).once('timeout', end(false));
+  });
 }

@@ -174,6 +174,9 @@ import { WritePath } from './write-path.js';
           // After the flush that may be under way.
           await table.commits.run(() => flushPath.forget(table));
         };
+        registry.gatherRows = async (tables) => {
+          for (const table of tables) await flushPath.flush(table);
+        };
         flushPath.onCommitted = (table) => registry.announce(table);
         return flushPath;
       },

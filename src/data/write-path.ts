@@ -7,6 +7,7 @@
  * is already being logged. Whatever must see or change buffers undisturbed (a freeze, the publishing of a commit) runs as an exclusive task in the
  * same loop, so no row can slip in between. A write is acknowledged once it is synced and applied: durable, and visible to the next query.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { AppError } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { Config } from '../common/config/config.js';
@@ -36,6 +37,9 @@ import type { WriteAheadLog } from './wal/write-ahead-log.js';
 
 /** Attempts of a write whose column is widened under it; each attempt settles one column. */
 const WIDENING_ATTEMPTS_MAX = 100;
+/** How often and how long a write waits for the end of its table's drop. */
+const LEAVING_ATTEMPTS_MAX = 20;
+const LEAVING_PAUSE_MS = 100;
 const REPLAY_GROUP_RECORDS_MAX = 1_000;
 const REPLAY_GROUP_BYTES_MAX = 16 * 1_024 * 1_024;
 
@@ -145,7 +149,21 @@ export class WritePath {
    * @throws AppError INVALID_ARGUMENT for rows that do not fit, RESOURCE_EXHAUSTED when too much waits, UNAVAILABLE when it could not be stored
    */
   submit(make: () => WriteCommand | Promise<WriteCommand>, idempotency?: Idempotency): Promise<WriteAnswer> {
-    return this.parts.idempotencyKeys.once(idempotency, async () => this.#submitWidening(await make(), idempotency));
+    return this.parts.idempotencyKeys.once(idempotency, () => this.#submitPatiently(make, idempotency));
+  }
+
+  /** A table that is being dropped is waited for: the command is made anew then, which may find another table of the name, or make one. */
+  async #submitPatiently(make: () => WriteCommand | Promise<WriteCommand>, idempotency: Idempotency | undefined): Promise<WriteAnswer> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#submitWidening(await make(), idempotency);
+      } catch (error) {
+        if (!(error instanceof TableLeaving)) throw error;
+        if (attempt === LEAVING_ATTEMPTS_MAX) throw error;
+        await pause(LEAVING_PAUSE_MS);
+        if (this.parts.registry.isShared) await this.parts.registry.refresh();
+      }
+    }
   }
 
   async #submitWidening(command: WriteCommand, idempotency: Idempotency | undefined): Promise<WriteAnswer> {
@@ -287,7 +305,23 @@ export class WritePath {
     return group;
   }
 
-  async #writeGroup(group: readonly Waiting[]): Promise<void> {
+  /** The commands of a group but those for tables that other nodes drop. */
+  async #withoutLeaving(group: readonly Waiting[]): Promise<readonly Waiting[]> {
+    const { registry } = this.parts;
+    if (!registry.isShared) return group;
+    try {
+      const leaving = await registry.leavingElsewhere([...new Set(group.map(({ command }) => command.table))]);
+      if (leaving.size === 0) return group;
+      for (const { command, reject } of group) if (leaving.has(command.table)) reject(new TableLeaving(command.table));
+      return group.filter(({ command }) => !leaving.has(command.table));
+    } catch (error) {
+      for (const { reject } of group) reject(error);
+      return [];
+    }
+  }
+
+  async #writeGroup(taken: readonly Waiting[]): Promise<void> {
+    const group = await this.#withoutLeaving(taken);
     const schemasBefore = new Map(group.map(({ command }) => [command.table, command.table.schema]));
     const lsnBefore = this.#lastLsn;
     const prepared: Prepared[] = [];
@@ -346,7 +380,7 @@ export class WritePath {
   async #prepare(waiting: Waiting): Promise<Prepared | undefined> {
     const { command } = waiting;
     const { table } = command;
-    if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
+    if (table.isDropped || table.isLeaving) throw new TableLeaving(table);
     this.#assertHeld(waiting);
     switch (command.kind) {
       case 'rows':
@@ -625,6 +659,13 @@ export class WritePath {
 class ColumnsUndeclared extends Error {
   constructor(readonly columns: readonly Column[]) {
     super('columns must be declared first');
+  }
+}
+
+/** A command is for a table that is being dropped, here or on another node. */
+class TableLeaving extends AppError {
+  constructor({ name }: Table) {
+    super('UNAVAILABLE', `table ${name} is being dropped; nothing was stored`, { retryAfterSeconds: 1 });
   }
 }
 

@@ -7,6 +7,7 @@ import type { Clock } from '../common/clock.js';
 import { faultPoint } from '../common/fault-points.js';
 import { isJsonObject } from '../common/json.js';
 import type { Logger } from '../common/logger.js';
+import type { DropNotices } from '../infra/coordination/drop-notices.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import type { ObjectReader, ObjectStore } from '../infra/object-store/object-store.js';
@@ -41,8 +42,8 @@ export interface TableRegistryParts {
   readonly notifier: CommitNotifier;
   readonly defaults: TableConfig;
   readonly tablesMax: number;
-  /** Other nodes have the same tables. */
-  readonly isShared: boolean;
+  /** Set where other nodes have the same tables. */
+  readonly dropNotices: DropNotices | undefined;
 }
 
 export class TableRegistry {
@@ -54,6 +55,9 @@ export class TableRegistry {
 
   /** Gives a table that was taken back what the write-ahead log has for it, before anybody sees it. */
   beforeAdopted: (table: Table) => Promise<void> = () => Promise.resolve();
+
+  /** Brings rows that only buffers hold, here or on other nodes, into the tables' files. @throws AppError UNAVAILABLE naming the node that cannot */
+  gatherRows: (tables: readonly Table[]) => Promise<void> = () => Promise.resolve();
 
   /** Told of tables that are dropped, here or by another node. */
   onDropped: (table: Table) => void = () => undefined;
@@ -122,8 +126,8 @@ export class TableRegistry {
   }
 
   #logOf(directory: string): DeltaLog {
-    const { store, clock, isShared } = this.parts;
-    return new DeltaLog(store, directory, this.#checkpoints, clock, isShared);
+    const { store, clock, dropNotices } = this.parts;
+    return new DeltaLog(store, directory, this.#checkpoints, clock, dropNotices !== undefined);
   }
 
   async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.parts.store): Promise<Table> {
@@ -303,11 +307,21 @@ export class TableRegistry {
 
   /**
    * Drops a table: gone from the catalogue at once, its files as soon as no query reads them.
+   * @param check throws to keep the table after all; while it runs, nobody writes to the table
    * @returns data files that went with it
+   * @throws AppError UNAVAILABLE when the other nodes cannot be told
    */
-  async drop(table: Table): Promise<number> {
+  async drop(table: Table, check: () => Promise<void> = () => Promise.resolve()): Promise<number> {
     return this.#changeAlone(table.name, async () => {
       if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} does not exist (any more)`);
+      table.isLeaving = true;
+      try {
+        await this.parts.dropNotices?.announce(table.id);
+        await check();
+      } catch (error) {
+        await this.#stay(table);
+        throw error;
+      }
       const catalogued: CatalogueTable = { name: table.name, tableId: table.id, directory: table.directory, createdMs: table.createdMs };
       table.isDropped = true;
       try {
@@ -319,6 +333,35 @@ export class TableRegistry {
       }
       return this.#finishDrop(table, catalogued);
     });
+  }
+
+  async #stay(table: Table): Promise<void> {
+    table.isLeaving = false;
+    await this.parts.dropNotices?.withdraw(table.id);
+  }
+
+  get isShared(): boolean {
+    return this.parts.dropNotices !== undefined;
+  }
+
+  /**
+   * Those tables that another node has dropped or is about to. Asked before writes are logged: Redis knows it in a fraction of a millisecond, and
+   * where it cannot be asked, the catalogue does.
+   * @throws AppError UNAVAILABLE when neither can be asked
+   */
+  async leavingElsewhere(tables: readonly Table[]): Promise<ReadonlySet<Table>> {
+    const noticed = await this.parts.dropNotices?.among(tables.map(({ id }) => id));
+    if (noticed) return new Set(tables.filter(({ id }) => noticed.has(id)));
+    try {
+      const isLive = await Promise.all(tables.map(({ name, id }) => this.#catalogue.isLive(name, id)));
+      return new Set(tables.filter((_table, index) => isLive[index] === false));
+    } catch (error) {
+      throw new AppError(
+        'UNAVAILABLE',
+        `neither Redis nor the object store can be asked whether another node dropped the table, so nothing was stored; writing resumes when one of them answers`,
+        { cause: error, retryAfterSeconds: 2 },
+      );
+    }
   }
 
   #finishDrop(table: Table, catalogued: CatalogueTable): number {
@@ -337,8 +380,10 @@ export class TableRegistry {
     for (;;) {
       try {
         const { live } = await this.#catalogue.load();
-        if (live.some(({ tableId }) => tableId === table.id)) table.isDropped = false;
-        else this.#finishDrop(table, catalogued);
+        if (live.some(({ tableId }) => tableId === table.id)) {
+          table.isDropped = false;
+          await this.#stay(table);
+        } else this.#finishDrop(table, catalogued);
         return;
       } catch (error) {
         this.parts.logger.warn(`${table.logLabel} it is not known yet whether it was dropped: ${messageOf(error)}`);

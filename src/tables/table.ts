@@ -83,6 +83,8 @@ export class Table {
   /** Oldest first; the last one is active. */
   generations: Generation[] = [];
   isDropped = false;
+  /** It is being dropped: nothing is written to it until that is decided. */
+  isLeaving = false;
   lastWriteMs: number | undefined;
   /** Counts groups of writes that queries have begun to see. */
   visibleChanges = 0;

@@ -27,6 +27,7 @@ import {
   TableAnswerDto,
   TableListDto,
 } from './tables.dto.js';
+import type { Table } from './table.js';
 import { TableDefaults } from './table-defaults.js';
 
 interface GrpcCreateTable {
@@ -178,9 +179,19 @@ export class TablesController {
       if (ifExists) return { success: true, message: `table ${name} does not exist; nothing was changed`, files_deleted: 0 };
       throw new AppError('NOT_FOUND', `table ${name} does not exist`);
     }
+    if (!cascade) await this.#assertEmpty(table);
+    // Once more when nobody writes to it any more, with what buffers hold, here and on other nodes.
+    const check = async (): Promise<void> => {
+      if (cascade) return;
+      await this.registry.gatherRows([table]);
+      await this.#assertEmpty(table);
+    };
+    return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.registry.drop(table, check) };
+  }
+
+  async #assertEmpty(table: Table): Promise<void> {
     const { record_count: rows } = await this.reader.stats(table);
-    if (rows > 0 && !cascade) throw new AppError('CONFLICT', `table ${table.name} has ${rows} rows; drop it with cascade=true`);
-    return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.registry.drop(table) };
+    if (rows > 0) throw new AppError('CONFLICT', `table ${table.name} has ${rows} rows; drop it with cascade=true`);
   }
 }
 

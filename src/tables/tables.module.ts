@@ -4,9 +4,11 @@ import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import { DropNotices } from '../infra/coordination/drop-notices.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
+import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
 import { ResidentBudget } from './resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
@@ -36,7 +38,18 @@ const RESIDENT_PARTS = 4;
     },
     {
       provide: TableRegistry,
-      inject: [OBJECT_STORE, Engine, ResidentBudget, ScratchFiles, CLOCK, LOGGER, COMMIT_NOTIFIER, TableDefaults, Config],
+      inject: [
+        OBJECT_STORE,
+        Engine,
+        ResidentBudget,
+        ScratchFiles,
+        CLOCK,
+        LOGGER,
+        COMMIT_NOTIFIER,
+        TableDefaults,
+        Config,
+        { token: REDIS, optional: true },
+      ],
       useFactory: async (
         store: ObjectStore,
         engine: Engine,
@@ -47,6 +60,7 @@ const RESIDENT_PARTS = 4;
         notifier: CommitNotifier,
         defaults: TableDefaults,
         config: Config,
+        redis?: RedisConnection,
       ) => {
         const registry = new TableRegistry({
           store,
@@ -58,7 +72,7 @@ const RESIDENT_PARTS = 4;
           notifier,
           defaults: defaults.config,
           tablesMax: config.limits.tables_max,
-          isShared: config.redis.mode !== 'none',
+          dropNotices: redis && new DropNotices(redis),
         });
         await registry.open();
         return registry;

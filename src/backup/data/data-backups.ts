@@ -14,7 +14,6 @@ import { AppError } from '../../common/app-error.js';
 import { type Clock, MS_PER_HOUR } from '../../common/clock.js';
 import type { Config } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
-import type { FlushPath } from '../../data/flush-path.js';
 import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { RemoteObjectStore } from '../../infra/object-store/remote-object-store.js';
@@ -63,7 +62,6 @@ export interface DataBackupsParts {
   readonly store: ObjectStore;
   readonly pool: StoragePool;
   readonly leases: LeaseStore;
-  readonly flushPath: FlushPath;
   readonly counts: BackupCounts;
 }
 
@@ -101,6 +99,7 @@ export class DataBackups {
     const taken = new Set(await listBackupIds(store));
     const known = type === 'incremental' ? await this.#knownObjects(store, [...taken]) : new Map<string, BackupObject>();
     const backup_id = await takeName('data', clock.nowMs(), (name) => Promise.resolve(!taken.has(name)));
+    await this.parts.registry.gatherRows(tables);
     const backedUp: BackupTable[] = [];
     for (const table of tables) backedUp.push(await this.#copyTable(store, table, backup_id, known));
     const timestamp = new Date(timeOfName(backup_id) ?? 0).toISOString();
@@ -136,7 +135,6 @@ export class DataBackups {
     backupId: string,
     known: ReadonlyMap<string, BackupObject>,
   ): Promise<BackupTable> {
-    await this.parts.flushPath.flush(table);
     // Pinned, so that a vacuum leaves the files of this version alone.
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     const { snapshot } = table;

@@ -31,11 +31,17 @@ export async function claimRange(store: ObjectStore, walId: string, nodeId: stri
   throw new AppError('UNAVAILABLE', `no range of LSNs could be claimed under ${PREFIX}: ${CLAIM_ATTEMPTS_MAX} others were faster`);
 }
 
-/** True while no other log was ever started on this store. One whose node is away may hold acknowledged rows that no file has yet. */
-export async function isOnlyLog(store: ObjectStore, walId: string): Promise<boolean> {
+/** Ids of all logs that were ever started on this store. */
+export async function startedLogs(store: ObjectStore): Promise<Set<string>> {
+  const ids = new Set<string>();
   for await (const { key } of store.list(PREFIX)) {
     const bytes = await store.get(key);
-    if (bytes === undefined || (JSON.parse(bytes.toString()) as { wal_id?: unknown }).wal_id !== walId) return false;
+    if (bytes) ids.add(String((JSON.parse(bytes.toString()) as { wal_id?: unknown }).wal_id));
   }
-  return true;
+  return ids;
+}
+
+/** True while no other log was ever started on this store. One whose node is away may hold acknowledged rows that no file has yet. */
+export async function isOnlyLog(store: ObjectStore, walId: string): Promise<boolean> {
+  return [...(await startedLogs(store))].every((id) => id === walId);
 }

@@ -95,6 +95,13 @@ export class Catalogue {
     return live?.tableId !== tableId && ids.includes(tableId);
   }
 
+  /** True for a table that exists. */
+  async isLive(name: string, tableId: string): Promise<boolean> {
+    const keys: string[] = [];
+    for await (const { key } of this.store.list(`${PREFIX}${name.toLowerCase()}/`)) keys.push(key);
+    return (await this.#knownStateOf(name.toLowerCase(), keys)).live?.tableId === tableId;
+  }
+
   /** Makes a table exist. @throws AppError ALREADY_EXISTS; CONFLICT for one that was dropped */
   async create(table: CatalogueTable): Promise<void> {
     await this.#append(table.name, ({ live, ids }) => {
