@@ -8,7 +8,8 @@ import { AuthModule } from './auth/auth.module.js';
 import { Authenticator } from './auth/authenticator.js';
 import { RateLimitGuard } from './auth/rate-limit-guard.js';
 import { HealthModule } from './health/health.module.js';
-import { InfraModule, LOGGER } from './infra/infra.module.js';
+import { LOGGER } from './common/tokens.js';
+import { InfraModule } from './infra/infra.module.js';
 import { ErrorFilter } from './infra/transport/error-filter.js';
 import { ReadableMessageGuard } from './infra/transport/readable-messages.js';
 

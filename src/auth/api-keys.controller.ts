@@ -5,7 +5,7 @@ import type { Grant } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import { noteTarget } from '../common/request-context.js';
-import { CLOCK } from '../infra/infra.module.js';
+import { CLOCK } from '../common/tokens.js';
 import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { DoneDto } from '../infra/transport/done.dto.js';
 import { ValidationPipe } from '../infra/transport/validation-pipe.js';

@@ -4,7 +4,7 @@ import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
-import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
+import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../common/tokens.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import { SqlAnalyser } from '../query/analyse-sql.js';
 import { QueryModule } from '../query/query.module.js';

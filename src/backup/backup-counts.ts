@@ -1,4 +1,6 @@
 /** What backups and restores came to: counted for metrics, and failures told in the log. */
+import { Inject, Injectable } from '@nestjs/common';
+import { LOGGER } from '../common/tokens.js';
 import { AppError, ERROR_STATUS, messageOf } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
 
@@ -8,6 +10,7 @@ const SIZES_KEPT = 20;
 
 export type BackupType = 'metadata' | 'full' | 'incremental';
 
+@Injectable()
 export class BackupCounts {
   readonly backups = { success: 0, error: 0 };
   readonly restores = { success: 0, error: 0 };
@@ -16,7 +19,7 @@ export class BackupCounts {
   /** Seconds that the newest backup of each type took. */
   readonly durations = new Map<BackupType, number>();
 
-  constructor(private readonly logger: Logger) {}
+  constructor(@Inject(LOGGER) private readonly logger: Logger) {}
 
   /** Runs a backup and counts how it ends. */
   async backup<T extends { readonly backup_id: string; readonly size_bytes: number }>(type: BackupType, run: () => Promise<T>): Promise<T> {

@@ -5,7 +5,7 @@ import { ApiBody, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs
 import { invalidArgument } from '../common/app-error.js';
 import { type Clock, MS_PER_DAY } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
-import { CLOCK } from '../infra/infra.module.js';
+import { CLOCK } from '../common/tokens.js';
 import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';

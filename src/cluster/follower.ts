@@ -2,24 +2,19 @@
  * Keeps this node's tables at the newest version that any node committed: told by notification, and by looking from time to time for what it was not
  * told. Also learns of tables that others created or dropped.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { COMMIT_NOTIFIER, LOGGER } from '../common/tokens.js';
 import { AppError, messageOf } from '../common/app-error.js';
 import { MS_PER_SECOND } from '../common/clock.js';
 import type { Logger } from '../common/logger.js';
-import type { FlushPath } from '../data/flush-path.js';
-import type { FollowPath } from '../data/follow-path.js';
+import { FlushPath } from '../data/flush-path.js';
+import { FollowPath } from '../data/follow-path.js';
+import { Config } from '../common/config/config.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
 import type { Table } from '../tables/table.js';
-import type { TableRegistry } from '../tables/table-registry.js';
+import { TableRegistry } from '../tables/table-registry.js';
 
-export interface FollowerParts {
-  readonly logger: Logger;
-  readonly registry: TableRegistry;
-  readonly notifier: CommitNotifier;
-  readonly followPath: FollowPath;
-  readonly flushPath: FlushPath;
-  readonly pollSeconds: number;
-}
-
+@Injectable()
 export class Follower {
   /** Tables whose log is being read, and whether it has to be read again. */
   readonly #following = new Map<Table, boolean>();
@@ -27,16 +22,23 @@ export class Follower {
   #end: (() => void) | undefined;
   #looking: Promise<void> | undefined;
 
-  constructor(private readonly parts: FollowerParts) {}
+  constructor(
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly registry: TableRegistry,
+    @Inject(COMMIT_NOTIFIER) private readonly notifier: CommitNotifier,
+    private readonly followPath: FollowPath,
+    private readonly flushPath: FlushPath,
+    private readonly config: Config,
+  ) {}
 
   start(): void {
-    const { notifier, registry, pollSeconds } = this.parts;
+    const { notifier, registry, config } = this;
     this.#end = notifier.subscribeForeign(({ tableId, version }) => {
       const table = registry.findById(tableId);
       if (!table || version < 0) this.#look();
       else if (version > table.snapshot.version) this.#followSoon(table);
     });
-    this.#timer = setInterval(() => this.#look(), pollSeconds * MS_PER_SECOND);
+    this.#timer = setInterval(() => this.#look(), config.redis.poll_seconds * MS_PER_SECOND);
   }
 
   /** Looks at the catalogue and at every log; one round at a time. */
@@ -46,10 +48,10 @@ export class Follower {
 
   async #lookNow(): Promise<void> {
     try {
-      await this.parts.registry.refresh();
-      for (const table of this.parts.registry.all()) await this.#follow(table);
+      await this.registry.refresh();
+      for (const table of this.registry.all()) await this.#follow(table);
     } catch (error) {
-      this.parts.logger.warn({ err: error }, `commits of other nodes could not be looked for: ${messageOf(error)}`);
+      this.logger.warn({ err: error }, `commits of other nodes could not be looked for: ${messageOf(error)}`);
     }
   }
 
@@ -68,12 +70,12 @@ export class Follower {
 
   async #follow(table: Table): Promise<void> {
     if (table.isDropped) return;
-    const { followPath, flushPath, logger } = this.parts;
+    const { followPath, flushPath, logger } = this;
     try {
       if (!(await table.commits.run(() => followPath.catchUp(table)))) await flushPath.flush(table);
     } catch (error) {
       if (table.isDropped || (error instanceof AppError && error.code === 'RESOURCE_EXHAUSTED')) return;
-      logger.warn({ err: error }, `${table.logLabel} commits of other nodes could not be shown: ${messageOf(error)}; it is tried again`);
+      logger.warn({ err: error }, `${table.logLabel} commits of other nodes could not be shown: ${messageOf(error)}; it will be retried`);
     }
   }
 

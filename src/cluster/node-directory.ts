@@ -4,13 +4,21 @@
  *
  * A name belongs to one living node, and Redis may serve several stores: a second node of a name is refused, nodes of other stores are not listed.
  */
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { CLOCK, LOGGER, OBJECT_STORE, REDIS } from '../common/tokens.js';
 import { randomUUID } from 'node:crypto';
 import { connect } from 'node:net';
 import { AppError, messageOf } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import { MS_PER_SECOND } from '../common/clock.js';
+import { TableKeys } from './table-keys.js';
 import { isJsonObject } from '../common/json.js';
 import type { Logger } from '../common/logger.js';
+import { Config } from '../common/config/config.js';
+import { startedLogs } from '../data/wal/lsn-range.js';
+import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
+import { WriterFailure } from '../data/write/writer-failure.js';
+import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
 
 const SERVICES_KEY = 'nodes:services';
@@ -37,17 +45,7 @@ interface Heartbeat {
   readonly instance: string;
 }
 
-export interface NodeDirectoryParts {
-  readonly redis: RedisConnection | undefined;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly nodeId: string;
-  readonly heartbeatSeconds: number;
-  readonly walId: string;
-  /** Ids of the logs of this store. */
-  readonly startedLogs: () => Promise<ReadonlySet<string>>;
-}
-
+@Injectable()
 export class NodeDirectory {
   readonly #instance = randomUUID();
   readonly #knownLogs = new Set<string>();
@@ -56,12 +54,16 @@ export class NodeDirectory {
   #lastBeatSeconds = Infinity;
   #address = '';
 
-  constructor(private readonly parts: NodeDirectoryParts) {}
-
-  /** Runs with every heartbeat: what else this node keeps in Redis. */
-  onHeartbeat: () => Promise<void> = () => Promise.resolve();
-  /** Told when another process beats under this node's name. */
-  onTwin: (error: AppError) => void = () => undefined;
+  constructor(
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly config: Config,
+    private readonly wal: WriteAheadLog,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly failure: WriterFailure,
+    private readonly tableKeys: TableKeys,
+  ) {}
 
   /**
    * @param address under which this node is reached; known once its ports are open
@@ -69,24 +71,22 @@ export class NodeDirectory {
    */
   async start(address: string): Promise<void> {
     this.#address = address;
-    const { redis, heartbeatSeconds } = this.parts;
-    if (!redis) return;
+    if (!this.redis) return;
     await this.#assertAlone();
     this.#beat();
-    this.#timer = setInterval(() => this.#beat(), heartbeatSeconds * MS_PER_SECOND);
+    this.#timer = setInterval(() => this.#beat(), this.config.redis.heartbeat_seconds * MS_PER_SECOND);
   }
 
   /** What beats under our name and takes connections is alive. A predecessor that was killed does not, though its last heartbeat is still there. */
   async #assertAlone(): Promise<void> {
-    const found = await this.#heartbeatOf(this.parts.nodeId).catch(() => undefined);
+    const found = await this.#heartbeatOf(this.config.node_id).catch(() => undefined);
     if (found && found.address !== this.#address && (await takesConnections(found.address))) throw this.#twin(found);
   }
 
   #twin({ address }: Heartbeat): AppError {
-    const { nodeId } = this.parts;
     return new AppError(
       'CONFLICT',
-      `another node is running as ${nodeId} at ${address}; give each node a name (NODE_ID) and a data directory of its own`,
+      `another node is running as ${this.config.node_id} at ${address}; give each node a name (NODE_ID) and a data directory of its own`,
     );
   }
 
@@ -95,30 +95,36 @@ export class NodeDirectory {
   }
 
   async #beatNow(): Promise<void> {
-    const { redis, nodeId, heartbeatSeconds, walId, logger } = this.parts;
+    const { redis, logger } = this;
+    const { node_id: nodeId, redis: settings } = this.config;
     try {
       const found = await this.#heartbeatOf(nodeId);
-      if (found && found.instance !== this.#instance && found.lastSeen > this.#lastBeatSeconds) this.onTwin(this.#twin(found));
+      if (found && found.instance !== this.#instance && found.lastSeen > this.#lastBeatSeconds) this.#stopWriting(this.#twin(found));
       const last_seen = this.#nowSeconds();
       const health = JSON.stringify({ status: 'active', address: this.#address, last_seen, instance: this.#instance });
       await redis?.run('heartbeat', async (client) => {
-        await client.hset(LOGS_KEY, nodeId, walId);
+        await client.hset(LOGS_KEY, nodeId, this.wal.id);
         await client.hset(SERVICES_KEY, nodeId, this.#address);
-        await client.set(HEALTH_PREFIX + nodeId, health, 'EX', heartbeatSeconds * HEARTBEATS_KEPT);
+        await client.set(HEALTH_PREFIX + nodeId, health, 'EX', settings.heartbeat_seconds * HEARTBEATS_KEPT);
       });
       this.#lastBeatSeconds = last_seen;
-      await this.onHeartbeat();
+      await this.tableKeys.refresh();
     } catch (error) {
       logger.warn({ err: error }, `heartbeat failed: ${messageOf(error)}`);
     }
   }
 
+  /** Two processes that write one log, or under one name, would spoil each other's rows. */
+  #stopWriting(twin: AppError): void {
+    this.failure.fail(twin.message, twin);
+  }
+
   #nowSeconds(): number {
-    return Math.floor(this.parts.clock.nowMs() / 1_000);
+    return Math.floor(this.clock.nowMs() / 1_000);
   }
 
   async #heartbeatOf(id: string): Promise<Heartbeat | undefined> {
-    const text = await this.parts.redis?.run('state of a node', (client) => client.get(HEALTH_PREFIX + id));
+    const text = await this.redis?.run('state of a node', (client) => client.get(HEALTH_PREFIX + id));
     const health: unknown = text ? JSON.parse(text) : undefined;
     if (!isJsonObject(health)) return undefined;
     const { address, last_seen: lastSeen, instance } = health;
@@ -130,7 +136,7 @@ export class NodeDirectory {
   }
 
   self(): NodeInfo {
-    return { id: this.parts.nodeId, status: 'active', type: 'all', address: this.#address, last_seen: this.#nowSeconds() };
+    return { id: this.config.node_id, status: 'active', type: 'all', address: this.#address, last_seen: this.#nowSeconds() };
   }
 
   /** The nodes of this store. @throws AppError UNAVAILABLE when Redis or the store cannot be asked */
@@ -140,14 +146,14 @@ export class NodeDirectory {
 
   /** All but this node. @throws AppError UNAVAILABLE when Redis or the store cannot be asked */
   async others(): Promise<NodeInfo[]> {
-    const { redis, nodeId } = this.parts;
+    const { redis } = this;
     if (!redis) return [];
     const [services, logs] = await redis.run('list of nodes', (client) =>
       Promise.all([client.hgetall(SERVICES_KEY), client.hgetall(LOGS_KEY)]),
     );
     const others: NodeInfo[] = [];
     for (const [id, address] of Object.entries(services)) {
-      if (id === nodeId || !(await this.#isOfOurStore(logs[id]))) continue;
+      if (id === this.config.node_id || !(await this.#isOfOurStore(logs[id]))) continue;
       const heartbeat = await this.#heartbeatOf(id);
       others.push({ id, status: heartbeat ? 'active' : 'gone', type: 'all', address, last_seen: heartbeat?.lastSeen ?? 0 });
     }
@@ -157,7 +163,7 @@ export class NodeDirectory {
   /** True also for a node of an older version, which does not say which log it writes. */
   async #isOfOurStore(walId: string | undefined): Promise<boolean> {
     if (walId === undefined || this.#knownLogs.has(walId)) return true;
-    for (const id of await this.parts.startedLogs()) this.#knownLogs.add(id);
+    for (const id of await startedLogs(this.store)) this.#knownLogs.add(id);
     return this.#knownLogs.has(walId);
   }
 
@@ -165,9 +171,9 @@ export class NodeDirectory {
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     await this.#beating;
-    const { redis, nodeId } = this.parts;
+    const { node_id: nodeId } = this.config;
     if (this.#lastBeatSeconds === Infinity) return;
-    await redis
+    await this.redis
       ?.run('farewell', async (client) => {
         await client.hdel(SERVICES_KEY, nodeId);
         await client.hdel(LOGS_KEY, nodeId);

@@ -2,13 +2,21 @@
  * What a node asks of all others of its store: to put what their buffers hold into the tables' files, before something that must see every row (a
  * backup, the drop of a table that should be empty). Asked and answered over channels of Redis; who does not answer is named, never passed over.
  */
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { LOGGER, REDIS } from '../common/tokens.js';
 import { randomUUID } from 'node:crypto';
 import { AppError, messageOf } from '../common/app-error.js';
 import { MS_PER_SECOND } from '../common/clock.js';
 import { isJsonObject } from '../common/json.js';
 import type { Logger } from '../common/logger.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
-import type { NodeDirectory } from './node-directory.js';
+import { Config } from '../common/config/config.js';
+import { FlushPath } from '../data/flush-path.js';
+import { FollowPath } from '../data/follow-path.js';
+import type { Table } from '../tables/table.js';
+import { TableEvents } from '../tables/table-events.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { NodeDirectory } from './node-directory.js';
 
 const REQUESTS_CHANNEL = 'miniodb:requests';
 const ANSWERS_CHANNEL = 'miniodb:answers';
@@ -29,21 +37,24 @@ interface FlushAnswer {
   readonly error?: string;
 }
 
-export interface NodeRequestsParts {
-  readonly redis: RedisConnection;
-  readonly nodes: NodeDirectory;
-  readonly nodeId: string;
-  readonly logger: Logger;
-  /** Does what another node asks for. */
-  readonly flush: (tableIds: readonly string[]) => Promise<void>;
-}
-
+@Injectable()
 export class NodeRequests {
   /** Requests of ours by id, told of each answer. */
   readonly #open = new Map<string, (answer: FlushAnswer) => void>();
 
-  constructor(private readonly parts: NodeRequestsParts) {
-    const { subscriber } = parts.redis;
+  constructor(
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+    private readonly nodes: NodeDirectory,
+    private readonly config: Config,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly registry: TableRegistry,
+    private readonly flushPath: FlushPath,
+    private readonly followPath: FollowPath,
+    events: TableEvents,
+  ) {
+    if (!redis) return;
+    events.before('rowsNeeded', (tables) => this.#gather(tables));
+    const { subscriber } = redis;
     subscriber.on('message', (channel: string, text: string) => {
       if (channel === REQUESTS_CHANNEL) void this.#serve(parse<FlushRequest>(text));
       if (channel === ANSWERS_CHANNEL) this.#take(parse<FlushAnswer>(text));
@@ -53,15 +64,21 @@ export class NodeRequests {
     else subscriber.once('ready', subscribe);
   }
 
+  /** The rows of other nodes, in the files of this node's tables. */
+  async #gather(tables: readonly Table[]): Promise<void> {
+    await this.#flushElsewhere(tables.map(({ id }) => id));
+    for (const table of tables) await table.commits.run(() => this.followPath.catchUp(table));
+  }
+
   /**
    * Has all other nodes flush tables.
    * @throws AppError UNAVAILABLE naming the nodes that are away, do not answer, or could not do it
    */
-  async flushElsewhere(tableIds: readonly string[]): Promise<void> {
-    const waitedFor = new Set((await this.parts.nodes.others()).map(({ id }) => id));
+  async #flushElsewhere(tableIds: readonly string[]): Promise<void> {
+    const waitedFor = new Set((await this.nodes.others()).map(({ id }) => id));
     if (waitedFor.size === 0) return;
     await this.#assertThere(waitedFor);
-    const request: FlushRequest = { id: randomUUID(), from: this.parts.nodeId, tableIds };
+    const request: FlushRequest = { id: randomUUID(), from: this.config.node_id, tableIds };
     let late: NodeJS.Timeout | undefined;
     let look: NodeJS.Timeout | undefined;
     const answered = new Promise<void>((resolve, reject) => {
@@ -76,7 +93,7 @@ export class NodeRequests {
         else if (waitedFor.size === 0) resolve();
       });
     });
-    const asked = this.parts.redis.run('a request to other nodes', (client) => client.publish(REQUESTS_CHANNEL, JSON.stringify(request)));
+    const asked = this.redis?.run('a request to other nodes', (client) => client.publish(REQUESTS_CHANNEL, JSON.stringify(request)));
     try {
       await Promise.all([asked, answered]);
     } finally {
@@ -88,25 +105,34 @@ export class NodeRequests {
 
   /** A node that was asked and is killed does not answer: it is not waited for to the end. */
   async #assertThere(waitedFor: ReadonlySet<string>): Promise<void> {
-    const others = await this.parts.nodes.others();
+    const others = await this.nodes.others();
     const gone = others.filter(({ id, status }) => status === 'gone' && waitedFor.has(id)).map(({ id }) => id);
     if (gone.length > 0) throw incomplete(`${gone.join(', ')} cannot be reached`);
   }
 
   async #serve(request: FlushRequest | undefined): Promise<void> {
-    if (!request || request.from === this.parts.nodeId) return;
-    const answer: FlushAnswer = { id: request.id, node: this.parts.nodeId, ...(await this.#flush(request)) };
-    await this.parts.redis
-      .run('an answer to another node', (client) => client.publish(ANSWERS_CHANNEL, JSON.stringify(answer)))
-      .catch((error: unknown) => this.parts.logger.warn({ err: error }, `${request.from} was not answered: ${messageOf(error)}`));
+    if (!request || request.from === this.config.node_id) return;
+    const answer: FlushAnswer = { id: request.id, node: this.config.node_id, ...(await this.#flush(request)) };
+    await this.redis
+      ?.run('an answer to another node', (client) => client.publish(ANSWERS_CHANNEL, JSON.stringify(answer)))
+      .catch((error: unknown) => this.logger.warn({ err: error }, `${request.from} was not answered: ${messageOf(error)}`));
   }
 
   async #flush({ tableIds }: FlushRequest): Promise<{ error?: string }> {
     try {
-      await this.parts.flush(tableIds);
+      await this.#flushTables(tableIds);
       return {};
     } catch (error) {
       return { error: messageOf(error) };
+    }
+  }
+
+  /** A table that only the other node knows has no rows here. */
+  async #flushTables(tableIds: readonly string[]): Promise<void> {
+    if (tableIds.some((id) => !this.registry.findById(id))) await this.registry.refresh();
+    for (const id of tableIds) {
+      const table = this.registry.findById(id);
+      if (table && !table.isDropped) await this.flushPath.flush(table);
     }
   }
 

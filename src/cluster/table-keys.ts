@@ -2,27 +2,22 @@
  * What people and programs read about tables in Redis (`redis-cli hgetall table:NAME:stats`). Nothing here is asked back by this server: all of it is
  * made from the tables' logs, again whenever it is gone. Written when a table has a new version and with every heartbeat.
  */
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { COMMIT_NOTIFIER, LOGGER, REDIS } from '../common/tokens.js';
 import { messageOf } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
-import type { StoragePool } from '../infra/object-store/storage-pool.js';
+import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisClient, RedisConnection } from '../infra/redis/redis-connection.js';
 import { visibleRows } from '../metadata/delta/snapshot.js';
 import type { Table } from '../tables/table.js';
-import type { TableRegistry } from '../tables/table-registry.js';
+import { TableRegistry } from '../tables/table-registry.js';
 
 const LIST_KEY = 'tables:list';
 const VERSION_KEY = 'metadata:version';
 const POOL_STATUS_SECONDS = 120;
 
-export interface TableKeysParts {
-  readonly redis: RedisConnection;
-  readonly registry: TableRegistry;
-  readonly notifier: CommitNotifier;
-  readonly pool: StoragePool;
-  readonly logger: Logger;
-}
-
+@Injectable()
 export class TableKeys {
   /** Version of each table that is in Redis already. */
   readonly #written = new Map<string, number>();
@@ -30,11 +25,17 @@ export class TableKeys {
   #writing: Promise<void> | undefined;
   #end: (() => void) | undefined;
 
-  constructor(private readonly parts: TableKeysParts) {}
+  constructor(
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+    private readonly registry: TableRegistry,
+    @Inject(COMMIT_NOTIFIER) private readonly notifier: CommitNotifier,
+    private readonly pool: StoragePool,
+    @Inject(LOGGER) private readonly logger: Logger,
+  ) {}
 
   start(): void {
-    this.#end = this.parts.notifier.subscribe(({ tableId }) => {
-      const table = this.parts.registry.findById(tableId);
+    this.#end = this.notifier.subscribe(({ tableId }) => {
+      const table = this.registry.findById(tableId);
       if (!table) return;
       this.#waiting.add(table);
       this.#writing ??= this.#writeWaiting().finally(() => (this.#writing = undefined));
@@ -48,7 +49,7 @@ export class TableKeys {
         await this.#write(table);
       } catch (error) {
         // The next heartbeat writes it.
-        this.parts.logger.debug({ err: error }, `${table.logLabel} not written to Redis: ${messageOf(error)}`);
+        this.logger.debug({ err: error }, `${table.logLabel} not written to Redis: ${messageOf(error)}`);
         return;
       }
     }
@@ -56,7 +57,8 @@ export class TableKeys {
 
   /** Makes Redis say what is true: after it was away, emptied, or when tables came and went. */
   async refresh(): Promise<void> {
-    const { redis, registry, pool } = this.parts;
+    const { redis, registry, pool } = this;
+    if (!redis) return;
     const tables = registry.all();
     const [version, listed] = await redis.run('table keys', (client) => Promise.all([client.get(VERSION_KEY), client.smembers(LIST_KEY)]));
     const names = new Set(tables.map((table) => table.name));
@@ -78,13 +80,14 @@ export class TableKeys {
     const keys = [`table:${name}:config`, `table:${name}:created_at`];
     if (snapshot.version > 0) keys.push(`table:${name}:last_write`);
     if (snapshot.files.size > 0) keys.push(`index:table:${name}:files`);
-    return this.parts.redis.run(`keys of table ${name}`, async (client) => {
+    const isThere = await this.redis?.run(`keys of table ${name}`, async (client) => {
       const [version, ...counts] = await Promise.all([
         client.hget(`table:${name}:stats`, 'version'),
         ...keys.map((key) => client.exists(key)),
       ]);
       return Number(version ?? -1) >= snapshot.version && counts.every((count) => count === 1);
     });
+    return isThere ?? true;
   }
 
   async #write(table: Table): Promise<void> {
@@ -98,7 +101,7 @@ export class TableKeys {
     };
     const config = Object.fromEntries(Object.entries(table.config).map(([key, value]: [string, unknown]) => [key, textOf(value)]));
     const index = Object.fromEntries(files.map((file) => [file.path, JSON.stringify({ rows: file.rows, size_bytes: file.sizeBytes })]));
-    await this.parts.redis.run(`keys of table ${name}`, async (client) => {
+    await this.redis?.run(`keys of table ${name}`, async (client) => {
       await client.hset(`table:${name}:config`, config);
       await client.hset(`table:${name}:stats`, stats);
       await client.set(`table:${name}:created_at`, new Date(table.createdMs).toISOString());
@@ -111,7 +114,7 @@ export class TableKeys {
   }
 
   async #remove(name: string): Promise<void> {
-    await this.parts.redis.run(`keys of table ${name}`, async (client) => {
+    await this.redis?.run(`keys of table ${name}`, async (client) => {
       for (const part of ['config', 'stats', 'created_at', 'last_write']) await client.del(`table:${name}:${part}`);
       await client.del(`index:table:${name}:files`);
       await client.srem(LIST_KEY, name);

@@ -7,6 +7,8 @@
  * JavaScript or the buffer. Only what does not fit at first sight is read line by line, to say which row and field it is. Small bodies take the
  * way of ordinary writes, so that they do not become small files.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, DATA_PATHS, LOGGER } from '../common/tokens.js';
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, rm, stat } from 'node:fs/promises';
@@ -15,20 +17,20 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
-import type { Config } from '../common/config/config.js';
+import { Config } from '../common/config/config.js';
 import { faultPoint } from '../common/fault-points.js';
 import type { Logger } from '../common/logger.js';
 import { traced } from '../common/tracing.js';
-import type { Engine } from '../infra/duckdb/engine.js';
+import { Engine } from '../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
 import { syncDirectory } from '../infra/object-store/local-object-store.js';
 import { writeFieldIds } from '../infra/parquet/field-ids.js';
-import type { ScratchFiles } from '../infra/scratch-files.js';
+import { ScratchFiles } from '../infra/scratch-files.js';
 import { type FileStatistics, fileStatistics } from '../metadata/delta/file-statistics.js';
 import { TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import { parquetSelect } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
-import type { BulkBodies } from './bulk/bulk-bodies.js';
+import { BulkBodies } from './bulk/bulk-bodies.js';
 import type { BulkBody, BulkLines, BulkPlan } from './bulk/bulk-body.js';
 import type { BulkFormat } from './bulk/bulk-format.js';
 import { type BulkFields, readLines } from './bulk/bulk-lines.js';
@@ -40,7 +42,12 @@ import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } 
 import type { Idempotency } from './write/idempotency.js';
 import type { RecordInput, RecordRefusal } from './write/record.js';
 import type { BulkCommand, WriteAnswer } from './write/write-command.js';
-import { BulkOutdated, type WritePath } from './write-path.js';
+import { VisibleLsn } from '../tables/visible-lsn.js';
+import { Widening } from './maintenance/widening.js';
+import { WriteAheadLog } from './wal/write-ahead-log.js';
+import { EncodeRulesOfTables } from './write/encode-rules.js';
+import type { DataPaths } from '../infra/infra.module.js';
+import { BulkOutdated, WritePath } from './write-path.js';
 
 /** Bodies up to this size go through the buffer. */
 const SMALL_BYTES_MAX = 2 * 1_024 * 1_024;
@@ -94,32 +101,35 @@ interface BulkParquet {
   readonly schema: TableSchema;
 }
 
-export interface BulkPathParts {
-  readonly config: Config;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly engine: Engine;
-  readonly scratch: ScratchFiles;
-  readonly bodies: BulkBodies;
-  readonly writePath: WritePath;
-  /** Bulk files live here until a flush has them; part of the WAL. */
-  readonly directory: string;
-}
-
+@Injectable()
 export class BulkPath {
-  constructor(private readonly parts: BulkPathParts) {}
+  constructor(
+    private readonly config: Config,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly engine: Engine,
+    private readonly scratch: ScratchFiles,
+    private readonly bodies: BulkBodies,
+    private readonly writePath: WritePath,
+    private readonly widening: Widening,
+    private readonly rules: EncodeRulesOfTables,
+    private readonly visible: VisibleLsn,
+    private readonly wal: WriteAheadLog,
+    /** Bulk files live in `bulk` until a flush has them; part of the log. */
+    @Inject(DATA_PATHS) private readonly paths: DataPaths,
+  ) {}
 
   /** Makes the directory and removes files that no record of the log names. */
-  async open(namedFiles: ReadonlySet<string>): Promise<void> {
-    await mkdir(this.parts.directory, { recursive: true });
-    for (const name of await readdir(this.parts.directory)) if (!namedFiles.has(name)) await rm(path.join(this.parts.directory, name));
+  async open(): Promise<void> {
+    await mkdir(this.paths.bulk, { recursive: true });
+    for (const name of await readdir(this.paths.bulk)) if (!this.wal.bulkFiles.has(name)) await rm(path.join(this.paths.bulk, name));
   }
 
   /** Stores a body. All or nothing under `abort`; under `skip` the rows that fit. */
   async store(given: BulkRequest): Promise<BulkAnswer> {
-    const spooled = this.parts.scratch.path(given.format);
+    const spooled = this.scratch.path(given.format);
     try {
-      const bytesMax = this.parts.config.limits.bulk_bytes_max;
+      const bytesMax = this.config.limits.bulk_bytes_max;
       const { bytes, digest } = await traced('spool', {}, () =>
         spool(given.body, given.encoding, spooled, bytesMax, given.idempotency !== undefined),
       );
@@ -132,14 +142,14 @@ export class BulkPath {
         config: table.config,
         schema: table.schema,
         fields,
-        nowMs: this.parts.clock.nowMs(),
-        columnsMax: this.parts.config.limits.columns_max,
+        nowMs: this.clock.nowMs(),
+        columnsMax: this.config.limits.columns_max,
       };
-      return await this.parts.bodies.use(spooled, bytes, request.format, target, onError === 'skip' ? refusals : undefined, (body) =>
+      return await this.bodies.use(spooled, bytes, request.format, target, onError === 'skip' ? refusals : undefined, (body) =>
         this.#storeBody(request, body, refusals),
       );
     } finally {
-      await this.parts.scratch.remove(spooled);
+      await this.scratch.remove(spooled);
     }
   }
 
@@ -161,13 +171,13 @@ export class BulkPath {
       );
     const { table, fields, onError, idempotency, isGone } = request;
     const records: RecordInput[] = [];
-    for await (const line of readLines(lines, fields, this.parts.config.limits.json_depth_max)) {
+    for await (const line of readLines(lines, fields, this.config.limits.json_depth_max)) {
       if ('record' in line) records.push(line.record);
       else if (onError === 'abort') throw refusedBody(table, line.refusal);
       else refusals.add(line.refusal);
     }
     assertThere(isGone);
-    const answer = await this.parts.writePath.submit(
+    const answer = await this.writePath.submit(
       () => ({ kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes }),
       idempotency,
     );
@@ -182,7 +192,7 @@ export class BulkPath {
       let parquet: BulkParquet | undefined;
       try {
         parquet = (await this.#encodeAtOnce(request, body)) ?? (await this.#encodeByLine(request, body, refusals));
-        if (!parquet) return { lsn: this.parts.writePath.appliedLsn, count: 0, refusedCount: refusals.count, refusals: refusals.first };
+        if (!parquet) return { lsn: this.visible.value, count: 0, refusedCount: refusals.count, refusals: refusals.first };
         return bulkAnswer(await this.#log(request, parquet, nextFieldId), refusals);
       } catch (error) {
         // Other writes brought columns meanwhile: the field ids in the file may be theirs now.
@@ -214,7 +224,7 @@ export class BulkPath {
 
   /** Also when the answer is one of an earlier request with the same key. */
   async #removeUnlogged({ file }: BulkParquet): Promise<void> {
-    if (!this.parts.writePath.bulkFilesInLog.has(path.basename(file))) await rm(file, { force: true });
+    if (!this.wal.bulkFiles.has(path.basename(file))) await rm(file, { force: true });
   }
 
   async #log(
@@ -226,15 +236,12 @@ export class BulkPath {
     const { table, idempotency, isGone } = request;
     const handle = await open(parquet.file, 'r');
     await handle.sync().finally(() => handle.close());
-    await syncDirectory(this.parts.directory);
+    await syncDirectory(this.paths.bulk);
     faultPoint('bulk.after-file');
     assertThere(isGone);
     const columns = parquet.schema.columns.filter((column) => !table.schema.column(column.name));
     const file = { path: parquet.file, statistics: parquet.statistics };
-    const answer = await this.parts.writePath.submit(
-      () => ({ kind: 'bulk', table, file, columns, nextFieldIdBefore, ...existing }),
-      idempotency,
-    );
+    const answer = await this.writePath.submit(() => ({ kind: 'bulk', table, file, columns, nextFieldIdBefore, ...existing }), idempotency);
     faultPoint('bulk.after-log');
     return answer;
   }
@@ -255,7 +262,7 @@ export class BulkPath {
       return undefined;
     } catch (error) {
       // A line that is no JSON, a value that cannot be cast: which one it is, the other way says.
-      this.parts.logger.debug({ err: error }, `${table.logLabel} bulk body is read line by line`);
+      this.logger.debug({ err: error }, `${table.logLabel} bulk body is read line by line`);
       return undefined;
     }
   }
@@ -270,33 +277,31 @@ export class BulkPath {
     );
     if (!lostNothing || !isExact || nullCount?.['id'] !== 0 || nullCount[TIMESTAMP_COLUMN] !== 0) return false;
     // A value that opens this many brackets may be nested too deeply; the other way counts exactly.
-    const depthMax = this.parts.config.limits.json_depth_max;
+    const depthMax = this.config.limits.json_depth_max;
     const nested = plan.payload
       .filter(({ column }) => column.type === 'JSON')
       .map(({ column: { name } }) => `NOT json_valid(${quoteName(name)}) OR ${bracketsOf(quoteName(name))} > ${depthMax}`);
     const suspicious = [`NOT regexp_full_match(id, ${ID_PATTERN})`, ...nested].join(' OR ');
-    const row = await this.parts.engine.row(
-      `SELECT count(*) FILTER (WHERE ${suspicious}) AS n FROM read_parquet(${quoteText(parquet.file)})`,
-    );
+    const row = await this.engine.row(`SELECT count(*) FILTER (WHERE ${suspicious}) AS n FROM read_parquet(${quoteText(parquet.file)})`);
     return Number(row['n']) === 0;
   }
 
   /** The thorough way: checks and encodes each row in JavaScript, writes those that fit as clean NDJSON, and has the engine encode that. */
   async #encodeByLine(request: BulkRequest, body: BulkBody, refusals: RefusalList): Promise<BulkParquet | undefined> {
-    const clean = this.parts.scratch.path('ndjson');
+    const clean = this.scratch.path('ndjson');
     try {
       const schema = await this.#cleanLines(request, await body.lines(), clean, refusals);
       const select = `SELECT ${schema.columnList} FROM ${ndjson(clean, schema.columns.map(fieldType))}`;
       return await this.#copy(request.table, schema, select);
     } finally {
-      await this.parts.scratch.remove(clean);
+      await this.scratch.remove(clean);
     }
   }
 
   /** @returns the table's schema with the columns that the rows add */
   async #cleanLines(request: BulkRequest, lines: BulkLines, clean: string, refusals: RefusalList): Promise<TableSchema> {
     const { table, onError } = request;
-    const rules = { ...this.parts.writePath.rulesOf(table, onError), newTypes: lines.newTypes };
+    const rules = { ...this.rules.of(table, onError), newTypes: lines.newTypes };
     let { schema } = table;
     const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
       const encoded = await this.#encodeStep(table, step, schema, rules);
@@ -333,7 +338,7 @@ export class BulkPath {
         const stored = error.columns.filter((name) => table.schema.column(name));
         for (const name of error.columns) if (!stored.includes(name)) draft = draft.retypedUnused(name, 'DOUBLE');
         if (stored.length === 0) continue;
-        const forbidden = await this.parts.writePath.widen(table, stored);
+        const forbidden = await this.widening.widen(table, stored);
         if (forbidden.length === 0) throw new BulkOutdated();
         for (const name of forbidden) fixed.add(name);
       }
@@ -361,8 +366,8 @@ export class BulkPath {
   }
 
   #newFile(): string {
-    const day = new Date(this.parts.clock.nowMs()).toISOString().slice(0, 10);
-    return path.join(this.parts.directory, `${day}_${randomUUID()}.parquet`);
+    const day = new Date(this.clock.nowMs()).toISOString().slice(0, 10);
+    return path.join(this.paths.bulk, `${day}_${randomUUID()}.parquet`);
   }
 
   async #copy(table: Table, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
@@ -370,7 +375,7 @@ export class BulkPath {
     const order = sortOrder(schema, table.config.sort_by).split(', ').slice(0, -1);
     const ordered = `SELECT ${parquetSelect(schema.columns)} FROM (${select})${order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''}`;
     try {
-      const statistics = await copyToParquet(this.parts.engine, file, ordered, schema, false, 'snappy');
+      const statistics = await copyToParquet(this.engine, file, ordered, schema, false, 'snappy');
       if (statistics) return { file, statistics, schema };
     } catch (error) {
       await rm(file, { force: true });

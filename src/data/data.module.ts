@@ -1,37 +1,56 @@
-/** The way of data into tables: write path, bulk path, flush path, maintenance; opened in order and closed in reverse. */
+/**
+ * Data on its way in: writes, the write-ahead log, buffers, flushes, bulk bodies, and what keeps tables in shape afterwards.
+ *
+ * At the start the log is opened, then read back into the buffers, then the directory of bulk files is cleaned; only then requests come. At the end
+ * nothing more is taken, what waits is written, and everything is flushed, so that the next start is quick.
+ */
+import { Inject, Module, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import path from 'node:path';
-import { Inject, Module, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
-import { snowflakeIds } from '../common/ids.js';
 import type { Logger } from '../common/logger.js';
-import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
-import type { LeaseStore } from '../infra/coordination/lease.js';
-import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, COMMIT_NOTIFIER, DATA_PATHS, type DataPaths, LEASE_STORE, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
+import { CLOCK, DATA_PATHS, LOGGER, OBJECT_STORE } from '../common/tokens.js';
+import type { DataPaths } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
-import { ArrowConverter } from '../infra/arrow/arrow-converter.js';
-import { ScratchFiles } from '../infra/scratch-files.js';
+import { TableEvents } from '../tables/table-events.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { TablesModule } from '../tables/tables.module.js';
-import { VisibleLsn } from '../tables/visible-lsn.js';
+import { BufferManager } from './buffer/buffer-manager.js';
 import { BulkBodies } from './bulk/bulk-bodies.js';
 import { BulkPath } from './bulk-path.js';
 import { DataController } from './data.controller.js';
-import { FollowPath } from './follow-path.js';
+import { CommitFlush } from './flush/commit.js';
+import { EncodeRows } from './flush/encode.js';
+import { FlushReport } from './flush/flush-report.js';
+import { FlushWhenDue } from './flush/flush-when-due.js';
+import { FreezeBuffers } from './flush/freeze.js';
+import { PublishFlush } from './flush/publish.js';
+import { TrimWal } from './flush/trim-wal.js';
+import { UploadFiles } from './flush/upload.js';
 import { FlushPath } from './flush-path.js';
+import { FollowPath } from './follow-path.js';
+import { Freshness } from './freshness.js';
 import { MaintenanceController } from './maintenance.controller.js';
 import { Compaction } from './maintenance/compaction.js';
+import { DeclareColumns } from './maintenance/declare-columns.js';
 import { Housekeeping } from './maintenance/housekeeping.js';
 import { Rewriter } from './maintenance/rewrite.js';
 import { Scheduler } from './maintenance/scheduler.js';
 import { Widening } from './maintenance/widening.js';
-import { Freshness } from './freshness.js';
 import { OperationCounts } from './operation-counts.js';
 import { claimRange } from './wal/lsn-range.js';
+import { OtherLogs } from './wal/other-logs.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
+import { Acknowledge } from './write/acknowledge.js';
 import { Applier } from './write/apply.js';
+import { EncodeRulesOfTables } from './write/encode-rules.js';
+import { GroupCommit } from './write/group-commit.js';
+import { HoldFiles } from './write/hold-files.js';
 import { IdempotencyKeys } from './write/idempotency.js';
+import { LsnCounter } from './write/lsn-counter.js';
+import { PrepareWrite } from './write/prepare.js';
+import { Fence, Replay } from './write/replay.js';
+import { WriterFailure } from './write/writer-failure.js';
 import { WritePath } from './write-path.js';
 
 @Module({
@@ -51,12 +70,6 @@ import { WritePath } from './write-path.js';
         }),
     },
     {
-      provide: Applier,
-      inject: [Engine, CLOCK, DATA_PATHS, WriteAheadLog],
-      useFactory: (engine: Engine, clock: Clock, paths: DataPaths, wal: WriteAheadLog) =>
-        new Applier(engine, clock, paths.bulk, wal.lsnEnd),
-    },
-    {
       provide: IdempotencyKeys,
       inject: [Config, DATA_PATHS],
       useFactory: async ({ limits }: Config, paths: DataPaths) => {
@@ -65,214 +78,51 @@ import { WritePath } from './write-path.js';
         return keys;
       },
     },
-    {
-      provide: WritePath,
-      inject: [Config, CLOCK, LOGGER, Engine, TableRegistry, WriteAheadLog, Applier, IdempotencyKeys, VisibleLsn, Freshness],
-      useFactory: async (
-        config: Config,
-        clock: Clock,
-        logger: Logger,
-        engine: Engine,
-        registry: TableRegistry,
-        wal: WriteAheadLog,
-        applier: Applier,
-        idempotencyKeys: IdempotencyKeys,
-        visible: VisibleLsn,
-        freshness: Freshness,
-      ) => {
-        const makeSnowflake = snowflakeIds(clock, wal.range, wal.lastWrittenMs);
-        const fetchesFiles = config.storage.kind !== 'local';
-        const writePath = new WritePath({
-          config,
-          clock,
-          logger,
-          engine,
-          registry,
-          wal,
-          applier,
-          idempotencyKeys,
-          makeSnowflake,
-          visible,
-          freshness,
-          fetchesFiles,
-        });
-        registry.beforeAdopted = (table) => writePath.takeBack(table);
-        const replayed = await writePath.replay();
-        if (replayed > 0) logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');
-        return writePath;
-      },
-    },
-    {
-      provide: FollowPath,
-      inject: [LOGGER, Engine, OBJECT_STORE, TableRegistry, WriteAheadLog, WritePath],
-      useFactory: (
-        logger: Logger,
-        engine: Engine,
-        store: ObjectStore,
-        registry: TableRegistry,
-        wal: WriteAheadLog,
-        writePath: WritePath,
-      ) => {
-        const followPath = new FollowPath({ logger, engine, store, registry, wal, writePath });
-        registry.show = (table, snapshot) => followPath.follow(table, snapshot);
-        return followPath;
-      },
-    },
-    {
-      provide: FlushPath,
-      inject: [
-        Config,
-        CLOCK,
-        LOGGER,
-        Engine,
-        OBJECT_STORE,
-        ScratchFiles,
-        TableRegistry,
-        WriteAheadLog,
-        Applier,
-        WritePath,
-        IdempotencyKeys,
-        FollowPath,
-        Freshness,
-      ],
-      useFactory: (
-        config: Config,
-        clock: Clock,
-        logger: Logger,
-        engine: Engine,
-        store: ObjectStore,
-        scratch: ScratchFiles,
-        registry: TableRegistry,
-        wal: WriteAheadLog,
-        applier: Applier,
-        writePath: WritePath,
-        idempotencyKeys: IdempotencyKeys,
-        followPath: FollowPath,
-        freshness: Freshness,
-      ) => {
-        const flushPath = new FlushPath({
-          config,
-          clock,
-          logger,
-          engine,
-          store,
-          scratch,
-          registry,
-          wal,
-          applier,
-          writePath,
-          idempotencyKeys,
-          followPath,
-          freshness,
-        });
-        writePath.onApplied = (table) => flushPath.considerFlush(table);
-        registry.beforeClose = async (table) => {
-          await writePath.exclusive(() => {
-            for (const generation of table.generations) applier.forgetBuffer(generation);
-            return Promise.resolve();
-          });
-          // After the flush that may be under way.
-          await table.commits.run(() => flushPath.forget(table));
-        };
-        registry.gatherRows = async (tables) => {
-          for (const table of tables) await flushPath.flush(table);
-        };
-        flushPath.onCommitted = (table) => registry.announce(table);
-        return flushPath;
-      },
-    },
-    {
-      provide: BulkPath,
-      inject: [Config, CLOCK, LOGGER, Engine, ScratchFiles, ArrowConverter, WritePath, DATA_PATHS],
-      useFactory: async (
-        config: Config,
-        clock: Clock,
-        logger: Logger,
-        engine: Engine,
-        scratch: ScratchFiles,
-        arrow: ArrowConverter,
-        writePath: WritePath,
-        paths: DataPaths,
-      ) => {
-        const bulkPath = new BulkPath({
-          config,
-          clock,
-          logger,
-          engine,
-          scratch,
-          bodies: new BulkBodies(engine, scratch, arrow),
-          writePath,
-          directory: paths.bulk,
-        });
-        await bulkPath.open(writePath.bulkFilesInLog);
-        return bulkPath;
-      },
-    },
-    {
-      provide: Rewriter,
-      inject: [CLOCK, Engine, OBJECT_STORE, ScratchFiles, WriteAheadLog, WritePath, FollowPath],
-      useFactory: (
-        clock: Clock,
-        engine: Engine,
-        store: ObjectStore,
-        scratch: ScratchFiles,
-        wal: WriteAheadLog,
-        writePath: WritePath,
-        followPath: FollowPath,
-      ) => new Rewriter({ clock, engine, store, scratch, wal, writePath, followPath }),
-    },
-    {
-      provide: Compaction,
-      inject: [Config, CLOCK, Engine, LEASE_STORE, LOGGER, Rewriter, WritePath, WriteAheadLog, Freshness],
-      useFactory: (
-        { maintenance }: Config,
-        clock: Clock,
-        engine: Engine,
-        leases: LeaseStore,
-        logger: Logger,
-        rewriter: Rewriter,
-        writePath: WritePath,
-        wal: WriteAheadLog,
-        freshness: Freshness,
-      ) => new Compaction({ config: maintenance, clock, engine, leases, logger, rewriter, writePath, wal, freshness }),
-    },
-    {
-      provide: Widening,
-      inject: [Engine, LOGGER, FlushPath, WritePath, Rewriter, WriteAheadLog],
-      useFactory: (engine: Engine, logger: Logger, flushPath: FlushPath, writePath: WritePath, rewriter: Rewriter, wal: WriteAheadLog) => {
-        const widening = new Widening({ engine, logger, flushPath, writePath, rewriter, wal });
-        writePath.widen = (table, columns) => widening.widen(table, columns);
-        return widening;
-      },
-    },
-    {
-      provide: Housekeeping,
-      inject: [Config, CLOCK, LOGGER, OBJECT_STORE, LEASE_STORE, FollowPath],
-      useFactory: ({ maintenance }: Config, clock: Clock, logger: Logger, store: ObjectStore, leases: LeaseStore, followPath: FollowPath) =>
-        new Housekeeping({ config: maintenance, clock, logger, store, leases, followPath }),
-    },
-    {
-      provide: Scheduler,
-      inject: [Config, CLOCK, LOGGER, TableRegistry, COMMIT_NOTIFIER, FlushPath, Compaction, Housekeeping],
-      useFactory: (
-        { maintenance }: Config,
-        clock: Clock,
-        logger: Logger,
-        registry: TableRegistry,
-        notifier: CommitNotifier,
-        flushPath: FlushPath,
-        compaction: Compaction,
-        housekeeping: Housekeeping,
-      ) => new Scheduler({ config: maintenance, clock, logger, registry, notifier, flushPath, compaction, housekeeping }),
-    },
+    OtherLogs,
+    BufferManager,
+    // The path of a write.
+    WriterFailure,
+    LsnCounter,
+    EncodeRulesOfTables,
+    HoldFiles,
+    PrepareWrite,
+    Applier,
+    Acknowledge,
+    GroupCommit,
+    WritePath,
+    Fence,
+    Replay,
+    BulkBodies,
+    BulkPath,
+    // The path of a flush, and of commits to the readers.
+    FreezeBuffers,
+    EncodeRows,
+    UploadFiles,
+    CommitFlush,
+    PublishFlush,
+    TrimWal,
+    FlushReport,
+    FlushPath,
+    FlushWhenDue,
+    FollowPath,
+    // Maintenance.
+    DeclareColumns,
+    Rewriter,
+    Widening,
+    Compaction,
+    Housekeeping,
+    Scheduler,
   ],
   exports: [
     TablesModule,
     WritePath,
+    GroupCommit,
+    BufferManager,
+    WriterFailure,
+    LsnCounter,
     BulkPath,
     FollowPath,
     FlushPath,
-    Widening,
     WriteAheadLog,
     Scheduler,
     OperationCounts,
@@ -280,25 +130,60 @@ import { WritePath } from './write-path.js';
     Compaction,
   ],
 })
-export class DataModule implements OnApplicationBootstrap, OnApplicationShutdown {
+export class DataModule implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
-    private readonly scheduler: Scheduler,
-    private readonly writePath: WritePath,
-    private readonly flushPath: FlushPath,
+    private readonly config: Config,
+    private readonly events: TableEvents,
+    private readonly registry: TableRegistry,
     private readonly wal: WriteAheadLog,
+    private readonly fence: Fence,
+    private readonly replay: Replay,
+    private readonly bulkPath: BulkPath,
+    private readonly groupCommit: GroupCommit,
+    private readonly applier: Applier,
+    private readonly flushPath: FlushPath,
+    private readonly scheduler: Scheduler,
     @Inject(LOGGER) private readonly logger: Logger,
-    _widening: Widening,
   ) {}
+
+  async onModuleInit(): Promise<void> {
+    this.#listen();
+    if (this.config.storage.kind !== 'local') await this.fence.run();
+    const replayed = await this.replay.run();
+    if (replayed > 0) this.logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');
+    await this.bulkPath.open();
+  }
+
+  #listen(): void {
+    this.events.before('adopted', (table) => this.groupCommit.exclusive(() => this.replay.takeBack(table)));
+    this.events.before('rowsNeeded', async (tables) => {
+      for (const table of tables) await this.flushPath.flush(table);
+    });
+    this.events.before('closing', async (table) => {
+      await this.groupCommit.exclusive(() => {
+        for (const generation of table.generations) this.applier.forgetBuffer(generation);
+        return Promise.resolve();
+      });
+      // After the flush that may be under way.
+      await table.commits.run(() => this.flushPath.forget(table));
+    });
+    this.events.on('committed', (table) => this.registry.announce(table));
+  }
 
   onApplicationBootstrap(): void {
     this.scheduler.start();
   }
 
-  /** Everything acknowledged is in the log already; the flush only makes the next start quick. */
   async onApplicationShutdown(): Promise<void> {
     await this.scheduler.stop();
-    await this.writePath.stop();
-    await this.flushPath.flushAll();
+    await this.groupCommit.stop();
+    for (const table of this.registry.all()) {
+      try {
+        await this.flushPath.flush(table);
+      } catch (error) {
+        this.logger.warn({ err: error }, `${table.logLabel} not flushed; its rows stay in the write-ahead log`);
+      }
+    }
     await this.wal.close();
     this.logger.info('all tables flushed, write-ahead log closed');
   }

@@ -7,9 +7,11 @@
  * ticks of the writer loop, so that a reader meets the table before or after, and a delete of ours that waits for its commit follows its row into
  * the file where it stands now.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { LOGGER, OBJECT_STORE } from '../common/tokens.js';
 import { AppError } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
-import { asNumber, type Engine } from '../infra/duckdb/engine.js';
+import { asNumber, Engine } from '../infra/duckdb/engine.js';
 import type { LocalObject, ObjectStore } from '../infra/object-store/object-store.js';
 import { quoteName } from '../infra/duckdb/sql-text.js';
 import { vectorKey } from '../metadata/delta/deletion-vector.js';
@@ -17,10 +19,11 @@ import type { DataFile, Snapshot } from '../metadata/delta/snapshot.js';
 import type { TableSchema } from '../metadata/table-schema.js';
 import type { OpenFile } from '../tables/row-sql.js';
 import type { HiddenRows, Table } from '../tables/table.js';
-import type { TableRegistry } from '../tables/table-registry.js';
+import { TableRegistry } from '../tables/table-registry.js';
 import { insertMasks, movedMasks } from './moved-masks.js';
-import type { WriteAheadLog } from './wal/write-ahead-log.js';
-import type { WritePath } from './write-path.js';
+import { WriteAheadLog } from './wal/write-ahead-log.js';
+import { TableEvents } from '../tables/table-events.js';
+import { GroupCommit } from './write/group-commit.js';
 
 /** Integers beyond these are not exact as DOUBLE. */
 const EXACT_DOUBLE_MAX = 2 ** 53;
@@ -41,17 +44,19 @@ export interface Fetched {
 
 export const NOTHING_FETCHED: Fetched = { vectors: new Map(), release: () => undefined };
 
-export interface FollowPathParts {
-  readonly engine: Engine;
-  readonly logger: Logger;
-  readonly store: ObjectStore;
-  readonly registry: TableRegistry;
-  readonly wal: WriteAheadLog;
-  readonly writePath: WritePath;
-}
-
+@Injectable()
 export class FollowPath {
-  constructor(private readonly parts: FollowPathParts) {}
+  constructor(
+    private readonly engine: Engine,
+    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly registry: TableRegistry,
+    private readonly wal: WriteAheadLog,
+    private readonly groupCommit: GroupCommit,
+    events: TableEvents,
+  ) {
+    events.before('versionCommitted', (table, snapshot) => this.follow(table, snapshot));
+  }
 
   /**
    * Reads the log on and shows what is new. In the table's commit queue; not in the writer loop.
@@ -67,7 +72,7 @@ export class FollowPath {
 
   /** True when a version holds rows of our log that we still have in buffers. */
   #hasUnseenFlush(table: Table, snapshot: Snapshot): boolean {
-    const { id } = this.parts.wal;
+    const { id } = this.wal;
     return (snapshot.transactions.get(id) ?? 0) > table.committedLsn(id);
   }
 
@@ -75,7 +80,7 @@ export class FollowPath {
   async follow(table: Table, snapshot: Snapshot): Promise<void> {
     const fetched = await this.fetch(table, snapshot);
     try {
-      await this.parts.writePath.exclusive(() => this.show(table, snapshot, {}, fetched));
+      await this.groupCommit.exclusive(() => this.show(table, snapshot, {}, fetched));
     } finally {
       fetched.release();
     }
@@ -96,7 +101,7 @@ export class FollowPath {
     const release = (): void => opened.forEach((object) => object.release());
     try {
       if (pending.length > 0)
-        for (const file of [...pending, ...added]) opened.push(await this.parts.store.openLocal(table.keyOf(file), file.sizeBytes));
+        for (const file of [...pending, ...added]) opened.push(await this.store.openLocal(table.keyOf(file), file.sizeBytes));
     } catch (error) {
       release();
       throw error;
@@ -120,7 +125,7 @@ export class FollowPath {
     table.snapshot = snapshot;
     table.retireFiles([...before.files.values()].filter((file) => !snapshot.files.has(file.path)));
     if (retiredSources.length > 0) table.retireSources(retiredSources);
-    this.parts.registry.adoptConfig(table, snapshot.metaData);
+    this.registry.adoptConfig(table, snapshot.metaData);
   }
 
   /** Our deletes that no commit holds yet, for rows of files that somebody else replaced: the rows stand in the new files now. */
@@ -129,7 +134,7 @@ export class FollowPath {
     if (pending.length === 0 || added.length === 0) return;
     const opened: LocalObject[] = [];
     const open = async (file: DataFile): Promise<OpenFile> => {
-      const object = await this.parts.store.openLocal(table.keyOf(file), file.sizeBytes);
+      const object = await this.store.openLocal(table.keyOf(file), file.sizeBytes);
       opened.push(object);
       return { path: object.path, source: table.sourceOf(file), lsnBase: file.lsnBase, hasEveryColumn: false };
     };
@@ -138,7 +143,7 @@ export class FollowPath {
       for (const file of pending) old.push(await open(file));
       const now: OpenFile[] = [];
       for (const file of added) now.push(await open(file));
-      const committedLsn = table.committedLsn(this.parts.wal.id);
+      const committedLsn = table.committedLsn(this.wal.id);
       await table.masks.add(insertMasks(table, movedMasks(table, old, now, `m.since > ${committedLsn}`, 'm.since, m.soft, m.changed')));
       await table.masks.harden(movedMasks(table, old, now, `m.changed > ${committedLsn} AND NOT m.soft`, 'm.changed'));
     } finally {
@@ -148,7 +153,7 @@ export class FollowPath {
 
   async #withPendingMasks(table: Table, files: readonly DataFile[]): Promise<DataFile[]> {
     if (files.length === 0) return [];
-    const changed = new Set(await table.masks.changedSources(table.committedLsn(this.parts.wal.id), Number.MAX_SAFE_INTEGER));
+    const changed = new Set(await table.masks.changedSources(table.committedLsn(this.wal.id), Number.MAX_SAFE_INTEGER));
     return files.filter((file) => changed.has(table.sourceOf(file)));
   }
 
@@ -169,7 +174,7 @@ export class FollowPath {
       if (!hasForeignVector(file, before, own)) continue;
       const old = table.sourceOf(file);
       const source = await table.loadSource(file, vectors.get(file.path) ?? (await table.vectorReader()(file)));
-      const committedLsn = table.committedLsn(this.parts.wal.id);
+      const committedLsn = table.committedLsn(this.wal.id);
       await table.masks.add(
         `INSERT INTO ${table.masks.table} SELECT ${source}, m.pos, m.since, m.soft, m.changed FROM ${table.masks.table} m
          WHERE m.source = ${old} AND m.since > ${committedLsn} AND m.pos NOT IN (SELECT pos FROM ${table.masks.table} WHERE source = ${source})
@@ -194,7 +199,7 @@ export class FollowPath {
       });
       for (const column of retyped) {
         const name = quoteName(column.name);
-        const row = await this.parts.engine.row(
+        const row = await this.engine.row(
           `SELECT count(*) AS n FROM ${generation.bufferTable} WHERE ${name} NOT BETWEEN ${-EXACT_DOUBLE_MAX} AND ${EXACT_DOUBLE_MAX}`,
         );
         if (asNumber(row['n']) > 0)
@@ -202,7 +207,7 @@ export class FollowPath {
             'CONFLICT',
             `table ${table.name}: column ${column.name} became DOUBLE on another node while rows here hold integers that a DOUBLE cannot; they stay in the write-ahead log`,
           );
-        await this.parts.engine.run(`ALTER TABLE ${generation.bufferTable} ALTER COLUMN ${name} TYPE ${column.type}`);
+        await this.engine.run(`ALTER TABLE ${generation.bufferTable} ALTER COLUMN ${name} TYPE ${column.type}`);
         generation.schema = schema;
       }
     }

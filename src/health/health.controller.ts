@@ -7,7 +7,7 @@ import type { FastifyReply } from 'fastify';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import { VERSION } from '../common/version.js';
-import { CLOCK } from '../infra/infra.module.js';
+import { CLOCK } from '../common/tokens.js';
 import { ApiErrors, ApiOnlyErrors, ApiPublicErrors } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { toTimestamp } from '../infra/transport/protobuf-values.js';

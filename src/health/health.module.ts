@@ -14,9 +14,12 @@ import { Compaction } from '../data/maintenance/compaction.js';
 import { Scheduler } from '../data/maintenance/scheduler.js';
 import { OperationCounts } from '../data/operation-counts.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
-import { WritePath } from '../data/write-path.js';
+import { BufferManager } from '../data/buffer/buffer-manager.js';
+import { GroupCommit } from '../data/write/group-commit.js';
+import { WriterFailure } from '../data/write/writer-failure.js';
+import { VisibleLsn } from '../tables/visible-lsn.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, LOGGER, OBJECT_STORE, REDIS } from '../infra/infra.module.js';
+import { CLOCK, LOGGER, OBJECT_STORE, REDIS } from '../common/tokens.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
@@ -68,7 +71,9 @@ const AUDIT_LOG = Symbol('AuditLog');
         Engine,
         OBJECT_STORE,
         TableRegistry,
-        WritePath,
+        GroupCommit,
+        WriterFailure,
+        VisibleLsn,
         WriteAheadLog,
         { token: REDIS, optional: true },
         { token: Replicator, optional: true },
@@ -80,13 +85,28 @@ const AUDIT_LOG = Symbol('AuditLog');
         engine: Engine,
         store: ObjectStore,
         registry: TableRegistry,
-        writePath: WritePath,
+        groupCommit: GroupCommit,
+        failure: WriterFailure,
+        visible: VisibleLsn,
         wal: WriteAheadLog,
         redis?: RedisConnection,
         replicator?: Replicator,
       ) => {
         const fetchesFiles = storage.kind !== 'local';
-        return new Probes({ logger, indicators, engine, store, registry, writePath, wal, redis, replicator, fetchesFiles });
+        return new Probes({
+          logger,
+          indicators,
+          engine,
+          store,
+          registry,
+          groupCommit,
+          failure,
+          visible,
+          wal,
+          redis,
+          replicator,
+          fetchesFiles,
+        });
       },
     },
     {
@@ -97,7 +117,9 @@ const AUDIT_LOG = Symbol('AuditLog');
         Engine,
         Probes,
         TableRegistry,
-        WritePath,
+        BufferManager,
+        GroupCommit,
+        VisibleLsn,
         WriteAheadLog,
         Scheduler,
         Admission,
@@ -116,7 +138,9 @@ const AUDIT_LOG = Symbol('AuditLog');
         engine: Engine,
         probes: Probes,
         registry: TableRegistry,
-        writePath: WritePath,
+        buffers: BufferManager,
+        groupCommit: GroupCommit,
+        visible: VisibleLsn,
         wal: WriteAheadLog,
         scheduler: Scheduler,
         admission: Admission,
@@ -135,7 +159,9 @@ const AUDIT_LOG = Symbol('AuditLog');
           engine,
           probes,
           registry,
-          writePath,
+          buffers,
+          groupCommit,
+          visible,
           wal,
           scheduler,
           admission,

@@ -9,7 +9,9 @@ import type { Replicator } from '../backup/replication/replicator.js';
 import { AppError } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
 import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
-import type { WritePath } from '../data/write-path.js';
+import type { VisibleLsn } from '../tables/visible-lsn.js';
+import type { GroupCommit } from '../data/write/group-commit.js';
+import type { WriterFailure } from '../data/write/writer-failure.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
@@ -27,7 +29,9 @@ export interface ProbeParts {
   readonly engine: Engine;
   readonly store: ObjectStore;
   readonly registry: TableRegistry;
-  readonly writePath: WritePath;
+  readonly groupCommit: GroupCommit;
+  readonly failure: WriterFailure;
+  readonly visible: VisibleLsn;
   readonly wal: WriteAheadLog;
   readonly redis: RedisConnection | undefined;
   readonly replicator: Replicator | undefined;
@@ -92,7 +96,7 @@ export class Probes {
   }
 
   async #readFrom(table: Table): Promise<void> {
-    const view = table.pin(this.parts.writePath.appliedLsn);
+    const view = table.pin(this.parts.visible.value);
     try {
       const files = this.parts.fetchesFiles ? [] : view.files.map(({ file }) => file);
       const [smallest] = files.sort((left, right) => left.sizeBytes - right.sizeBytes);
@@ -105,8 +109,8 @@ export class Probes {
   }
 
   async #write(): Promise<void> {
-    const { writePath, wal } = this.parts;
-    if (writePath.failure) throw writePath.failure;
-    await Promise.all([writePath.exclusive(() => Promise.resolve()), wal.probe()]);
+    const { groupCommit, failure, wal } = this.parts;
+    if (failure.error) throw failure.error;
+    await Promise.all([groupCommit.exclusive(() => Promise.resolve()), wal.probe()]);
   }
 }

@@ -14,7 +14,9 @@ import type { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import type { Scheduler } from '../data/maintenance/scheduler.js';
 import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
-import type { WritePath } from '../data/write-path.js';
+import type { BufferManager } from '../data/buffer/buffer-manager.js';
+import type { GroupCommit } from '../data/write/group-commit.js';
+import type { VisibleLsn } from '../tables/visible-lsn.js';
 import type { Admission } from '../query/admission.js';
 import type { Cursors } from '../query/cursors.js';
 import type { ResultCache } from '../query/result-cache.js';
@@ -52,7 +54,9 @@ export interface StateParts {
   readonly engine: Engine;
   readonly probes: Probes;
   readonly registry: TableRegistry;
-  readonly writePath: WritePath;
+  readonly buffers: BufferManager;
+  readonly groupCommit: GroupCommit;
+  readonly visible: VisibleLsn;
   readonly wal: WriteAheadLog;
   readonly scheduler: Scheduler;
   readonly admission: Admission;
@@ -74,18 +78,18 @@ export class StateReader {
   }
 
   bufferStats(): Record<string, number> {
-    const { registry, writePath, wal, config } = this.parts;
+    const { registry, buffers, groupCommit, visible, wal, config } = this.parts;
     const generations = registry.all().flatMap((table) => table.generations);
     return {
       tables: registry.all().length,
       buffered_rows: generations.reduce((sum, generation) => sum + generation.totalRows, 0),
-      buffered_bytes: writePath.bufferedBytes,
+      buffered_bytes: buffers.bytes,
       buffer_bytes_max: config.buffer.bytes_max,
-      queued_bytes: writePath.queuedBytes,
+      queued_bytes: groupCommit.queuedBytes,
       wal_bytes: wal.bytes,
       wal_bytes_max: config.wal.bytes_max,
       wal_segments: wal.segmentCount,
-      visible_lsn: writePath.appliedLsn,
+      visible_lsn: visible.value,
     };
   }
 

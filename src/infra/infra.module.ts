@@ -15,16 +15,8 @@ import { StoragePool } from './object-store/storage-pool.js';
 import { RedisConnection } from './redis/redis-connection.js';
 import { ArrowConverter } from './arrow/arrow-converter.js';
 import { ScratchFiles } from './scratch-files.js';
-
-/** Tokens of the ports, which are interfaces. */
-export const CLOCK = Symbol('Clock');
-export const LOGGER = Symbol('Logger');
-export const OBJECT_STORE = Symbol('ObjectStore');
-export const LEASE_STORE = Symbol('LeaseStore');
-export const COMMIT_NOTIFIER = Symbol('CommitNotifier');
-export const DATA_PATHS = Symbol('DataPaths');
-/** A `RedisConnection`, or undefined when the configuration names no Redis. */
-export const REDIS = Symbol('Redis');
+import { CLOCK, COMMIT_NOTIFIER, DATA_PATHS, LEASE_STORE, LOGGER, OBJECT_STORE, REDIS } from '../common/tokens.js';
+import { DropNotices } from './coordination/drop-notices.js';
 
 /** Where things are below the data directory. */
 export interface DataPaths {
@@ -42,6 +34,14 @@ export function dataPaths(dataDirectory: string): DataPaths {
   return { objects: at('objects'), wal: at('wal'), bulk: at('wal/bulk'), scratch: at('tmp'), spill: at('spill'), cache: at('cache') };
 }
 
+/** Each section of the configuration under its own class, so that a part asks for the one it needs. */
+function sectionsOf(config: Config): { provide: new () => object; useValue: object }[] {
+  const sections = Object.values<unknown>({ ...config }).filter((value): value is object => typeof value === 'object' && value !== null);
+  return sections
+    .filter((section) => section.constructor !== Object && section.constructor !== Array)
+    .map((section) => ({ provide: section.constructor as new () => object, useValue: section }));
+}
+
 @Global()
 @Module({})
 export class InfraModule implements OnApplicationShutdown {
@@ -54,11 +54,13 @@ export class InfraModule implements OnApplicationShutdown {
 
   static forRoot(config: Config, logger: Logger, clock: Clock = systemClock): DynamicModule {
     const paths = dataPaths(config.data_dir);
+    const sections = sectionsOf(config);
     const { memory_bytes_max: memoryBytesMax, spill_bytes_max: spillBytesMax, threads } = config.query;
     return {
       module: InfraModule,
       providers: [
         { provide: Config, useValue: config },
+        ...sections,
         { provide: LOGGER, useValue: logger },
         { provide: CLOCK, useValue: clock },
         { provide: DATA_PATHS, useValue: paths },
@@ -91,6 +93,11 @@ export class InfraModule implements OnApplicationShutdown {
           useFactory: (redis?: RedisConnection) => (redis ? new RedisLeaseStore(redis) : new LocalLeaseStore(clock)),
         },
         {
+          provide: DropNotices,
+          inject: [{ token: REDIS, optional: true }],
+          useFactory: (redis?: RedisConnection) => redis && new DropNotices(redis),
+        },
+        {
           provide: COMMIT_NOTIFIER,
           inject: [{ token: REDIS, optional: true }],
           useFactory: (redis?: RedisConnection) => (redis ? new RedisCommitNotifier(redis) : new LocalCommitNotifier()),
@@ -98,6 +105,8 @@ export class InfraModule implements OnApplicationShutdown {
       ],
       exports: [
         Config,
+        ...sections.map(({ provide }) => provide),
+        DropNotices,
         LOGGER,
         CLOCK,
         DATA_PATHS,

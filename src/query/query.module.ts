@@ -6,9 +6,9 @@ import { type Clock, MS_PER_SECOND } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { DataModule } from '../data/data.module.js';
-import { WritePath } from '../data/write-path.js';
+import { VisibleLsn } from '../tables/visible-lsn.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, LOGGER } from '../infra/infra.module.js';
+import { CLOCK, LOGGER } from '../common/tokens.js';
 import { ArrowConverter } from '../infra/arrow/arrow-converter.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
 import { TableRegistry } from '../tables/table-registry.js';
@@ -78,7 +78,7 @@ const POLL_MS = 20;
         LOGGER,
         Engine,
         TableRegistry,
-        WritePath,
+        VisibleLsn,
         Admission,
         QueryConnections,
         Cursors,
@@ -93,7 +93,7 @@ const POLL_MS = 20;
         logger: Logger,
         engine: Engine,
         registry: TableRegistry,
-        writePath: WritePath,
+        visible: VisibleLsn,
         admission: Admission,
         connections: QueryConnections,
         cursors: Cursors,
@@ -103,7 +103,7 @@ const POLL_MS = 20;
         analyser: SqlAnalyser,
       ) => {
         const readPath = new ReadPath({
-          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, writePath, analyser, admission, connections, cursors, results, running, statistics,
+          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, visible, analyser, admission, connections, cursors, results, running, statistics,
         }); // prettier-ignore
         await readPath.open();
         return readPath;

@@ -19,7 +19,7 @@ import { traced } from '../common/tracing.js';
 import { toAppError } from '../infra/transport/error-filter.js';
 import { asNumber, type Engine } from '../infra/duckdb/engine.js';
 import { distinctNames } from '../infra/duckdb/json-expression.js';
-import type { WritePath } from '../data/write-path.js';
+import type { VisibleLsn } from '../tables/visible-lsn.js';
 import type { ReadView } from '../tables/read-view.js';
 import type { TableRegistry } from '../tables/table-registry.js';
 import type { Admission } from './admission.js';
@@ -113,7 +113,7 @@ export interface ReadPathParts {
   readonly logger: Logger;
   readonly engine: Engine;
   readonly registry: TableRegistry;
-  readonly writePath: WritePath;
+  readonly visible: VisibleLsn;
   readonly analyser: SqlAnalyser;
   readonly admission: Admission;
   readonly connections: QueryConnections;
@@ -288,7 +288,7 @@ export class ReadPath {
   async #pin(analysis: SqlAnalysis, asOf: AsOf | undefined): Promise<ReadonlyMap<string, ReadView>> {
     const tables = analysis.tables.map((name) => this.parts.registry.get(name));
     if (asOf !== undefined) return pinAsOf(tables, asOf);
-    const lsn = this.parts.writePath.appliedLsn;
+    const lsn = this.parts.visible.value;
     const views = new Map(tables.map((table) => [table.name, table.pin(lsn)]));
     for (const view of views.values()) if (analysis.conditions.length > 0) view.keepOnly(mayHoldMatches(analysis.conditions, view.schema));
     return views;

@@ -1,13 +1,15 @@
 /** What a table says of itself: its configuration, its columns, and statistics that are counted, not guessed. */
+import { Inject, Injectable } from '@nestjs/common';
+import { OBJECT_STORE } from '../common/tokens.js';
 import type { DuckDBTimestampTZValue } from '@duckdb/node-api';
-import { asNumber, type Engine } from '../infra/duckdb/engine.js';
+import { asNumber, Engine } from '../infra/duckdb/engine.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { DataFile } from '../metadata/delta/snapshot.js';
 import type { ReadView } from './read-view.js';
 import { selectRows } from './row-sql.js';
 import type { Table } from './table.js';
 import type { TableConfig } from './table-config.js';
-import type { VisibleLsn } from './visible-lsn.js';
+import { VisibleLsn } from './visible-lsn.js';
 
 export interface TableStats {
   readonly record_count: number;
@@ -51,12 +53,13 @@ interface CachedStats {
   readonly stats: TableStats;
 }
 
+@Injectable()
 export class TableInfoReader {
   readonly #cache = new WeakMap<Table, CachedStats>();
 
   constructor(
     private readonly engine: Engine,
-    private readonly store: ObjectStore,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
     private readonly visible: VisibleLsn,
   ) {}
 

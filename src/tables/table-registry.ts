@@ -1,17 +1,20 @@
 /** The tables of this server: opens those of the catalogue at the start, creates and drops them. Names are compared without case. */
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../common/tokens.js';
 import { randomUUID } from 'node:crypto';
 import pMap from 'p-map';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AppError, messageOf } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
+import { Config } from '../common/config/config.js';
 import { faultPoint } from '../common/fault-points.js';
 import { isJsonObject } from '../common/json.js';
 import type { Logger } from '../common/logger.js';
-import type { DropNotices } from '../infra/coordination/drop-notices.js';
+import { DropNotices } from '../infra/coordination/drop-notices.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
-import type { Engine } from '../infra/duckdb/engine.js';
+import { Engine } from '../infra/duckdb/engine.js';
 import type { ObjectReader, ObjectStore } from '../infra/object-store/object-store.js';
-import type { ScratchFiles } from '../infra/scratch-files.js';
+import { ScratchFiles } from '../infra/scratch-files.js';
 import { Catalogue, type CatalogueTable } from '../metadata/catalogue/catalogue.js';
 import type { Action, MetaDataAction } from '../metadata/delta/action.js';
 import { CheckpointFiles } from '../metadata/delta/checkpoint.js';
@@ -19,9 +22,11 @@ import { DeltaLog } from '../metadata/delta/delta-log.js';
 import { NEXT_FIELD_ID, type Snapshot } from '../metadata/delta/snapshot.js';
 import { EmptyFile, INITIAL_CONFIGURATION, INITIAL_PROTOCOL } from '../metadata/delta/table-protocol.js';
 import { TableSchema, toDeltaSchema } from '../metadata/table-schema.js';
-import type { ResidentBudget } from './resident-budget.js';
+import { ResidentBudget } from './resident-budget.js';
 import { BUFFER_SCHEMA, Table } from './table.js';
-import { idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
+import { TableDefaults } from './table-defaults.js';
+import { TableEvents } from './table-events.js';
+import { idRuleOf, mergeTableConfig, TableConfig } from './table-config.js';
 
 const CONFIG_KEY = 'miniodb.config';
 /** Where backups stand in the object store; never a table's. */
@@ -32,50 +37,35 @@ const SETTLE_PAUSE_MS = 1_000;
 /** Stands for the end of a table in a notification. */
 const DROPPED_VERSION = -1;
 
-export interface TableRegistryParts {
-  readonly store: ObjectStore;
-  readonly engine: Engine;
-  readonly residentBudget: ResidentBudget;
-  readonly scratch: ScratchFiles;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly notifier: CommitNotifier;
-  readonly defaults: TableConfig;
-  readonly tablesMax: number;
-  /** Set where other nodes have the same tables. */
-  readonly dropNotices: DropNotices | undefined;
-}
-
+@Injectable()
 export class TableRegistry {
-  /** Waits until no write touches a dropped table any more; set by what writes. */
-  beforeClose: (table: Table) => Promise<void> = () => Promise.resolve();
-
-  /** Shows readers a committed version (`data/follow-path.ts`); set when the module is wired. */
-  show: (table: Table, snapshot: Snapshot) => Promise<void> = () => Promise.resolve();
-
-  /** Gives a table that was taken back what the write-ahead log has for it, before anybody sees it. */
-  beforeAdopted: (table: Table) => Promise<void> = () => Promise.resolve();
-
-  /** Brings rows that only buffers hold, here or on other nodes, into the tables' files. @throws AppError UNAVAILABLE naming the node that cannot */
-  gatherRows: (tables: readonly Table[]) => Promise<void> = () => Promise.resolve();
-
-  /** Told of tables that are dropped, here or by another node. */
-  onDropped: (table: Table) => void = () => undefined;
-
   readonly #byKey = new Map<string, Table>();
   /** Creations and drops by name, so that two of the same name do not cross. */
   readonly #changing = new Map<string, Promise<unknown>>();
   readonly #catalogue: Catalogue;
   readonly #checkpoints: CheckpointFiles;
 
-  constructor(private readonly parts: TableRegistryParts) {
-    this.#catalogue = new Catalogue(parts.store);
-    this.#checkpoints = new CheckpointFiles(parts.store, parts.engine, parts.scratch);
+  constructor(
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly engine: Engine,
+    private readonly residentBudget: ResidentBudget,
+    private readonly scratch: ScratchFiles,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(COMMIT_NOTIFIER) private readonly notifier: CommitNotifier,
+    private readonly defaults: TableDefaults,
+    private readonly config: Config,
+    private readonly events: TableEvents,
+    /** Set where other nodes have the same tables. */
+    @Optional() @Inject(DropNotices) private readonly dropNotices: DropNotices | undefined,
+  ) {
+    this.#catalogue = new Catalogue(store);
+    this.#checkpoints = new CheckpointFiles(store, engine, scratch);
   }
 
   /** Opens every table of the catalogue and removes what dropped ones left behind. */
   async open(): Promise<void> {
-    await this.parts.engine.run(`CREATE SCHEMA ${BUFFER_SCHEMA}`);
+    await this.engine.run(`CREATE SCHEMA ${BUFFER_SCHEMA}`);
     const { live, dropped } = await this.#catalogue.load();
     const open = async (catalogued: CatalogueTable): Promise<Table> => {
       const log = this.#logOf(catalogued.directory);
@@ -103,7 +93,7 @@ export class TableRegistry {
     if (this.find(catalogued.name)) return;
     const log = this.#logOf(catalogued.directory);
     this.#byKey.set(catalogued.name.toLowerCase(), await this.#openTable(catalogued, log, await log.load()));
-    this.parts.logger.info({ table_id: catalogued.tableId }, `table:${catalogued.name} taken over from another node`);
+    this.logger.info({ table_id: catalogued.tableId }, `table:${catalogued.name} taken over from another node`);
   }
 
   /** @returns when it is out of sight; what it holds is freed later */
@@ -111,29 +101,27 @@ export class TableRegistry {
     if (table.isDropped) return Promise.resolve();
     table.isDropped = true;
     this.#byKey.delete(table.name.toLowerCase());
-    this.parts.logger.info({ table_id: table.id }, `${table.logLabel} was dropped by another node`);
-    this.onDropped(table);
-    void this.#close(table).catch((error: unknown) =>
-      this.parts.logger.error({ err: error }, `${table.logLabel} could not free what it held`),
-    );
+    this.logger.info({ table_id: table.id }, `${table.logLabel} was dropped by another node`);
+    this.events.tell('dropped', table);
+    void this.#close(table).catch((error: unknown) => this.logger.error({ err: error }, `${table.logLabel} could not free what it held`));
     return Promise.resolve();
   }
 
   async #close(table: Table): Promise<void> {
-    await this.beforeClose(table);
+    await this.events.ask('closing', table);
     await table.commits.idle();
     await table.close();
   }
 
   #logOf(directory: string): DeltaLog {
-    const { store, clock, dropNotices } = this.parts;
+    const { store, clock, dropNotices } = this;
     return new DeltaLog(store, directory, this.#checkpoints, clock, dropNotices !== undefined);
   }
 
-  async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.parts.store): Promise<Table> {
-    const { engine, residentBudget, scratch, logger } = this.parts;
-    const config = readConfig(snapshot.metaData, this.parts.defaults);
-    const emptyFile = new EmptyFile(this.parts.store, engine, scratch, catalogued.directory);
+  async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.store): Promise<Table> {
+    const { engine, residentBudget, scratch, logger } = this;
+    const config = readConfig(snapshot.metaData, this.defaults.config);
+    const emptyFile = new EmptyFile(this.store, engine, scratch, catalogued.directory);
     const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, residentBudget, nextLsn: 1 });
     table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free what it no longer needs`);
     await table.open();
@@ -178,7 +166,7 @@ export class TableRegistry {
       const tableId = randomUUID();
       const directory = await this.#freeDirectory(name, tableId);
       const create = async (at: string): Promise<Table> => {
-        const catalogued: CatalogueTable = { name, tableId, directory: at, createdMs: this.parts.clock.nowMs() };
+        const catalogued: CatalogueTable = { name, tableId, directory: at, createdMs: this.clock.nowMs() };
         const log = this.#logOf(at);
         const snapshot = await log.create(await contents(catalogued));
         faultPoint('table.create.after-log');
@@ -204,13 +192,13 @@ export class TableRegistry {
       this.#assertFree(catalogued.name);
       const log = this.#logOf(catalogued.directory);
       const snapshot = (await log.loadIfAny()) ?? (await log.create(contents));
-      return this.#enter(catalogued, log, snapshot, 'taken back', this.beforeAdopted);
+      return this.#enter(catalogued, log, snapshot, 'taken back', (table) => this.events.ask('adopted', table));
     });
   }
 
   #assertFree(name: string): void {
     if (this.find(name)) throw new AppError('ALREADY_EXISTS', `table ${name} exists already`);
-    if (this.#byKey.size >= this.parts.tablesMax) {
+    if (this.#byKey.size >= this.config.limits.tables_max) {
       throw new AppError('RESOURCE_EXHAUSTED', `there are ${this.#byKey.size} tables already (limits.tables_max); drop one first`);
     }
   }
@@ -228,7 +216,7 @@ export class TableRegistry {
     await complete(table);
     this.#byKey.set(table.name.toLowerCase(), table);
     this.announce(table);
-    this.parts.logger.info({ table_id: table.id, directory: table.directory }, `${table.logLabel} ${verb}`);
+    this.logger.info({ table_id: table.id, directory: table.directory }, `${table.logLabel} ${verb}`);
     return table;
   }
 
@@ -258,7 +246,7 @@ export class TableRegistry {
   async #freeDirectory(name: string, tableId: string): Promise<string> {
     const later = `${name}-${tableId.slice(0, 8)}`;
     if (name === BACKUPS_DIRECTORY || (await this.#catalogue.wasUsed(name))) return later;
-    for await (const _object of this.parts.store.list(`${name}/`)) return later;
+    for await (const _object of this.store.list(`${name}/`)) return later;
     return name;
   }
 
@@ -267,7 +255,7 @@ export class TableRegistry {
     const table = this.find(name);
     if (table) return table;
     try {
-      return await this.create(name, this.parts.defaults, TableSchema.initial());
+      return await this.create(name, this.defaults.config, TableSchema.initial());
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'ALREADY_EXISTS') throw error;
       if (!this.find(name)) await this.refresh();
@@ -288,20 +276,20 @@ export class TableRegistry {
         table.snapshot,
         () => ({ name: 'SET TBLPROPERTIES', parameters: { config: text } }),
         ({ metaData }) => {
-          text = JSON.stringify(change(readConfig(metaData, this.parts.defaults)));
+          text = JSON.stringify(change(readConfig(metaData, this.defaults.config)));
           return [{ metaData: { ...metaData, configuration: { ...metaData.configuration, [CONFIG_KEY]: text } } }];
         },
       );
-      await this.show(table, snapshot);
+      await this.events.ask('versionCommitted', table, snapshot);
     });
     this.announce(table);
-    this.parts.logger.info({ table_id: table.id }, `${table.logLabel} configured`);
+    this.logger.info({ table_id: table.id }, `${table.logLabel} configured`);
     return table.config;
   }
 
   /** Takes the configuration that a version of the table has. */
   adoptConfig(table: Table, metaData: MetaDataAction): void {
-    table.config = readConfig(metaData, this.parts.defaults);
+    table.config = readConfig(metaData, this.defaults.config);
     table.idRule = idRuleOf(table.config);
   }
 
@@ -316,7 +304,7 @@ export class TableRegistry {
       if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} does not exist (any more)`);
       table.isLeaving = true;
       try {
-        await this.parts.dropNotices?.announce(table.id);
+        await this.dropNotices?.announce(table.id);
         await check();
       } catch (error) {
         await this.#stay(table);
@@ -337,11 +325,11 @@ export class TableRegistry {
 
   async #stay(table: Table): Promise<void> {
     table.isLeaving = false;
-    await this.parts.dropNotices?.withdraw(table.id);
+    await this.dropNotices?.withdraw(table.id);
   }
 
   get isShared(): boolean {
-    return this.parts.dropNotices !== undefined;
+    return this.dropNotices !== undefined;
   }
 
   /**
@@ -350,7 +338,7 @@ export class TableRegistry {
    * @throws AppError UNAVAILABLE when neither can be asked
    */
   async leavingElsewhere(tables: readonly Table[]): Promise<ReadonlySet<Table>> {
-    const noticed = await this.parts.dropNotices?.among(tables.map(({ id }) => id));
+    const noticed = await this.dropNotices?.among(tables.map(({ id }) => id));
     if (noticed) return new Set(tables.filter(({ id }) => noticed.has(id)));
     try {
       const isLive = await Promise.all(tables.map(({ name, id }) => this.#catalogue.isLive(name, id)));
@@ -367,11 +355,11 @@ export class TableRegistry {
   #finishDrop(table: Table, catalogued: CatalogueTable): number {
     faultPoint('table.drop.after-catalogue');
     this.#byKey.delete(table.name.toLowerCase());
-    this.parts.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
+    this.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
     const files = table.snapshot.files.size;
-    this.onDropped(table);
+    this.events.tell('dropped', table);
     void this.#removeLater(table, catalogued);
-    this.parts.logger.info({ table_id: table.id, files }, `${table.logLabel} dropped`);
+    this.logger.info({ table_id: table.id, files }, `${table.logLabel} dropped`);
     return files;
   }
 
@@ -386,7 +374,7 @@ export class TableRegistry {
         } else this.#finishDrop(table, catalogued);
         return;
       } catch (error) {
-        this.parts.logger.warn(`${table.logLabel} it is not known yet whether it was dropped: ${messageOf(error)}`);
+        this.logger.warn(`${table.logLabel} it is not known yet whether it was dropped: ${messageOf(error)}`);
         await pause(SETTLE_PAUSE_MS, undefined, { ref: false });
       }
     }
@@ -396,22 +384,22 @@ export class TableRegistry {
     try {
       await this.#close(table);
       await this.#purge(catalogued);
-      this.parts.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
+      this.notifier.publish({ tableId: table.id, version: DROPPED_VERSION });
     } catch (error) {
-      this.parts.logger.error({ err: error }, `${table.logLabel} files of the dropped table stay until the next start`);
+      this.logger.error({ err: error }, `${table.logLabel} files of the dropped table stay until the next start`);
     }
   }
 
   async #purge(catalogued: CatalogueTable): Promise<void> {
     const keys: string[] = [];
-    for await (const { key } of this.parts.store.list(`${catalogued.directory}/`)) keys.push(key);
-    for (const key of keys) await this.parts.store.delete(key);
+    for await (const { key } of this.store.list(`${catalogued.directory}/`)) keys.push(key);
+    for (const key of keys) await this.store.delete(key);
     await this.#catalogue.purge(catalogued);
   }
 
   /** Tells followers of a new version. */
   announce(table: Table): void {
-    this.parts.notifier.publish({ tableId: table.id, version: table.snapshot.version });
+    this.notifier.publish({ tableId: table.id, version: table.snapshot.version });
   }
 
   async #changeAlone<T>(name: string, change: () => Promise<T>): Promise<T> {

@@ -366,6 +366,11 @@ export class Table {
     });
   }
 
+  /** Bytes of its rows in buffers. */
+  get bufferedBytes(): number {
+    return this.generations.reduce((bytes, generation) => bytes + generation.bytes, 0);
+  }
+
   /** Another text whenever a query may see something else than before. */
   get state(): string {
     return `${this.id}:${this.snapshot.version}:${this.visibleChanges}:${this.schema.nextFieldId}`;

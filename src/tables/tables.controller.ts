@@ -29,6 +29,7 @@ import {
 } from './tables.dto.js';
 import type { Table } from './table.js';
 import { TableDefaults } from './table-defaults.js';
+import { TableEvents } from './table-events.js';
 
 interface GrpcCreateTable {
   readonly table_name: string;
@@ -44,6 +45,7 @@ export class TablesController {
     private readonly registry: TableRegistry,
     private readonly reader: TableInfoReader,
     private readonly defaults: TableDefaults,
+    private readonly events: TableEvents,
   ) {}
 
   @Needs('write')
@@ -183,7 +185,7 @@ export class TablesController {
     // Once more when nobody writes to it any more, with what buffers hold, here and on other nodes.
     const check = async (): Promise<void> => {
       if (cascade) return;
-      await this.registry.gatherRows([table]);
+      await this.events.ask('rowsNeeded', [table]);
       await this.#assertEmpty(table);
     };
     return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.registry.drop(table, check) };

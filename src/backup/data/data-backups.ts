@@ -6,24 +6,27 @@
  * Data files never change, so a copy is a copy of a name, and an incremental backup names the files of earlier ones. Reading and writing go on
  * meanwhile; a table is in the backup as it was at one version.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, LEASE_STORE, LOGGER, OBJECT_STORE } from '../../common/tokens.js';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import pMap from 'p-map';
 import { AppError } from '../../common/app-error.js';
 import { type Clock, MS_PER_HOUR } from '../../common/clock.js';
-import type { Config } from '../../common/config/config.js';
+import { Config } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
 import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { RemoteObjectStore } from '../../infra/object-store/remote-object-store.js';
-import type { StoragePool } from '../../infra/object-store/storage-pool.js';
+import { StoragePool } from '../../infra/object-store/storage-pool.js';
 import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
 import { contentsOf, type Snapshot, visibleRows } from '../../metadata/delta/snapshot.js';
 import type { Table } from '../../tables/table.js';
-import type { TableRegistry } from '../../tables/table-registry.js';
+import { TableEvents } from '../../tables/table-events.js';
+import { TableRegistry } from '../../tables/table-registry.js';
 import { takeName, timeOfName } from '../backup-name.js';
-import type { BackupCounts } from '../backup-counts.js';
+import { BackupCounts } from '../backup-counts.js';
 import { seal } from '../sealed-document.js';
 import {
   type BackupObject,
@@ -54,17 +57,6 @@ export interface DataBackupInfo {
   readonly size_bytes: number;
 }
 
-export interface DataBackupsParts {
-  readonly config: Config;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly registry: TableRegistry;
-  readonly store: ObjectStore;
-  readonly pool: StoragePool;
-  readonly leases: LeaseStore;
-  readonly counts: BackupCounts;
-}
-
 /** A file of a table to copy. */
 interface Source {
   readonly path: string;
@@ -72,19 +64,30 @@ interface Source {
   readonly sizeBytes: number | undefined;
 }
 
+@Injectable()
 export class DataBackups {
-  constructor(private readonly parts: DataBackupsParts) {}
+  constructor(
+    private readonly config: Config,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly registry: TableRegistry,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly pool: StoragePool,
+    @Inject(LEASE_STORE) private readonly leases: LeaseStore,
+    private readonly counts: BackupCounts,
+    private readonly events: TableEvents,
+  ) {}
 
   /**
    * Backs tables up.
    * @throws AppError CONFLICT while another backup runs, UNAVAILABLE when a store is away
    */
   create(tables: readonly Table[], type: DataBackupType): Promise<DataBackupInfo> {
-    return this.#alone((lease) => this.parts.counts.backup(type, () => this.#createNow(tables, type, lease)));
+    return this.#alone((lease) => this.counts.backup(type, () => this.#createNow(tables, type, lease)));
   }
 
   async #alone<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
-    const lease = await this.parts.leases.acquire(LEASE_NAME, LEASE_MS);
+    const lease = await this.leases.acquire(LEASE_NAME, LEASE_MS);
     if (!lease) throw new AppError('CONFLICT', 'another data backup is being made or deleted; try again when that is done');
     try {
       return await work(lease);
@@ -94,12 +97,12 @@ export class DataBackups {
   }
 
   async #createNow(tables: readonly Table[], type: DataBackupType, lease: Lease): Promise<DataBackupInfo> {
-    const { config, clock, logger, pool } = this.parts;
+    const { config, clock, logger, pool } = this;
     const store = await pool.openBackups();
     const taken = new Set(await listBackupIds(store));
     const known = type === 'incremental' ? await this.#knownObjects(store, [...taken]) : new Map<string, BackupObject>();
     const backup_id = await takeName('data', clock.nowMs(), (name) => Promise.resolve(!taken.has(name)));
-    await this.parts.registry.gatherRows(tables);
+    await this.events.ask('rowsNeeded', tables);
     const backedUp: BackupTable[] = [];
     for (const table of tables) backedUp.push(await this.#copyTable(store, table, backup_id, known));
     const timestamp = new Date(timeOfName(backup_id) ?? 0).toISOString();
@@ -159,12 +162,12 @@ export class DataBackups {
   async #copy(store: RemoteObjectStore, table: Table, { path, sizeBytes }: Source, key: string): Promise<BackupObject> {
     const from = table.keyOf({ path });
     if (sizeBytes === undefined) {
-      const bytes = await this.parts.store.get(from);
+      const bytes = await this.store.get(from);
       if (bytes === undefined) throw new AppError('DATA_CORRUPTION', `table ${table.name}: deletion vector ${from} is missing`);
       await store.putIfAbsent(key, bytes);
       return { path, key, size_bytes: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') };
     }
-    const local = await this.parts.store.openLocal(from, sizeBytes);
+    const local = await this.store.openLocal(from, sizeBytes);
     try {
       const sha256 = await digestOfFile(local.path);
       await store.putFileIfAbsent(key, local.path);
@@ -176,7 +179,7 @@ export class DataBackups {
 
   /** Every backup that is there, newest first. */
   async list(): Promise<DataBackupInfo[]> {
-    const store = await this.parts.pool.openBackups();
+    const store = await this.pool.openBackups();
     return (await this.#readable(store, await listBackupIds(store))).map(infoOf).reverse();
   }
 
@@ -187,7 +190,7 @@ export class DataBackups {
         return await readManifest(store, id);
       } catch (error) {
         if (!(error instanceof AppError) || (error.code !== 'DATA_CORRUPTION' && error.code !== 'NOT_FOUND')) throw error;
-        this.parts.logger.error({ err: error }, `backup ${id} is left out: ${error.message}`);
+        this.logger.error({ err: error }, `backup ${id} is left out: ${error.message}`);
         return undefined;
       }
     };
@@ -204,7 +207,7 @@ export class DataBackups {
   }
 
   async #deleteNow(backupId: string): Promise<number> {
-    const store = await this.parts.pool.openBackups();
+    const store = await this.pool.openBackups();
     const ids = await listBackupIds(store);
     if (!ids.includes(backupId)) throw noSuchBackup(backupId);
     const own = `${DATA_PREFIX}${backupId}/`;
@@ -224,7 +227,7 @@ export class DataBackups {
       await store.delete(key);
       removed += 1;
     }
-    this.parts.logger.info({ objects: removed }, `data backup ${backupId} deleted`);
+    this.logger.info({ objects: removed }, `data backup ${backupId} deleted`);
     return removed;
   }
 }

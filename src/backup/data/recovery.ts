@@ -6,16 +6,19 @@
  * A range is any mix of ids, a pattern of ids and a time range. A table that is gone comes back with its files as they were. Everything goes in as one
  * logged write a table, so it is there as a whole or not at all.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { LOGGER, OBJECT_STORE } from '../../common/tokens.js';
 import { AppError } from '../../common/app-error.js';
 import type { Logger } from '../../common/logger.js';
-import type { BulkPath, RowSelect } from '../../data/bulk-path.js';
+import { BulkPath, type RowSelect } from '../../data/bulk-path.js';
 import { mayHoldRange, rangeCondition, type RowRange } from '../../data/write/row-range.js';
-import type { WritePath } from '../../data/write-path.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { GroupCommit } from '../../data/write/group-commit.js';
+import { LsnCounter } from '../../data/write/lsn-counter.js';
+import { asNumber, Engine } from '../../infra/duckdb/engine.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { RemoteObjectStore } from '../../infra/object-store/remote-object-store.js';
-import type { StoragePool } from '../../infra/object-store/storage-pool.js';
-import type { ScratchFiles } from '../../infra/scratch-files.js';
+import { StoragePool } from '../../infra/object-store/storage-pool.js';
+import { ScratchFiles } from '../../infra/scratch-files.js';
 import type { CatalogueTable } from '../../metadata/catalogue/catalogue.js';
 import type { Action } from '../../metadata/delta/action.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
@@ -24,8 +27,8 @@ import type { ReadView } from '../../tables/read-view.js';
 import { selectRows, SOURCE_COLUMN } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import type { TableConfig } from '../../tables/table-config.js';
-import type { TableRegistry } from '../../tables/table-registry.js';
-import type { BackupCounts } from '../backup-counts.js';
+import { TableRegistry } from '../../tables/table-registry.js';
+import { BackupCounts } from '../backup-counts.js';
 import { BACKUP_DIRECTORY, BackupFiles } from './backup-files.js';
 import { type BackupTable, listBackupIds, type Manifest, readManifest, snapshotOf } from './manifest.js';
 import { fitColumns, type FittedColumns } from './recovered-columns.js';
@@ -79,27 +82,27 @@ interface Source {
   readonly view: ReadView;
 }
 
-export interface RecoveryParts {
-  readonly engine: Engine;
-  readonly logger: Logger;
-  readonly scratch: ScratchFiles;
-  readonly store: ObjectStore;
-  readonly pool: StoragePool;
-  readonly registry: TableRegistry;
-  readonly writePath: WritePath;
-  readonly bulkPath: BulkPath;
-  readonly counts: BackupCounts;
-}
-
+@Injectable()
 export class Recovery {
-  constructor(private readonly parts: RecoveryParts) {}
+  constructor(
+    private readonly engine: Engine,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly scratch: ScratchFiles,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly pool: StoragePool,
+    private readonly registry: TableRegistry,
+    private readonly groupCommit: GroupCommit,
+    private readonly lsns: LsnCounter,
+    private readonly bulkPath: BulkPath,
+    private readonly counts: BackupCounts,
+  ) {}
 
   /**
    * @throws AppError NOT_FOUND when the backup, table or version is not there or no row fits, DATA_CORRUPTION for a damaged backup, CONFLICT for a
    *   column that has another type by now
    */
   recover(request: RecoverRequest): Promise<RecoverResult> {
-    return request.dryRun ? this.#recoverNow(request) : this.parts.counts.restore(() => this.#recoverNow(request));
+    return request.dryRun ? this.#recoverNow(request) : this.counts.restore(() => this.#recoverNow(request));
   }
 
   async #recoverNow(request: RecoverRequest): Promise<RecoverResult> {
@@ -108,12 +111,12 @@ export class Recovery {
       throw new AppError('NOT_FOUND', `no row of ${result.source} fits the request; nothing was recovered`);
     if (!request.dryRun)
       for (const { target_table: target, rows_recovered: rows } of result.tables)
-        this.parts.logger.info({ rows }, `table:${target} restore from ${result.source}`);
+        this.logger.info({ rows }, `table:${target} restore from ${result.source}`);
     return result;
   }
 
   async #fromVersion(request: RecoverRequest, asOf: AsOf): Promise<RecoverResult> {
-    const table = this.parts.registry.get(request.table ?? '');
+    const table = this.registry.get(request.table ?? '');
     const view = (await pinAsOf([table], asOf)).get(table.name);
     if (!view) throw new AppError('INTERNAL', `version of table ${table.name} was not pinned`);
     try {
@@ -125,11 +128,11 @@ export class Recovery {
   }
 
   async #fromBackup(request: RecoverRequest): Promise<RecoverResult> {
-    const store = await this.parts.pool.openBackups();
+    const store = await this.pool.openBackups();
     const manifest = await chooseBackup(store, request);
     const tables: RecoveredWhole[] = [];
     for (const backedUp of chooseTables(manifest, request)) {
-      const files = new BackupFiles(store, this.parts.scratch, manifest.backup_id, backedUp);
+      const files = new BackupFiles(store, this.scratch, manifest.backup_id, backedUp);
       try {
         tables.push(await this.#recoverTable(backedUp, files, request));
       } finally {
@@ -141,7 +144,7 @@ export class Recovery {
 
   async #recoverTable(backedUp: BackupTable, files: BackupFiles, request: RecoverRequest): Promise<RecoveredWhole> {
     const target = request.targetTable ?? backedUp.name;
-    const isWhole = Object.keys(request.range).length === 0 && !this.parts.registry.find(target);
+    const isWhole = Object.keys(request.range).length === 0 && !this.registry.find(target);
     if (isWhole && !request.dryRun) return this.#recoverWhole(backedUp, files, target);
     const catalogued: CatalogueTable = {
       name: backedUp.name,
@@ -149,7 +152,7 @@ export class Recovery {
       directory: BACKUP_DIRECTORY,
       createdMs: Date.parse(backedUp.created_at),
     };
-    const detached = await this.parts.registry.openDetached(catalogued, snapshotOf(backedUp), files);
+    const detached = await this.registry.openDetached(catalogued, snapshotOf(backedUp), files);
     const view = detached.pin(Number.MAX_SAFE_INTEGER);
     try {
       const recovered = await this.#recoverRows({ name: backedUp.name, config: detached.config, view }, request);
@@ -162,7 +165,7 @@ export class Recovery {
 
   /** The table is not there: its files become those of a new one, with rows that wait for their restore, and at the cost of a copy. */
   async #recoverWhole(backedUp: BackupTable, files: BackupFiles, target: string): Promise<RecoveredWhole> {
-    const { registry, store, writePath } = this.parts;
+    const { registry, store, groupCommit, lsns } = this;
     const table = await registry.createWith(target, async ({ tableId, directory, createdMs }) => {
       // All are verified before the first is stored, so that a damaged backup leaves nothing behind.
       for (const object of backedUp.objects) await files.fetch(object);
@@ -171,7 +174,8 @@ export class Recovery {
         'metaData' in action ? { metaData: { ...action.metaData, id: tableId, name: target, createdTime: createdMs } } : action,
       );
     });
-    await writePath.raiseLsn(table);
+    // Later writes must be younger than the rows that came with their numbers from elsewhere.
+    await groupCommit.exclusive(() => Promise.resolve(lsns.raiseTo(table)));
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     try {
       const rows = selectRows(await view.sources(), { columns: view.schema.columns.slice(0, 1), withPlace: false, rows: 'visible' });
@@ -190,7 +194,7 @@ export class Recovery {
   }
 
   async #recoverRows(source: Source, request: RecoverRequest): Promise<RecoveredTable> {
-    const { registry } = this.parts;
+    const { registry } = this;
     const { range, overwrite, dryRun } = request;
     const name = request.targetTable ?? source.name;
     const matched = await this.#rowsOf(source, range);
@@ -205,7 +209,7 @@ export class Recovery {
     const described = await this.#described(sql).finally(release);
     if (dryRun || described.rows_recovered === 0) return { ...recovered, ...described };
     const effect = overwrite ? { replaces: range } : target.config.write_mode === 'upsert' ? { keepsExisting: true } : {};
-    const rows = await this.parts.bulkPath.storeSelected({ table: target, select, existing: effect });
+    const rows = await this.bulkPath.storeSelected({ table: target, select, existing: effect });
     return { ...recovered, ...described, rows_recovered: rows };
   }
 
@@ -251,7 +255,7 @@ export class Recovery {
   /** @throws AppError CONFLICT naming a column that is DOUBLE now and was an integer too large for that */
   async #assertExact({ inexact }: FittedColumns, matched: string, target: Table): Promise<void> {
     for (const [column, condition] of inexact) {
-      const row = await this.parts.engine.row(`SELECT count(*) AS n FROM (${matched}) s WHERE ${condition}`);
+      const row = await this.engine.row(`SELECT count(*) AS n FROM (${matched}) s WHERE ${condition}`);
       if (asNumber(row['n']) > 0)
         throw new AppError(
           'CONFLICT',
@@ -261,7 +265,7 @@ export class Recovery {
   }
 
   async #summary(rows: string): Promise<{ rows: number; files: number }> {
-    const row = await this.parts.engine.row(`SELECT count(*) AS n, count(DISTINCT ${SOURCE_COLUMN}) AS files FROM (${rows})`);
+    const row = await this.engine.row(`SELECT count(*) AS n, count(DISTINCT ${SOURCE_COLUMN}) AS files FROM (${rows})`);
     return { rows: asNumber(row['n']), files: asNumber(row['files']) };
   }
 
@@ -271,7 +275,7 @@ export class Recovery {
   }
 
   async #keysOf(rows: string): Promise<string[]> {
-    const keys = await this.parts.engine.rows(`SELECT DISTINCT id FROM (${rows}) ORDER BY id LIMIT ${KEYS_LISTED_MAX}`);
+    const keys = await this.engine.rows(`SELECT DISTINCT id FROM (${rows}) ORDER BY id LIMIT ${KEYS_LISTED_MAX}`);
     return keys.map((row) => String(row['id']));
   }
 }

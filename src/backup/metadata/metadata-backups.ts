@@ -3,17 +3,19 @@
  * themselves are not in it; those are what data backups are for. With it the catalogue and the tables' logs can be made anew over data files that are
  * still there.
  */
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { CLOCK, LEASE_STORE, LOGGER, REDIS } from '../../common/tokens.js';
 import { MS_PER_DAY, MS_PER_SECOND } from '../../common/clock.js';
 import type { Clock } from '../../common/clock.js';
 import { AppError, messageOf } from '../../common/app-error.js';
-import type { Config } from '../../common/config/config.js';
+import { Config } from '../../common/config/config.js';
 import { isJsonObject } from '../../common/json.js';
 import type { Logger } from '../../common/logger.js';
 import type { LeaseStore } from '../../infra/coordination/lease.js';
-import type { StoragePool } from '../../infra/object-store/storage-pool.js';
+import { StoragePool } from '../../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../../infra/redis/redis-connection.js';
-import { BACKUPS_DIRECTORY, type TableRegistry } from '../../tables/table-registry.js';
-import type { BackupCounts } from '../backup-counts.js';
+import { BACKUPS_DIRECTORY, TableRegistry } from '../../tables/table-registry.js';
+import { BackupCounts } from '../backup-counts.js';
 import { takeName, timeOfName } from '../backup-name.js';
 import { seal, unseal } from '../sealed-document.js';
 import { type Entries, entriesOf } from './metadata-entries.js';
@@ -53,17 +55,7 @@ export interface MadeBackup {
   readonly isNew: boolean;
 }
 
-export interface MetadataBackupsParts {
-  readonly config: Config;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly registry: TableRegistry;
-  readonly pool: StoragePool;
-  readonly leases: LeaseStore;
-  readonly counts: BackupCounts;
-  readonly redis: RedisConnection | undefined;
-}
-
+@Injectable()
 export class MetadataBackups {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<unknown> | undefined;
@@ -71,7 +63,16 @@ export class MetadataBackups {
   #nextMs: number | undefined;
   #lastFailure: string | undefined;
 
-  constructor(private readonly parts: MetadataBackupsParts) {}
+  constructor(
+    private readonly config: Config,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly registry: TableRegistry,
+    private readonly pool: StoragePool,
+    @Inject(LEASE_STORE) private readonly leases: LeaseStore,
+    private readonly counts: BackupCounts,
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+  ) {}
 
   /**
    * Saves the metadata of every table.
@@ -79,7 +80,7 @@ export class MetadataBackups {
    * @throws AppError CONFLICT while another one runs, UNAVAILABLE when the store is away
    */
   async create(force: boolean): Promise<MadeBackup> {
-    const { leases, counts } = this.parts;
+    const { leases, counts } = this;
     const lease = await leases.acquire(LEASE_NAME, LEASE_MS);
     if (!lease) throw new AppError('CONFLICT', 'another metadata backup is running; try again when it is done');
     const running = counts.backup('metadata', () => this.#createNow(force));
@@ -98,12 +99,12 @@ export class MetadataBackups {
   }
 
   async #createNow(force: boolean): Promise<MadeBackup> {
-    const { config, clock, registry, logger } = this.parts;
+    const { config, clock, registry, logger } = this;
     const entries = entriesOf(registry.all());
     const [newest] = await this.list();
     if (newest && !force && (await this.#saysTheSame(newest, entries)))
       return { backup_id: idOf(newest), timeMs: newest.timeMs, size_bytes: newest.sizeBytes, isNew: false };
-    const store = await this.parts.pool.openBackups();
+    const store = await this.pool.openBackups();
     let bytes: Buffer = Buffer.alloc(0);
     const backup_id = await takeName('backup', clock.nowMs(), (name) => {
       const timestamp = new Date(timeOfName(name) ?? 0).toISOString();
@@ -127,7 +128,7 @@ export class MetadataBackups {
 
   /** Every backup of every node, newest first. */
   async list(): Promise<StoredBackup[]> {
-    const store = await this.parts.pool.openBackups();
+    const store = await this.pool.openBackups();
     const found: StoredBackup[] = [];
     for await (const { key, sizeBytes, modifiedMs } of store.list(PREFIX)) {
       const [nodeId = '', fileName = ''] = key.slice(PREFIX.length).split('/');
@@ -139,7 +140,7 @@ export class MetadataBackups {
 
   /** @throws AppError DATA_CORRUPTION for a damaged backup, NOT_FOUND for one that is gone */
   async read({ key, fileName }: StoredBackup, validate: boolean): Promise<MetadataBackup> {
-    const bytes = await (await this.parts.pool.openBackups()).get(key);
+    const bytes = await (await this.pool.openBackups()).get(key);
     if (bytes === undefined) throw new AppError('NOT_FOUND', `backup ${fileName} is not there any more`);
     const backup = unseal<MetadataBackup>(bytes, fileName, validate, ({ entries }) => isJsonObject(entries));
     const { format } = backup as { readonly format: number };
@@ -148,7 +149,7 @@ export class MetadataBackups {
   }
 
   async #removeOld(): Promise<void> {
-    const { clock, config, pool } = this.parts;
+    const { clock, config, pool } = this;
     const beforeMs = clock.nowMs() - config.backup.metadata_keep_days * MS_PER_DAY;
     const [, ...others] = await this.list();
     const store = await pool.openBackups();
@@ -157,7 +158,7 @@ export class MetadataBackups {
 
   /** For people with `redis-cli`; nothing is asked back. */
   async #tellRedis(): Promise<void> {
-    const { redis, logger } = this.parts;
+    const { redis, logger } = this;
     if (!redis) return;
     try {
       const members = (await this.list()).flatMap(({ timeMs, key }) => [String(timeMs), key]);
@@ -172,27 +173,27 @@ export class MetadataBackups {
 
   /** Begins the schedule. */
   start(): void {
-    const intervalMs = this.parts.config.backup.metadata_interval_minutes * MS_PER_MINUTE;
+    const intervalMs = this.config.backup.metadata_interval_minutes * MS_PER_MINUTE;
     if (intervalMs > 0) this.#plan(Math.min(intervalMs, MS_PER_MINUTE));
   }
 
   #plan(waitMs: number): void {
     if (this.#isStopped) return;
-    this.#nextMs = this.parts.clock.nowMs() + waitMs;
+    this.#nextMs = this.clock.nowMs() + waitMs;
     this.#timer = setTimeout(() => void this.#runDue(), Math.min(waitMs, TIMER_MS_MAX));
     this.#timer.unref();
   }
 
   /** One of several nodes does it: the others find its backup when they look. */
   async #runDue(): Promise<void> {
-    const { config, clock, logger } = this.parts;
+    const { config, clock, logger } = this;
     const intervalMs = config.backup.metadata_interval_minutes * MS_PER_MINUTE;
     let waitMs = intervalMs;
     try {
       const [newest] = await this.list();
       const ageMs = newest ? clock.nowMs() - newest.timeMs : Infinity;
       // A server without tables may be one that lost its catalogue: it must not put an empty backup before the one that is needed now.
-      if (ageMs >= intervalMs && this.parts.registry.all().length > 0) await this.create(false);
+      if (ageMs >= intervalMs && this.registry.all().length > 0) await this.create(false);
       else waitMs = intervalMs - ageMs;
       await this.#tellRedis();
     } catch (error) {
@@ -205,7 +206,7 @@ export class MetadataBackups {
   /** What the status route says; reads the list of backups. */
   async status(): Promise<{ state: Record<string, string>; lastMs: number | undefined; nextMs: number | undefined; isHealthy: boolean }> {
     const stored = await this.list();
-    const { metadata_interval_minutes: minutes } = this.parts.config.backup;
+    const { metadata_interval_minutes: minutes } = this.config.backup;
     const failure = this.#lastFailure;
     const state = {
       state: this.#running ? 'running' : 'idle',

@@ -5,6 +5,9 @@
  * a table its old configuration again (with `overwrite`), take a table back into the catalogue, and write its log anew when that is lost and every data
  * file is still there.
  */
+import { Config } from '../../common/config/config.js';
+import { Inject, Injectable } from '@nestjs/common';
+import { LOGGER, OBJECT_STORE } from '../../common/tokens.js';
 import pMap from 'p-map';
 import picomatch from 'picomatch';
 import { AppError, messageOf } from '../../common/app-error.js';
@@ -16,10 +19,10 @@ import { parseColumnType, TableSchema } from '../../metadata/table-schema.js';
 import type { CatalogueTable } from '../../metadata/catalogue/catalogue.js';
 import type { Table } from '../../tables/table.js';
 import { assertChangeable, type TableConfig } from '../../tables/table-config.js';
-import type { TableRegistry } from '../../tables/table-registry.js';
-import type { BackupCounts } from '../backup-counts.js';
+import { TableRegistry } from '../../tables/table-registry.js';
+import { BackupCounts } from '../backup-counts.js';
 import { byTable, type ConfigEntry, type Entries, type IndexEntry, type TableEntries, tableOfKey } from './metadata-entries.js';
-import type { MetadataBackups, StoredBackup } from './metadata-backups.js';
+import { MetadataBackups, type StoredBackup } from './metadata-backups.js';
 
 /** Cuts long differences in answers. */
 const DIFFERENCE_LENGTH_MAX = 500;
@@ -59,32 +62,31 @@ interface Plan {
   readonly apply?: () => Promise<unknown>;
 }
 
-export interface MetadataRestoreParts {
-  readonly backups: MetadataBackups;
-  readonly registry: TableRegistry;
-  readonly store: ObjectStore;
-  readonly logger: Logger;
-  readonly counts: BackupCounts;
-  readonly parallelMax: number;
-}
-
+@Injectable()
 export class MetadataRestore {
-  constructor(private readonly parts: MetadataRestoreParts) {}
+  constructor(
+    private readonly backups: MetadataBackups,
+    private readonly registry: TableRegistry,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly counts: BackupCounts,
+    private readonly config: Config,
+  ) {}
 
   /**
    * @throws AppError NOT_FOUND when there is no such backup or no entry of it fits, DATA_CORRUPTION for a damaged one, CONFLICT when entries could
    *   not be restored (others were: the details tell)
    */
   restore(request: RestoreRequest): Promise<RestoreResult> {
-    return request.dryRun ? this.#restoreNow(request) : this.parts.counts.restore(() => this.#restoreNow(request));
+    return request.dryRun ? this.#restoreNow(request) : this.counts.restore(() => this.#restoreNow(request));
   }
 
   async #restoreNow(request: RestoreRequest): Promise<RestoreResult> {
-    const { backups, logger, parallelMax } = this.parts;
+    const { backups, logger, config } = this;
     const stored = await this.#choose(request);
     const { entries } = await backups.read(stored, request.validate);
     const tables = byTable(pick(entries, request, stored.fileName));
-    const concurrency = request.parallel ? parallelMax : 1;
+    const concurrency = request.parallel ? config.backup.parallel_max : 1;
     const steps = (await pMap(tables, (table) => this.#restoreTable(table, request), { concurrency })).flat();
     const countOf = (outcome: Step['outcome']): number => steps.filter((step) => step.outcome === outcome).length;
     const result = {
@@ -107,7 +109,7 @@ export class MetadataRestore {
   }
 
   async #choose({ backupFile, fromLatest }: RestoreRequest): Promise<StoredBackup> {
-    const all = await this.parts.backups.list();
+    const all = await this.backups.list();
     if (fromLatest || backupFile === undefined) {
       const [newest] = all;
       if (newest) return newest;
@@ -134,7 +136,7 @@ export class MetadataRestore {
   }
 
   #plan(entries: TableEntries, request: RestoreRequest): Plan | Promise<Plan> {
-    const live = this.parts.registry.find(entries.name);
+    const live = this.registry.find(entries.name);
     if (live) return this.#planLive(live, entries, request);
     return entries.index ? this.#planLost(entries, entries.index.entry) : this.#planEmpty(entries);
   }
@@ -156,7 +158,7 @@ export class MetadataRestore {
       else {
         assertChangeable(live.config, config.entry.config);
         steps.push({ key: config.key, outcome: 'ok', text: `configuration: ${difference}` });
-        apply = () => this.parts.registry.configure(live, () => config.entry.config);
+        apply = () => this.registry.configure(live, () => config.entry.config);
       }
     }
     return { steps, ...(apply ? { apply } : {}) };
@@ -164,7 +166,7 @@ export class MetadataRestore {
 
   /** The table is gone from the catalogue: its log is taken as it is, or written anew when it is lost. */
   async #planLost(entries: TableEntries, index: IndexEntry): Promise<Plan> {
-    const { registry } = this.parts;
+    const { registry } = this;
     const catalogued: CatalogueTable = {
       name: entries.name,
       tableId: index.table_id,
@@ -201,7 +203,7 @@ export class MetadataRestore {
       }
     }
     const named = missing.size;
-    for await (const { key, sizeBytes } of this.parts.store.list(`${directory}/`)) {
+    for await (const { key, sizeBytes } of this.store.list(`${directory}/`)) {
       const expected = missing.get(key);
       if (expected === undefined || expected === sizeBytes) missing.delete(key);
     }
@@ -231,7 +233,7 @@ export class MetadataRestore {
         outcome: 'ok',
         text: 'an empty table with this configuration and these columns is created',
       })),
-      apply: () => this.parts.registry.create(entries.name, entry.config, schemaOf(entry)),
+      apply: () => this.registry.create(entries.name, entry.config, schemaOf(entry)),
     };
   }
 }

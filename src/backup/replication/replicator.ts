@@ -4,6 +4,8 @@
  *
  * The copy has the same keys as the original, so a server whose `minio` section names the backup bucket serves it.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, COMMIT_NOTIFIER, LEASE_STORE, LOGGER, OBJECT_STORE } from '../../common/tokens.js';
 import { AppError, messageOf } from '../../common/app-error.js';
 import { type Clock, MS_PER_HOUR, MS_PER_SECOND } from '../../common/clock.js';
 import type { Logger } from '../../common/logger.js';
@@ -11,10 +13,11 @@ import type { CommitNotifier } from '../../infra/coordination/commit-notifier.js
 import type { LeaseStore } from '../../infra/coordination/lease.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import type { RemoteObjectStore } from '../../infra/object-store/remote-object-store.js';
-import type { StoragePool } from '../../infra/object-store/storage-pool.js';
-import type { ScratchFiles } from '../../infra/scratch-files.js';
+import { StoragePool } from '../../infra/object-store/storage-pool.js';
+import { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Table } from '../../tables/table.js';
-import type { TableRegistry } from '../../tables/table-registry.js';
+import { TableEvents } from '../../tables/table-events.js';
+import { TableRegistry } from '../../tables/table-registry.js';
 import { removeReplica, TableReplica } from './table-replica.js';
 
 /** Small objects that belong to no table: which tables there are, and which numbers each write-ahead log gives. */
@@ -34,17 +37,7 @@ export interface ReplicationState {
   readonly lastError: string | undefined;
 }
 
-export interface ReplicatorParts {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly notifier: CommitNotifier;
-  readonly leases: LeaseStore;
-  readonly registry: TableRegistry;
-  readonly store: ObjectStore;
-  readonly pool: StoragePool;
-  readonly scratch: ScratchFiles;
-}
-
+@Injectable()
 export class Replicator {
   readonly #replicas = new Map<string, TableReplica>();
   /** Since when a table has commits that are not copied. */
@@ -61,13 +54,24 @@ export class Replicator {
   #lastError: string | undefined;
   #sweptMs: number;
 
-  constructor(private readonly parts: ReplicatorParts) {
-    this.#sweptMs = parts.clock.nowMs();
+  constructor(
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(COMMIT_NOTIFIER) private readonly notifier: CommitNotifier,
+    @Inject(LEASE_STORE) private readonly leases: LeaseStore,
+    private readonly registry: TableRegistry,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly pool: StoragePool,
+    private readonly scratch: ScratchFiles,
+    events: TableEvents,
+  ) {
+    this.#sweptMs = clock.nowMs();
+    events.on('dropped', (table) => this.forget(table));
     this.#noteShared();
   }
 
   start(): void {
-    const { notifier, registry } = this.parts;
+    const { notifier, registry } = this;
     for (const table of registry.all()) this.#note(table);
     this.#end = notifier.subscribe(({ tableId, version }) => {
       const table = registry.findById(tableId);
@@ -80,11 +84,11 @@ export class Replicator {
   }
 
   #note(table: Table): void {
-    if (!this.#behind.has(table)) this.#behind.set(table, this.parts.clock.nowMs());
+    if (!this.#behind.has(table)) this.#behind.set(table, this.clock.nowMs());
   }
 
   #noteShared(): void {
-    this.#sharedBehind = { sinceMs: this.#sharedBehind?.sinceMs ?? this.parts.clock.nowMs() };
+    this.#sharedBehind = { sinceMs: this.#sharedBehind?.sinceMs ?? this.clock.nowMs() };
   }
 
   /** Told of a table whose directory is being removed. */
@@ -98,7 +102,7 @@ export class Replicator {
   get state(): ReplicationState {
     const oldest = Math.min(...this.#behind.values(), this.#sharedBehind?.sinceMs ?? Infinity);
     return {
-      lagSeconds: Number.isFinite(oldest) ? Math.max(0, (this.parts.clock.nowMs() - oldest) / MS_PER_SECOND) : 0,
+      lagSeconds: Number.isFinite(oldest) ? Math.max(0, (this.clock.nowMs() - oldest) / MS_PER_SECOND) : 0,
       tablesBehind: this.#behind.size,
       copiedBytes: this.#copiedBytes,
       failures: this.#failures,
@@ -111,14 +115,14 @@ export class Replicator {
     while (this.#isRunning) {
       try {
         await this.#copyAll();
-        if (this.#lastError !== undefined) this.parts.logger.info('copying to the backup store goes on');
+        if (this.#lastError !== undefined) this.logger.info('copying to the backup store goes on');
         this.#lastError = undefined;
         waitMs = RETRY_MS_MIN;
         await this.#sleep(this.#behind.size > 0 ? ELSEWHERE_MS : this.#sharedBehind ? 0 : MS_PER_HOUR);
       } catch (error) {
         this.#failures += 1;
         if (this.#lastError === undefined)
-          this.parts.logger.warn({ err: error }, `copying to the backup store failed: ${messageOf(error)}; it is tried again`);
+          this.logger.warn({ err: error }, `copying to the backup store failed: ${messageOf(error)}; it is tried again`);
         this.#lastError = messageOf(error);
         waitMs = Math.min(waitMs * 2, RETRY_MS_MAX);
         await this.#sleep(waitMs, true);
@@ -142,7 +146,7 @@ export class Replicator {
   #stopSleep: (() => void) | undefined;
 
   async #copyAll(): Promise<void> {
-    const { registry, clock, pool } = this.parts;
+    const { registry, clock, pool } = this;
     const to = await pool.openBackups();
     let failure: Error | undefined;
     for (const table of [...this.#behind.keys()]) {
@@ -168,18 +172,18 @@ export class Replicator {
   }
 
   async #copyTable(table: Table, to: RemoteObjectStore): Promise<void> {
-    const lease = await this.parts.leases.acquire(`replication:${table.id}`, LEASE_MS);
+    const lease = await this.leases.acquire(`replication:${table.id}`, LEASE_MS);
     if (!lease) return;
     try {
       if (table.isDropped) return void this.#behind.delete(table);
       const known = this.#replicas.get(table.id);
-      const replica = known ?? (await TableReplica.open(table, this.parts.store, to, this.parts.scratch));
+      const replica = known ?? (await TableReplica.open(table, this.store, to, this.scratch));
       this.#replicas.set(table.id, replica);
       const { version } = table.snapshot;
       this.#copiedBytes += await replica.catchUp(() => this.#isRunning && lease.isHeld());
       if (replica.version >= table.snapshot.version) this.#behind.delete(table);
       else if (replica.version < version) return;
-      else this.#behind.set(table, this.parts.clock.nowMs());
+      else this.#behind.set(table, this.clock.nowMs());
     } catch (error) {
       this.#replicas.delete(table.id);
       if (!(error instanceof AppError && table.isDropped)) throw error;
@@ -194,8 +198,8 @@ export class Replicator {
     for (const prefix of SHARED_PREFIXES) {
       const there = new Set<string>();
       for await (const { key } of to.list(prefix)) there.add(key);
-      for await (const { key } of this.parts.store.list(prefix)) {
-        const bytes = there.has(key) ? undefined : await this.parts.store.get(key);
+      for await (const { key } of this.store.list(prefix)) {
+        const bytes = there.has(key) ? undefined : await this.store.get(key);
         if (bytes) await to.putIfAbsent(key, bytes);
       }
     }

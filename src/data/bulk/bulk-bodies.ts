@@ -1,9 +1,10 @@
 /** Makes a bulk body out of a file that a client sent, and removes what that took. */
+import { Injectable } from '@nestjs/common';
 import { traced } from '../../common/tracing.js';
-import type { ArrowConverter, ConvertedIpc } from '../../infra/arrow/arrow-converter.js';
-import type { Engine } from '../../infra/duckdb/engine.js';
+import { ArrowConverter, type ConvertedIpc } from '../../infra/arrow/arrow-converter.js';
+import { Engine } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteTextList } from '../../infra/duckdb/sql-text.js';
-import type { ScratchFiles } from '../../infra/scratch-files.js';
+import { ScratchFiles } from '../../infra/scratch-files.js';
 import { bodyError } from './body-error.js';
 import type { BulkBody } from './bulk-body.js';
 import type { BulkFormat } from './bulk-format.js';
@@ -17,6 +18,7 @@ import { TypedBody, type TypedRows } from './typed-body.js';
 
 const MICROSECONDS_PER_SECOND = 1_000_000;
 
+@Injectable()
 export class BulkBodies {
   constructor(
     private readonly engine: Engine,

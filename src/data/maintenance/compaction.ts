@@ -1,23 +1,26 @@
 /** Merges and purges data files: plan → write → commit → publish. Reading and writing go on meanwhile; see `rewrite.ts` for how deletes follow. */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, LEASE_STORE, LOGGER } from '../../common/tokens.js';
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
-import type { MaintenanceConfig } from '../../common/config/config.js';
+import { MaintenanceConfig } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
 import { traced } from '../../common/tracing.js';
 import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { asNumber, Engine } from '../../infra/duckdb/engine.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
 import type { DataFile } from '../../metadata/delta/snapshot.js';
 import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import { type RowSources, selectRows } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
-import type { Freshness } from '../freshness.js';
+import { Freshness } from '../freshness.js';
 import { NOTHING_FETCHED } from '../follow-path.js';
 import { SHARD } from '../flush/data-files.js';
-import type { WriteAheadLog } from '../wal/write-ahead-log.js';
-import type { WritePath } from '../write-path.js';
+import { WriteAheadLog } from '../wal/write-ahead-log.js';
+import { GroupCommit } from '../write/group-commit.js';
+import { WriterFailure } from '../write/writer-failure.js';
 import { type CompactionRules, planCompaction } from './compaction-plan.js';
-import type { Rewriter, Segment } from './rewrite.js';
+import { Rewriter, type Segment } from './rewrite.js';
 import { TIME_UNITS, type TimeUnit, unitStart } from './time-unit.js';
 
 /** Days, months or years get files of their own from this many rows on, in the mean. */
@@ -33,24 +36,24 @@ export interface CompactionResult {
   readonly rows_purged: number;
 }
 
-export interface CompactionParts {
-  readonly config: MaintenanceConfig;
-  readonly clock: Clock;
-  readonly engine: Engine;
-  readonly leases: LeaseStore;
-  readonly logger: Logger;
-  readonly rewriter: Rewriter;
-  readonly writePath: WritePath;
-  readonly wal: WriteAheadLog;
-  readonly freshness: Freshness;
-}
-
+@Injectable()
 export class Compaction {
-  constructor(private readonly parts: CompactionParts) {}
+  constructor(
+    private readonly config: MaintenanceConfig,
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly engine: Engine,
+    @Inject(LEASE_STORE) private readonly leases: LeaseStore,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly rewriter: Rewriter,
+    private readonly groupCommit: GroupCommit,
+    private readonly failure: WriterFailure,
+    private readonly wal: WriteAheadLog,
+    private readonly freshness: Freshness,
+  ) {}
 
   /** @param isForced merges whatever can be merged, instead of what is worth it by itself */
   async run(table: Table, isForced: boolean): Promise<CompactionResult> {
-    const lease = await this.parts.leases.acquire(`compaction:${table.id}`, LEASE_MS);
+    const lease = await this.leases.acquire(`compaction:${table.id}`, LEASE_MS);
     const before = table.snapshot.files.size;
     const rowsBefore = physicalRows(table);
     if (!lease) return { files_before: before, files_after: before, rows_purged: 0 };
@@ -64,7 +67,7 @@ export class Compaction {
         files_after: table.snapshot.files.size,
         rows_purged: Math.max(0, rowsBefore - physicalRows(table)),
       };
-      if (groups.length > 0) this.parts.logger.info(result, `${table.logLabel} compacted`);
+      if (groups.length > 0) this.logger.info(result, `${table.logLabel} compacted`);
       return result;
     } finally {
       await lease.release();
@@ -72,7 +75,7 @@ export class Compaction {
   }
 
   #plan(table: Table, isForced: boolean): DataFile[][] {
-    const { config } = this.parts;
+    const { config } = this;
     const rules: CompactionRules = {
       targetFileBytes: config.target_file_bytes,
       filesMin: config.compaction_files_min,
@@ -86,30 +89,30 @@ export class Compaction {
   /** How long the oldest file has waited that is worth merging or purging; 0 without one. */
   waitingMs(table: Table): number {
     const files = this.#plan(table, false).flat();
-    return files.length === 0 ? 0 : Math.max(0, this.parts.clock.nowMs() - oldestMs(files));
+    return files.length === 0 ? 0 : Math.max(0, this.clock.nowMs() - oldestMs(files));
   }
 
   async #merge(table: Table, group: readonly DataFile[], lease: Lease): Promise<void> {
     // What is committed and nothing later: a replay after a crash must find the rows that later deletes and restores speak of.
-    const view = table.pin(table.committedLsn(this.parts.wal.id));
+    const view = table.pin(table.committedLsn(this.wal.id));
     try {
       const live = group.filter((file) => table.snapshot.files.has(file.path));
       if (live.length === 0) return;
-      const { rewriter, writePath } = this.parts;
+      const { rewriter, groupCommit, failure } = this;
       const rewrite = await rewriter.write(table, view, live, (sources) => this.#segments(table, sources), view.schema);
       try {
         await table.commits.run(async () => {
           if (!lease.isHeld()) throw new AppError('CONFLICT', `table ${table.name}: the lease for its compaction was lost`);
           const snapshot = await rewriter.commit(rewrite, { name: 'OPTIMIZE', parameters: { files: String(live.length) } });
           // Nothing is fetched for a commit of our own: its files are known, and what others committed was shown before it.
-          await writePath
+          await groupCommit
             .exclusive(() => rewriter.publish(rewrite, snapshot, NOTHING_FETCHED))
             .catch((error: unknown) => {
-              writePath.fail(`table ${table.name}: a compaction could not be shown to readers`, error);
+              failure.fail(`table ${table.name}: a compaction could not be shown to readers`, error);
               throw error;
             });
         });
-        this.parts.freshness.note('compacted', this.parts.clock.nowMs() - oldestMs(live));
+        this.freshness.note('compacted', this.clock.nowMs() - oldestMs(live));
       } finally {
         await rewriter.close(rewrite);
       }
@@ -150,7 +153,7 @@ export class Compaction {
     const { columns } = sources.schema;
     const select = (rows: 'visible' | 'soft'): string =>
       `SELECT ${expression} AS value FROM (${selectRows(sources, { columns: columns.slice(0, 2), withPlace: false, rows })})`;
-    const rows = await this.parts.engine.rows(
+    const rows = await this.engine.rows(
       `SELECT value, count(*) AS n FROM (${select('visible')} UNION ALL ${select('soft')}) GROUP BY value ORDER BY value`,
     );
     return rows.map((row) => ({ value: String(row['value']), rows: asNumber(row['n']) }));

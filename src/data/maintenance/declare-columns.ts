@@ -3,12 +3,14 @@
  * from the log, or two nodes could give one name two types, and find out only when both had acknowledged rows. A node that is alone has its columns
  * committed by the flush that brings their first rows.
  */
+import { Injectable } from '@nestjs/common';
 import type { Column, TableSchema } from '../../metadata/table-schema.js';
 import type { Table } from '../../tables/table.js';
 import { withSchema } from '../../tables/table-registry.js';
-import type { FlushPath } from '../flush-path.js';
-import type { FollowPath } from '../follow-path.js';
+import { FlushPath } from '../flush-path.js';
+import { FollowPath } from '../follow-path.js';
 
+@Injectable()
 export class DeclareColumns {
   constructor(
     private readonly followPath: FollowPath,

@@ -2,10 +2,12 @@
  * What keeps a table's directory in order: checkpoints, clean-up of the log, retention of old rows, removal of objects that nothing names.
  * Everything here may be interrupted at any point and done again.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, LEASE_STORE, LOGGER, OBJECT_STORE } from '../../common/tokens.js';
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { MS_PER_DAY, MS_PER_HOUR } from '../../common/clock.js';
-import type { MaintenanceConfig } from '../../common/config/config.js';
+import { MaintenanceConfig } from '../../common/config/config.js';
 import type { Logger } from '../../common/logger.js';
 import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
@@ -16,7 +18,7 @@ import { type DataFile, pathOf, removeOf, TAG_SOFT_VECTOR } from '../../metadata
 import { vectorActions } from '../../metadata/delta/table-protocol.js';
 import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
 import type { Table } from '../../tables/table.js';
-import type { FollowPath } from '../follow-path.js';
+import { FollowPath } from '../follow-path.js';
 
 /** One that takes longer is left off; the next round goes on. */
 const VACUUM_LEASE_MS = 600_000;
@@ -26,26 +28,25 @@ export interface VacuumResult {
   readonly log_entries_removed: number;
 }
 
-export interface HousekeepingParts {
-  readonly config: MaintenanceConfig;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly store: ObjectStore;
-  readonly leases: LeaseStore;
-  readonly followPath: FollowPath;
-}
-
+@Injectable()
 export class Housekeeping {
   readonly #checkpointed = new WeakMap<Table, number>();
 
-  constructor(private readonly parts: HousekeepingParts) {}
+  constructor(
+    private readonly config: MaintenanceConfig,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    @Inject(LEASE_STORE) private readonly leases: LeaseStore,
+    private readonly followPath: FollowPath,
+  ) {}
 
   /** Writes a checkpoint when enough commits came since the last one. */
   async checkpointIfDue(table: Table): Promise<void> {
     const { version } = table.snapshot;
     // Of a table that was opened now, nobody knows whether the checkpoint of this very version was written.
-    const last = this.#checkpointed.get(table) ?? version - 1 - ((version - 1) % this.parts.config.checkpoint_commits);
-    if (table.isDropped || version === 0 || version - last < this.parts.config.checkpoint_commits) {
+    const last = this.#checkpointed.get(table) ?? version - 1 - ((version - 1) % this.config.checkpoint_commits);
+    if (table.isDropped || version === 0 || version - last < this.config.checkpoint_commits) {
       this.#checkpointed.set(table, last);
       return;
     }
@@ -53,18 +54,18 @@ export class Housekeeping {
       await table.log.checkpoint(table.snapshot, this.#timeTravelStartMs());
       this.#checkpointed.set(table, table.snapshot.version);
     });
-    this.parts.logger.info({ version }, `${table.logLabel} checkpoint written`);
+    this.logger.info({ version }, `${table.logLabel} checkpoint written`);
   }
 
   #timeTravelStartMs(): number {
-    return this.parts.clock.nowMs() - this.parts.config.time_travel_hours * MS_PER_HOUR;
+    return this.clock.nowMs() - this.config.time_travel_hours * MS_PER_HOUR;
   }
 
   /** Takes out files whose every row is older than the table keeps rows. @returns files taken out */
   async applyRetention(table: Table): Promise<number> {
     const days = table.config.retention_days;
     if (days === 0 || table.isDropped) return 0;
-    const cutoffMs = this.parts.clock.nowMs() - days * MS_PER_DAY;
+    const cutoffMs = this.clock.nowMs() - days * MS_PER_DAY;
     const isExpired = (file: DataFile): boolean => {
       const bounds = textBoundsOf(file.stats, TIMESTAMP_COLUMN);
       return bounds !== undefined && Date.parse(bounds.max) < cutoffMs;
@@ -72,8 +73,8 @@ export class Housekeeping {
     if (![...table.snapshot.files.values()].some(isExpired)) return 0;
     return table.commits.run(async () => {
       const expired = [...table.snapshot.files.values()].filter(isExpired);
-      const nowMs = this.parts.clock.nowMs();
-      const { followPath } = this.parts;
+      const nowMs = this.clock.nowMs();
+      const { followPath } = this;
       const snapshot = await table.log.commit(
         table.snapshot,
         { name: 'DELETE', parameters: { reason: 'retention', files: String(expired.length) } },
@@ -86,7 +87,7 @@ export class Housekeeping {
         },
       );
       await followPath.follow(table, snapshot);
-      this.parts.logger.info({ files: expired.length, retention_days: days }, `${table.logLabel} expired rows removed`);
+      this.logger.info({ files: expired.length, retention_days: days }, `${table.logLabel} expired rows removed`);
       return expired.length;
     });
   }
@@ -96,7 +97,7 @@ export class Housekeeping {
    * the orphan age stay in any case: a flush or compaction may be about to commit them.
    */
   async vacuum(table: Table): Promise<VacuumResult> {
-    const lease = await this.parts.leases.acquire(`vacuum:${table.id}`, VACUUM_LEASE_MS);
+    const lease = await this.leases.acquire(`vacuum:${table.id}`, VACUUM_LEASE_MS);
     // Another node does it.
     if (!lease) return { objects_removed: 0, log_entries_removed: 0 };
     try {
@@ -109,20 +110,20 @@ export class Housekeeping {
   #vacuumAlone(table: Table, lease: Lease): Promise<VacuumResult> {
     return table.commits.run(async () => {
       const named = this.#namedObjects(table);
-      const orphanBeforeMs = this.parts.clock.nowMs() - this.parts.config.orphan_age_hours * MS_PER_HOUR;
+      const orphanBeforeMs = this.clock.nowMs() - this.config.orphan_age_hours * MS_PER_HOUR;
       const doomed: string[] = [];
-      for await (const { key, modifiedMs } of this.parts.store.list(`${table.directory}/`)) {
+      for await (const { key, modifiedMs } of this.store.list(`${table.directory}/`)) {
         const path = key.slice(table.directory.length + 1);
         if (!path.startsWith('_delta_log/') && !named.has(path) && modifiedMs <= orphanBeforeMs) doomed.push(key);
       }
       for (const key of doomed) {
         if (!lease.isHeld()) throw new AppError('CONFLICT', `table ${table.name}: the lease for its vacuum was lost`);
-        await this.parts.store.delete(key);
+        await this.store.delete(key);
       }
       // A node that looks only now and then must find the versions that follow its own.
       const logEntries = await table.log.cleanUp(Math.min(this.#timeTravelStartMs(), orphanBeforeMs));
       if (doomed.length + logEntries > 0)
-        this.parts.logger.info({ objects: doomed.length, log_entries: logEntries }, `${table.logLabel} vacuumed`);
+        this.logger.info({ objects: doomed.length, log_entries: logEntries }, `${table.logLabel} vacuumed`);
       return { objects_removed: doomed.length, log_entries_removed: logEntries };
     });
   }

@@ -4,28 +4,29 @@
  * The new files are written while the table goes on changing. Rows deleted in the meantime are found again in the new files by their LSN: those
  * whose delete is committed become deletion vectors in the very commit that brings the files, the others wait in the masks as before.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, OBJECT_STORE } from '../../common/tokens.js';
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { faultPoint } from '../../common/fault-points.js';
-import type { Engine } from '../../infra/duckdb/engine.js';
+import { Engine } from '../../infra/duckdb/engine.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
-import type { ScratchFiles } from '../../infra/scratch-files.js';
+import { ScratchFiles } from '../../infra/scratch-files.js';
 import type { Action } from '../../metadata/delta/action.js';
 import { VectorFile } from '../../metadata/delta/deletion-vector.js';
 import type { Operation } from '../../metadata/delta/delta-log.js';
 import type { FileStatistics } from '../../metadata/delta/file-statistics.js';
 import { type DataFile, removeOf, type Snapshot } from '../../metadata/delta/snapshot.js';
-import { vectorActions } from '../../metadata/delta/table-protocol.js';
+import { commitActions } from '../../metadata/delta/commit-actions.js';
 import type { TableSchema } from '../../metadata/table-schema.js';
 import type { ReadView } from '../../tables/read-view.js';
 import { type OpenFile, type RowSources, selectRows } from '../../tables/row-sql.js';
 import type { Table } from '../../tables/table.js';
-import { type Fetched, type FollowPath, NOTHING_FETCHED, type OwnChanges } from '../follow-path.js';
+import { type Fetched, FollowPath, NOTHING_FETCHED, type OwnChanges } from '../follow-path.js';
 import { addAction, newDataPath, sortOrder, writeDataFile } from '../flush/data-files.js';
 import { addVectors, storeVectors } from '../flush/vectors.js';
 import { insertMasks, movedMasks } from '../moved-masks.js';
-import type { WriteAheadLog } from '../wal/write-ahead-log.js';
-import type { WritePath } from '../write-path.js';
+import { WriteAheadLog } from '../wal/write-ahead-log.js';
 
 /** One file to write: which of the rows, and where it goes. */
 export interface Segment {
@@ -50,18 +51,16 @@ export interface Rewrite {
   readonly files: readonly NewFile[];
 }
 
-export interface RewriterParts {
-  readonly clock: Clock;
-  readonly engine: Engine;
-  readonly store: ObjectStore;
-  readonly scratch: ScratchFiles;
-  readonly wal: WriteAheadLog;
-  readonly writePath: WritePath;
-  readonly followPath: FollowPath;
-}
-
+@Injectable()
 export class Rewriter {
-  constructor(private readonly parts: RewriterParts) {}
+  constructor(
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly engine: Engine,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly scratch: ScratchFiles,
+    private readonly wal: WriteAheadLog,
+    private readonly followPath: FollowPath,
+  ) {}
 
   /**
    * Writes and uploads the new files. Nothing is visible yet; the caller goes on with `commit` or `discard`, and in any case ends with `close`.
@@ -90,7 +89,7 @@ export class Rewriter {
       faultPoint('compaction.after-encode');
       for (const file of files) {
         table.uploading.add(file.path);
-        await this.parts.store.putFileIfAbsent(table.keyOf(file), file.local);
+        await this.store.putFileIfAbsent(table.keyOf(file), file.local);
       }
       faultPoint('compaction.after-upload');
       return rewrite;
@@ -112,11 +111,11 @@ export class Rewriter {
     const casts = target.columns
       .filter((column) => sources.schema.column(column.name)?.type !== column.type)
       .map((column) => `"${column.name}"::${column.type} AS "${column.name}"`);
-    const local = this.parts.scratch.path('parquet');
+    const local = this.scratch.path('parquet');
     const sql = casts.length === 0 ? select : `SELECT * REPLACE (${casts.join(', ')}) FROM (${select})`;
-    const statistics = await writeDataFile(this.parts.engine, local, sql, target, sortOrder(target, table.config.sort_by), 'zstd');
+    const statistics = await writeDataFile(this.engine, local, sql, target, sortOrder(target, table.config.sort_by), 'zstd');
     if (!statistics) {
-      await this.parts.scratch.remove(local);
+      await this.scratch.remove(local);
       return undefined;
     }
     return { path: newDataPath(segment.middle, segment.dayMs), local, statistics, source: table.newSource(), isSoft: rows === 'soft' };
@@ -135,7 +134,7 @@ export class Rewriter {
     isAlone = false,
   ): Promise<Snapshot> {
     const { table, files } = rewrite;
-    const committedLsn = table.committedLsn(this.parts.wal.id);
+    const committedLsn = table.committedLsn(this.wal.id);
     try {
       await this.#moveCommittedMasks(rewrite, committedLsn);
       const snapshot = await this.#commitFiles(rewrite, operation, committedLsn, change, isAlone);
@@ -152,12 +151,12 @@ export class Rewriter {
   /** Shows the committed files; alone in the writer loop. */
   async publish(rewrite: Rewrite, snapshot: Snapshot, fetched: Fetched): Promise<void> {
     const { table, files } = rewrite;
-    await this.#movePendingMasks(rewrite, table.committedLsn(this.parts.wal.id));
+    await this.#movePendingMasks(rewrite, table.committedLsn(this.wal.id));
     for (const file of files) {
       table.adoptSource(file.path, file.source);
       table.uploading.delete(file.path);
     }
-    await this.parts.followPath.show(table, snapshot, ownChanges(rewrite), fetched);
+    await this.followPath.show(table, snapshot, ownChanges(rewrite), fetched);
   }
 
   /** Before the commit: notes in the masks of the new files what the commit hides in them, and everything that could be restored. */
@@ -199,8 +198,8 @@ export class Rewriter {
     isAlone: boolean,
   ): Promise<Snapshot> {
     const { table, inputs, files } = rewrite;
-    const { followPath } = this.parts;
-    const nowMs = this.parts.clock.nowMs();
+    const { followPath } = this;
+    const nowMs = this.clock.nowMs();
     const adds: Action[] = [];
     const vectors = new VectorFile();
     for (const file of files) {
@@ -213,30 +212,25 @@ export class Rewriter {
         }),
       });
     }
-    await storeVectors(this.parts.store, table, vectors);
+    await storeVectors(this.store, table, vectors);
     return table.log.commit(table.snapshot, operation, async (current) => {
-      assertOurs(table, current, this.parts.wal.id);
+      assertOurs(table, current, this.wal.id);
       if (current.version !== table.snapshot.version)
         await (isAlone ? followPath.show(table, current, {}, NOTHING_FETCHED) : followPath.follow(table, current));
       const removes = inputs.map((input) => removeOf(liveFile(rewrite, input), nowMs, false));
-      const actions = [...change(current), ...removes, ...adds];
-      const protocol = await vectorActions(current, actions, table.emptyFile, nowMs);
-      return [
-        ...protocol,
-        ...(protocol.some((action) => 'metaData' in action) ? actions.filter((action) => !('metaData' in action)) : actions),
-      ];
+      return commitActions(current, [...change(current), ...removes, ...adds], table.emptyFile, nowMs);
     });
   }
 
   /** Removes the local copies, when the rewrite has ended in whatever way. */
   async close(rewrite: Rewrite): Promise<void> {
-    await this.parts.scratch.remove(...rewrite.files.map((file) => file.local));
+    await this.scratch.remove(...rewrite.files.map((file) => file.local));
   }
 
   /** Takes back files that no commit names. */
   async discard(rewrite: Rewrite): Promise<void> {
     for (const file of rewrite.files) {
-      await this.parts.store.delete(rewrite.table.keyOf(file));
+      await this.store.delete(rewrite.table.keyOf(file));
       rewrite.table.uploading.delete(file.path);
     }
   }

@@ -4,9 +4,11 @@
  * Done only when every value is exact as a double and the table is small enough to rewrite while a client waits: for all columns that a write
  * needs, or for none.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { LOGGER } from '../../common/tokens.js';
 import { AppError } from '../../common/app-error.js';
 import type { Logger } from '../../common/logger.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { asNumber, Engine } from '../../infra/duckdb/engine.js';
 import { quoteName } from '../../infra/duckdb/sql-text.js';
 import type { Action } from '../../metadata/delta/action.js';
 import type { Snapshot } from '../../metadata/delta/snapshot.js';
@@ -16,29 +18,29 @@ import type { Table } from '../../tables/table.js';
 import { withSchema } from '../../tables/table-registry.js';
 import { SHARD } from '../flush/data-files.js';
 import { NOTHING_FETCHED } from '../follow-path.js';
-import type { FlushPath } from '../flush-path.js';
-import type { WriteAheadLog } from '../wal/write-ahead-log.js';
-import type { WritePath } from '../write-path.js';
-import type { Rewrite, Rewriter } from './rewrite.js';
+import { FlushPath } from '../flush-path.js';
+import { WriteAheadLog } from '../wal/write-ahead-log.js';
+import { OtherLogs } from '../wal/other-logs.js';
+import { GroupCommit } from '../write/group-commit.js';
+import { WriterFailure } from '../write/writer-failure.js';
+import { type Rewrite, Rewriter } from './rewrite.js';
 
 /** About ten seconds of rewriting on two cores. */
 const TABLE_BYTES_MAX = 1_024 ** 3;
 const EXACT_MAX = 2 ** 53;
 
-export interface WideningParts {
-  readonly engine: Engine;
-  readonly logger: Logger;
-  readonly flushPath: FlushPath;
-  readonly writePath: WritePath;
-  readonly rewriter: Rewriter;
-  readonly wal: WriteAheadLog;
-}
-
+@Injectable()
 export class Widening {
-  constructor(private readonly parts: WideningParts) {}
-
-  /** False while another node may hold buffered rows of the column's old type; asked where several nodes write the same tables. */
-  mayRetype: () => Promise<boolean> = () => Promise.resolve(true);
+  constructor(
+    private readonly engine: Engine,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly flushPath: FlushPath,
+    private readonly groupCommit: GroupCommit,
+    private readonly failure: WriterFailure,
+    private readonly otherLogs: OtherLogs,
+    private readonly rewriter: Rewriter,
+    private readonly wal: WriteAheadLog,
+  ) {}
 
   /** @returns those of the columns that cannot become DOUBLE; when there are any, none was changed */
   async widen(table: Table, names: readonly string[]): Promise<readonly string[]> {
@@ -46,8 +48,9 @@ export class Widening {
       const columns = names.filter((name) => table.schema.column(name)?.type === 'BIGINT');
       // Somebody else was faster.
       if (columns.length === 0) return [];
-      if (!(await this.mayRetype())) return columns;
-      await this.parts.flushPath.flushWithin(table);
+      // Another node may hold buffered rows of the old type.
+      if (await this.otherLogs.areThere()) return columns;
+      await this.flushPath.flushWithin(table);
       const bytes = [...table.snapshot.files.values()].reduce((sum, file) => sum + file.sizeBytes, 0);
       if (bytes > TABLE_BYTES_MAX) return columns;
       const inexact = await this.#inexactColumns(table, columns);
@@ -73,13 +76,13 @@ export class Widening {
     const counts = columns.map(
       (name, index) => `count(*) FILTER (WHERE ${quoteName(name)} NOT BETWEEN ${-EXACT_MAX} AND ${EXACT_MAX}) AS c${index}`,
     );
-    const row = await this.parts.engine.row(`SELECT ${counts.join(', ')} FROM ${relation}`);
+    const row = await this.engine.row(`SELECT ${counts.join(', ')} FROM ${relation}`);
     return columns.filter((_name, index) => asNumber(row[`c${index}`]) > 0);
   }
 
   /** @returns columns that rows which came meanwhile forbid */
   async #rewrite(table: Table, columns: readonly string[]): Promise<readonly string[]> {
-    const { writePath, rewriter, wal } = this.parts;
+    const { groupCommit, rewriter, wal } = this;
     const target = columns.reduce((schema, name) => schema.retyped(name, 'DOUBLE'), table.snapshot.schema);
     const view = table.pin(table.committedLsn(wal.id));
     try {
@@ -88,12 +91,12 @@ export class Widening {
       const rewrite = await rewriter.write(table, view, inputs, () => Promise.resolve(inputs.length > 0 ? [segment] : []), target);
       let outcome: 'done' | 'again' | readonly string[];
       try {
-        outcome = await writePath.exclusive(async () => this.#exchange(table, rewrite, columns, target));
+        outcome = await groupCommit.exclusive(async () => this.#exchange(table, rewrite, columns, target));
       } finally {
         await rewriter.close(rewrite);
       }
       if (outcome !== 'done') await rewriter.discard(rewrite);
-      else this.parts.logger.info({ columns, files: inputs.length }, `${table.logLabel} DOUBLE now: ${columns.join(', ')}`);
+      else this.logger.info({ columns, files: inputs.length }, `${table.logLabel} DOUBLE now: ${columns.join(', ')}`);
       return typeof outcome === 'string' ? [] : outcome;
     } finally {
       view.release();
@@ -119,21 +122,20 @@ export class Widening {
         throw new AppError('CONFLICT', `table ${table.name}: another node changed its columns; try again`);
       return [{ metaData: withSchema(current.metaData, target) }];
     };
-    const snapshot = await this.parts.rewriter.commit(rewrite, operation, change, true);
+    const snapshot = await this.rewriter.commit(rewrite, operation, change, true);
     try {
       await this.#showWidened(table, rewrite, buffered, target, snapshot);
     } catch (error) {
-      throw this.parts.writePath.fail(`table ${table.name}: widened columns could not be shown to readers`, error);
+      throw this.failure.fail(`table ${table.name}: widened columns could not be shown to readers`, error);
     }
     return 'done';
   }
 
   async #showWidened(table: Table, rewrite: Rewrite, buffered: readonly string[], target: TableSchema, snapshot: Snapshot): Promise<void> {
     const { active } = table;
-    for (const name of buffered)
-      await this.parts.engine.run(`ALTER TABLE ${active.bufferTable} ALTER COLUMN ${quoteName(name)} TYPE DOUBLE`);
+    for (const name of buffered) await this.engine.run(`ALTER TABLE ${active.bufferTable} ALTER COLUMN ${quoteName(name)} TYPE DOUBLE`);
     active.schema = active.schema && buffered.reduce((schema, name) => schema.retypedUnused(name, 'DOUBLE'), active.schema);
     table.schema = target;
-    await this.parts.rewriter.publish(rewrite, snapshot, NOTHING_FETCHED);
+    await this.rewriter.publish(rewrite, snapshot, NOTHING_FETCHED);
   }
 }

@@ -42,6 +42,8 @@ interface Identity {
 export class WriteAheadLog {
   /** Oldest first. The last one is written to, when `#handle` is open. */
   readonly #segments: Segment[] = [];
+  /** Names of the bulk files that its records name. */
+  readonly bulkFiles = new Set<string>();
   /** LSNs of this log are from here on, */
   readonly lsnStart: number;
   /** and below this. */

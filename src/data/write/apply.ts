@@ -4,11 +4,15 @@
  * Neighbouring inserts, replacements and deletes of a table are applied together: all rows go in with one INSERT, then one statement hides, for
  * each replaced or deleted id, the rows with a smaller LSN than its own. LSNs keep the order inside such a run, so nothing needs to be split.
  */
+import { Inject, Injectable } from '@nestjs/common';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
 import type { Clock } from '../../common/clock.js';
-import { asNumber, type Engine, isOutOfMemory } from '../../infra/duckdb/engine.js';
+import { CLOCK, DATA_PATHS } from '../../common/tokens.js';
+import type { DataPaths } from '../../infra/infra.module.js';
+import { WriteAheadLog } from '../wal/write-ahead-log.js';
+import { asNumber, Engine, isOutOfMemory } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import { LSNS_PER_WAL } from '../wal/lsn-range.js';
 import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
@@ -47,16 +51,16 @@ interface PreparedInsert {
   readonly statement: DuckDBPreparedStatement;
 }
 
+@Injectable()
 export class Applier {
   readonly #inserts = new Map<string, PreparedInsert>();
   #connection: DuckDBConnection | undefined;
 
   constructor(
     private readonly engine: Engine,
-    private readonly clock: Clock,
-    private readonly bulkDirectory: string,
-    /** LSNs from here on belong to logs of other nodes; their rows are older than any write of ours that sees them. */
-    private readonly lsnEnd: number,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(DATA_PATHS) private readonly paths: DataPaths,
+    private readonly wal: WriteAheadLog,
   ) {}
 
   /**
@@ -187,7 +191,9 @@ export class Applier {
 
   /** SQL: a row was there when a write was made. Rows of other nodes were if the files held their log so far (`seen`, a list). */
   #isOlder(row: string, write: string, seen: string): string {
-    const isOwn = `${row} >= ${this.lsnEnd - LSNS_PER_WAL} AND ${row} < ${this.lsnEnd}`;
+    // LSNs of another range belong to logs of other nodes.
+    const { lsnEnd } = this.wal;
+    const isOwn = `${row} >= ${lsnEnd - LSNS_PER_WAL} AND ${row} < ${lsnEnd}`;
     const isSeen = `len(list_filter(${seen}, s -> s // ${LSNS_PER_WAL} = ${row} // ${LSNS_PER_WAL} AND ${row} <= s)) > 0`;
     return `CASE WHEN ${isOwn} THEN ${row} < ${write} ELSE ${isSeen} END`;
   }
@@ -298,7 +304,7 @@ export class Applier {
 
   async #takeBulkFile(table: Table, schema: TableSchema, write: ApplicableBulk): Promise<Map<number, number>> {
     const { firstLsn, statistics } = write;
-    const file = { path: path.join(this.bulkDirectory, write.fileName), statistics, lsnBase: firstLsn, source: table.newSource(), schema };
+    const file = { path: path.join(this.paths.bulk, write.fileName), statistics, lsnBase: firstLsn, source: table.newSource(), schema };
     if (write.replaces) await this.#hideReplaced(table, write, file);
     const doubled = write.keepsExisting ? await this.#hideDoubled(table, file, firstLsn) : 0;
     table.active.bulkFiles.push(file);
