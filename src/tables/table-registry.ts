@@ -10,6 +10,7 @@ import type { Logger } from '../common/logger.js';
 import type { DropNotices } from '../infra/coordination/drop-notices.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
 import type { Engine } from '../infra/duckdb/engine.js';
+import { LOGS_PREFIX } from '../infra/object-store/keys.js';
 import type { ObjectReader, ObjectStore } from '../infra/object-store/object-store.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
 import { Catalogue, type CatalogueTable } from '../metadata/catalogue/catalogue.js';
@@ -316,7 +317,7 @@ export class TableRegistry {
       if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} does not exist (any more)`);
       table.isLeaving = true;
       try {
-        await this.parts.dropNotices?.announce(table.id);
+        await this.#announceDrop(table);
         await check();
       } catch (error) {
         await this.#stay(table);
@@ -333,6 +334,17 @@ export class TableRegistry {
       }
       return this.#finishDrop(table, catalogued);
     });
+  }
+
+  /** @throws AppError UNAVAILABLE when another node may be there and cannot be told */
+  async #announceDrop(table: Table): Promise<void> {
+    try {
+      await this.parts.dropNotices?.announce(table.id);
+    } catch (error) {
+      let logs = 0;
+      for await (const _log of this.parts.store.list(LOGS_PREFIX)) logs += 1;
+      if (logs > 1) throw error;
+    }
   }
 
   async #stay(table: Table): Promise<void> {
