@@ -36,6 +36,8 @@ import type { WriteAheadLog } from './wal/write-ahead-log.js';
 
 /** Attempts of a write whose column is widened under it; each attempt settles one column. */
 const WIDENING_ATTEMPTS_MAX = 100;
+/** Tables that a message about missing records names. */
+const COMMITTED_TOLD_MAX = 10;
 const REPLAY_GROUP_RECORDS_MAX = 1_000;
 const REPLAY_GROUP_BYTES_MAX = 16 * 1_024 * 1_024;
 
@@ -521,7 +523,7 @@ export class WritePath {
       groupBytes = 0;
     };
     if (this.parts.fetchesFiles) await this.#fence();
-    for await (const record of wal.replay()) {
+    for await (const record of wal.replay(committedText(registry.all(), wal.id))) {
       const write = fromWalRecord(record);
       this.#lastLsn = Math.max(this.#lastLsn, lastLsn(write));
       if (write.kind === 'bulk') this.bulkFilesInLog.add(write.fileName);
@@ -541,6 +543,7 @@ export class WritePath {
       if (group.length >= REPLAY_GROUP_RECORDS_MAX || groupBytes >= REPLAY_GROUP_BYTES_MAX) await applyGroup();
     }
     if (group.length > 0) await applyGroup();
+    for (const table of registry.all()) wal.assertReaches(table.committedLsn(wal.id), table.name);
     this.parts.visible.value = this.#lastLsn;
     for (const tableId of this.#homeless.keys())
       this.parts.logger.error(
@@ -557,7 +560,7 @@ export class WritePath {
   async #fence(): Promise<void> {
     const { registry, wal, clock } = this.parts;
     const tables = new Set<Table>();
-    for await (const record of wal.replay()) {
+    for await (const record of wal.replay(committedText(registry.all(), wal.id))) {
       const write = fromWalRecord(record);
       const table = registry.findById(write.tableId);
       if (table && lastLsn(write) > table.committedLsn(wal.id)) tables.add(table);
@@ -611,6 +614,15 @@ export class WritePath {
     this.#isStopped = true;
     await this.exclusive(() => Promise.resolve());
   }
+}
+
+/** How far tables have the writes of a log in their files. */
+function committedText(tables: readonly Table[], walId: string): string {
+  const held = tables.map((table) => ({ name: table.name, lsn: table.committedLsn(walId) })).filter(({ lsn }) => lsn > 0);
+  if (held.length === 0) return 'No table holds writes of this log in its files. ';
+  const listed = held.sort((a, b) => b.lsn - a.lsn).slice(0, COMMITTED_TOLD_MAX);
+  const more = held.length > listed.length ? `, and ${held.length - listed.length} more tables to lower ones` : '';
+  return `Files of tables hold this log up to these LSNs: ${listed.map(({ name, lsn }) => `${name} ${lsn}`).join(', ')}${more}. `;
 }
 
 /** A command brings columns that the table's log must have first. */
