@@ -104,7 +104,7 @@ export class WritePath {
   #lastLsn = 0;
   #isStopped = false;
   #failure: AppError | undefined;
-  /** Tables that the log has writes of and the catalogue does not know, with the first LSN of each. */
+  /** Tables that the log has writes of and that cannot take them: unknown to the catalogue, or out of service. With the first LSN of each. */
   readonly #homeless = new Map<string, number>();
 
   constructor(private readonly parts: WritePathParts) {}
@@ -324,7 +324,7 @@ export class WritePath {
   async #applyGroup(prepared: readonly Prepared[]): Promise<void> {
     let affected: Map<number, number>;
     try {
-      affected = await this.parts.applier.apply(prepared);
+      affected = await this.parts.applier.apply(prepared, (table, error) => this.#giveUpTable(table, error));
     } catch (error) {
       // The log has these writes and the buffer does not: only a replay can put that right.
       const failure = this.fail('a logged write could not be applied to the buffer', error);
@@ -335,7 +335,11 @@ export class WritePath {
     this.parts.visible.value = Math.max(...prepared.map(({ write }) => lastLsn(write)));
     for (const { table } of prepared) table.visibleChanges += 1;
     const nowMs = performance.now();
-    for (const { waiting, answer, write } of prepared) {
+    for (const { waiting, answer, write, table } of prepared) {
+      if (table.outOfService) {
+        waiting.reject(table.outOfService);
+        continue;
+      }
       this.parts.freshness.note('visible', nowMs - waiting.arrivedMs);
       waiting.resolve(write.kind === 'rows' ? answer : { ...answer, count: affected.get(write.firstLsn) ?? 0 });
     }
@@ -346,6 +350,7 @@ export class WritePath {
   async #prepare(waiting: Waiting): Promise<Prepared | undefined> {
     const { command } = waiting;
     const { table } = command;
+    if (table.outOfService) throw table.outOfService;
     if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} was dropped`);
     this.#assertHeld(waiting);
     switch (command.kind) {
@@ -516,8 +521,8 @@ export class WritePath {
     let groupBytes = 0;
     let replayed = 0;
     const applyGroup = async (): Promise<void> => {
-      const affected = await applier.apply(group);
-      for (const { write } of group) this.#rememberAnswer(write, affected);
+      const affected = await applier.apply(group, (table, error) => this.#giveUpTable(table, error));
+      for (const { write, table } of group) if (!table.outOfService) this.#rememberAnswer(write, affected);
       replayed += group.length;
       group = [];
       groupBytes = 0;
@@ -529,8 +534,10 @@ export class WritePath {
       if (write.kind === 'bulk') this.bulkFilesInLog.add(write.fileName);
       const table = registry.findById(write.tableId);
       if (!table) {
-        // The writes of a dropped table went with it. Of one that the catalogue never heard of they stay: it may be the catalogue that is lost.
-        if (!registry.hasSeen(write.tableId) && !this.#homeless.has(write.tableId)) this.#homeless.set(write.tableId, write.firstLsn);
+        // The writes of a dropped table went with it. Of one that is out of service they stay, and of one that the catalogue never heard of: it may be
+        // the catalogue that is lost.
+        const stays = registry.isOutOfService(write.tableId) || !registry.hasSeen(write.tableId);
+        if (stays && !this.#homeless.has(write.tableId)) this.#homeless.set(write.tableId, write.firstLsn);
         continue;
       }
       if (lastLsn(write) <= table.committedLsn(wal.id)) {
@@ -545,7 +552,7 @@ export class WritePath {
     if (group.length > 0) await applyGroup();
     for (const table of registry.all()) wal.assertReaches(table.committedLsn(wal.id), table.name);
     this.parts.visible.value = this.#lastLsn;
-    for (const tableId of this.#homeless.keys())
+    for (const tableId of [...this.#homeless.keys()].filter((id) => !registry.isOutOfService(id)))
       this.parts.logger.error(
         { table_id: tableId },
         'the write-ahead log has writes of a table that the catalogue does not know; they stay there until the table is taken back with POST /v1/metadata/restore',
@@ -575,7 +582,13 @@ export class WritePath {
     }
   }
 
-  /** First LSN of writes whose table is not in the catalogue, though nobody dropped it. */
+  /** A write is in the log and not in the buffers of its table, because a data file of that table cannot be read. The log keeps it. */
+  #giveUpTable(table: Table, error: AppError): void {
+    this.parts.registry.takeOutOfService(table, error);
+    this.#homeless.set(table.id, table.committedLsn(this.parts.wal.id) + 1);
+  }
+
+  /** First LSN of writes whose table is not there to take them, though nobody dropped it. */
   get firstHomelessLsn(): number | undefined {
     return this.#homeless.size === 0 ? undefined : Math.min(...this.#homeless.values());
   }
@@ -590,7 +603,9 @@ export class WritePath {
         const write = fromWalRecord(record);
         if (write.tableId !== table.id || lastLsn(write) <= table.committedLsn(this.parts.wal.id)) continue;
         if ('columns' in write) table.schema = table.schema.withColumns(write.columns);
-        await this.parts.applier.apply([{ table, schema: table.schema, write }]);
+        await this.parts.applier.apply([{ table, schema: table.schema, write }], (_table, error) => {
+          throw error;
+        });
         table.visibleChanges += 1;
         replayed += 1;
       }

@@ -9,13 +9,14 @@ import { rm } from 'node:fs/promises';
 import { AppError } from '../common/app-error.js';
 import { SerialQueue } from '../common/serial-queue.js';
 import type { Engine } from '../infra/duckdb/engine.js';
-import type { ObjectReader } from '../infra/object-store/object-store.js';
+import type { LocalObject, ObjectReader } from '../infra/object-store/object-store.js';
 import type { CatalogueTable } from '../metadata/catalogue/catalogue.js';
 import { readVector, vectorObjectName } from '../metadata/delta/deletion-vector.js';
 import type { DeltaLog } from '../metadata/delta/delta-log.js';
 import type { DataFile, Snapshot } from '../metadata/delta/snapshot.js';
 import type { EmptyFile } from '../metadata/delta/table-protocol.js';
 import type { TableSchema } from '../metadata/table-schema.js';
+import type { DamagedFiles } from './damaged-files.js';
 import { Generation } from './generation.js';
 import { Masks } from './masks.js';
 import { ReadView, type ReadViewParts } from './read-view.js';
@@ -54,6 +55,7 @@ export interface TableParts {
   readonly store: ObjectReader;
   readonly engine: Engine;
   readonly residentBudget: ResidentBudget;
+  readonly damagedFiles: DamagedFiles;
   /** LSN from which the first generation may hold rows. */
   readonly nextLsn: number;
 }
@@ -67,6 +69,7 @@ export class Table {
   readonly emptyFile: EmptyFile;
   readonly masks: Masks;
   readonly residents: ResidentRows;
+  readonly damagedFiles: DamagedFiles;
   /** What changes the log: one after the other. */
   readonly commits: SerialQueue;
 
@@ -79,6 +82,8 @@ export class Table {
   /** Oldest first; the last one is active. */
   generations: Generation[] = [];
   isDropped = false;
+  /** Set when its buffers lack what the log has: nothing may be read from it, written to it or flushed. */
+  outOfService: AppError | undefined;
   lastWriteMs: number | undefined;
   /** Counts groups of writes that queries have begun to see. */
   visibleChanges = 0;
@@ -108,6 +113,7 @@ export class Table {
     this.createdMs = parts.catalogued.createdMs;
     this.log = parts.log;
     this.emptyFile = parts.emptyFile;
+    this.damagedFiles = parts.damagedFiles;
     this.snapshot = parts.snapshot;
     this.schema = parts.snapshot.schema;
     this.config = parts.config;
@@ -206,6 +212,11 @@ export class Table {
     return `${this.directory}/${file.path}`;
   }
 
+  /** A data file on this disk, until it is released. */
+  openFile(file: DataFile): Promise<LocalObject> {
+    return this.#store.openLocal(this.keyOf(file), file.sizeBytes);
+  }
+
   /** Takes everything a query at `lsn` sees, in this very tick. The caller opens and later releases the view. */
   pin(lsn: number): ReadView {
     const pinned = this.#pinnedFiles();
@@ -219,7 +230,7 @@ export class Table {
       residents: pinned.residents,
       others: pinned.others,
       lsn,
-      openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
+      openObject: (file) => this.openFile(file),
       unpin: this.#takePin({ ...pinned, generations }),
     });
   }
@@ -261,7 +272,7 @@ export class Table {
       residents: [],
       others: files,
       lsn: Number.MAX_SAFE_INTEGER,
-      openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
+      openObject: (file) => this.openFile(file),
       unpin: () => {
         unpin();
         this.retire(

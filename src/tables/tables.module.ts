@@ -8,6 +8,7 @@ import { Engine } from '../infra/duckdb/engine.js';
 import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../infra/infra.module.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
+import { DamagedFiles } from './damaged-files.js';
 import { ResidentBudget } from './resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
@@ -36,11 +37,12 @@ const RESIDENT_PARTS = 4;
     },
     {
       provide: TableRegistry,
-      inject: [OBJECT_STORE, Engine, ResidentBudget, ScratchFiles, CLOCK, LOGGER, COMMIT_NOTIFIER, TableDefaults, Config],
+      inject: [OBJECT_STORE, Engine, ResidentBudget, DamagedFiles, ScratchFiles, CLOCK, LOGGER, COMMIT_NOTIFIER, TableDefaults, Config],
       useFactory: async (
         store: ObjectStore,
         engine: Engine,
         residentBudget: ResidentBudget,
+        damagedFiles: DamagedFiles,
         scratch: ScratchFiles,
         clock: Clock,
         logger: Logger,
@@ -52,6 +54,7 @@ const RESIDENT_PARTS = 4;
           store,
           engine,
           residentBudget,
+          damagedFiles,
           scratch,
           clock,
           logger,
@@ -65,11 +68,16 @@ const RESIDENT_PARTS = 4;
       },
     },
     {
+      provide: DamagedFiles,
+      inject: [Engine, CLOCK, LOGGER],
+      useFactory: (engine: Engine, clock: Clock, logger: Logger) => new DamagedFiles(engine, clock, logger),
+    },
+    {
       provide: TableInfoReader,
       inject: [Engine, OBJECT_STORE, VisibleLsn],
       useFactory: (engine: Engine, store: ObjectStore, visible: VisibleLsn) => new TableInfoReader(engine, store, visible),
     },
   ],
-  exports: [VisibleLsn, TableDefaults, TableRegistry, TableInfoReader],
+  exports: [VisibleLsn, TableDefaults, TableRegistry, TableInfoReader, DamagedFiles],
 })
 export class TablesModule {}

@@ -68,6 +68,8 @@ export class Widening {
         `SELECT count(*) FILTER (WHERE ${inexact(columnName)}) AS n FROM (${all.join(' UNION ALL ')})`,
       );
       return asNumber(row['n']) === 0;
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -91,6 +93,8 @@ export class Widening {
       if (outcome !== 'done') await rewriter.discard(rewrite);
       else this.parts.logger.info({ column: columnName, files: inputs.length }, `${table.logLabel} column ${columnName} is DOUBLE now`);
       return outcome !== 'refused';
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
