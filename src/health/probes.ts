@@ -22,8 +22,8 @@ import type { TableRegistry } from '../tables/table-registry.js';
 /** A component that does not answer for so long does not work. Shorter than a scrape may take: figures are wanted most when a store hangs. */
 const PROBE_MS_MAX = 5_000;
 const KEPT_MS = 1_000;
-/** What a component says that met damage of one table: not ready, and yet the others go on. */
-export const DAMAGE = 'a table is damaged; see `tables`';
+/** Health is open to everybody: names of files are for the log, and for who may read the table. */
+const DAMAGE = 'a table is damaged; see `tables`';
 /** Tables that health names. */
 const DAMAGE_TOLD_MAX = 5;
 

@@ -20,7 +20,7 @@ import type { Cursors } from '../query/cursors.js';
 import type { ResultCache } from '../query/result-cache.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { TableRegistry } from '../tables/table-registry.js';
-import { DAMAGE, type Probes } from './probes.js';
+import type { Probes } from './probes.js';
 import type { RequestCounts } from './request-counts.js';
 
 const DELAY_RESOLUTION_MS = 20;
@@ -268,7 +268,7 @@ export class StateReader {
 
 function textOf({ status, ...data }: HealthIndicatorResult[string]): string {
   if (status === 'up') return 'healthy';
-  return `${status === 'degraded' || data['message'] === DAMAGE ? 'degraded' : 'unhealthy'}: ${String(data['message'])}`;
+  return `${status === 'degraded' ? 'degraded' : 'unhealthy'}: ${String(data['message'])}`;
 }
 
 function tableNameOfDirectory(registry: TableRegistry): (directory: string) => string | undefined {
