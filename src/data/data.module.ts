@@ -28,6 +28,7 @@ import { Scheduler } from './maintenance/scheduler.js';
 import { Widening } from './maintenance/widening.js';
 import { Freshness } from './freshness.js';
 import { OperationCounts } from './operation-counts.js';
+import { LostLog } from './wal/lost-log.js';
 import { claimRange } from './wal/lsn-range.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
 import { Applier } from './write/apply.js';
@@ -58,10 +59,16 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: IdempotencyKeys,
-      inject: [Config, DATA_PATHS],
-      useFactory: async ({ limits }: Config, paths: DataPaths) => {
-        const keys = new IdempotencyKeys(path.join(paths.wal, 'idempotency.ndjson'), limits.idempotency_keys_max, limits.idempotency_hours);
-        await keys.load();
+      inject: [Config, DATA_PATHS, LOGGER],
+      useFactory: async ({ limits }: Config, paths: DataPaths, logger: Logger) => {
+        const file = path.join(paths.wal, 'idempotency.ndjson');
+        const keys = new IdempotencyKeys(file, limits.idempotency_keys_max, limits.idempotency_hours);
+        const damaged = await keys.load();
+        if (damaged.length > 0)
+          logger.error(
+            `${file} is damaged in line ${damaged.slice(0, 10).join(', ')}: ${damaged.length} idempotency keys are forgotten, so a request of before with ` +
+              `one of them that is sent again is stored again; the other keys hold, and the damaged file is kept as ${file}.damaged`,
+          );
         return keys;
       },
     },
@@ -100,6 +107,23 @@ import { WritePath } from './write-path.js';
         const replayed = await writePath.replay();
         if (replayed > 0) logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');
         return writePath;
+      },
+    },
+    {
+      provide: LostLog,
+      inject: [Config, LOGGER, DATA_PATHS, OBJECT_STORE, TableRegistry, WriteAheadLog],
+      useFactory: async (
+        { storage, node_id }: Config,
+        logger: Logger,
+        paths: DataPaths,
+        store: ObjectStore,
+        registry: TableRegistry,
+        wal: WriteAheadLog,
+      ) => {
+        const nodeId = storage.kind === 'local' ? undefined : node_id;
+        const lost = await LostLog.look(paths.wal, wal, store, nodeId, registry.all());
+        if (lost.toldWithCommand !== undefined) logger.error(lost.toldWithCommand);
+        return lost;
       },
     },
     {
@@ -274,6 +298,7 @@ import { WritePath } from './write-path.js';
     FlushPath,
     Widening,
     WriteAheadLog,
+    LostLog,
     Scheduler,
     OperationCounts,
     Freshness,

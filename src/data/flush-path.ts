@@ -234,6 +234,8 @@ export class FlushPath {
   /** Stage 1. Everything applied so far, as generations that get no more rows. */
   async #freeze(table: Table): Promise<Flush | undefined> {
     return this.parts.writePath.exclusive(async () => {
+      // Its commit would say that the files hold writes which the buffers lack.
+      if (table.outOfService) throw table.outOfService;
       const lsn = this.parts.writePath.appliedLsn;
       const pending = await table.masks.changedSources(table.committedLsn(this.parts.wal.id), lsn);
       const generations = table.generations.filter((generation) => !generation.isEmpty);
@@ -344,6 +346,8 @@ export class FlushPath {
          FROM (${stored}) s SEMI JOIN (${selectRows(own, { columns, withPlace: false, rows: 'visible' })}) o ON o.id = s.id
          WHERE s.${LSN_COLUMN} < ${wal.lsnStart} OR s.${LSN_COLUMN} >= ${wal.lsnEnd} RETURNING source, soft, since`,
       );
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }

@@ -40,6 +40,8 @@ const WIDENING_ATTEMPTS_MAX = 100;
 /** How often and how long a write waits for the end of its table's drop. */
 const LEAVING_ATTEMPTS_MAX = 20;
 const LEAVING_PAUSE_MS = 100;
+/** Tables that a message about missing records names. */
+const COMMITTED_TOLD_MAX = 10;
 const REPLAY_GROUP_RECORDS_MAX = 1_000;
 const REPLAY_GROUP_BYTES_MAX = 16 * 1_024 * 1_024;
 
@@ -107,7 +109,7 @@ export class WritePath {
   #lastLsn = 0;
   #isStopped = false;
   #failure: AppError | undefined;
-  /** Tables that the log has writes of and the catalogue does not know, with the first LSN of each. */
+  /** Tables that the log has writes of and that cannot take them: unknown to the catalogue, or out of service. With the first LSN of each. */
   readonly #homeless = new Map<string, number>();
 
   constructor(private readonly parts: WritePathParts) {}
@@ -358,7 +360,7 @@ export class WritePath {
   async #applyGroup(prepared: readonly Prepared[]): Promise<void> {
     let affected: Map<number, number>;
     try {
-      affected = await this.parts.applier.apply(prepared);
+      affected = await this.parts.applier.apply(prepared, (table, error) => this.#giveUpTable(table, error));
     } catch (error) {
       // The log has these writes and the buffer does not: only a replay can put that right.
       const failure = this.fail('a logged write could not be applied to the buffer', error);
@@ -369,7 +371,11 @@ export class WritePath {
     this.parts.visible.value = Math.max(...prepared.map(({ write }) => lastLsn(write)));
     for (const { table } of prepared) table.visibleChanges += 1;
     const nowMs = performance.now();
-    for (const { waiting, answer, write } of prepared) {
+    for (const { waiting, answer, write, table } of prepared) {
+      if (table.outOfService) {
+        waiting.reject(table.outOfService);
+        continue;
+      }
       this.parts.freshness.note('visible', nowMs - waiting.arrivedMs);
       waiting.resolve(write.kind === 'rows' ? answer : { ...answer, count: affected.get(write.firstLsn) ?? 0 });
     }
@@ -380,6 +386,7 @@ export class WritePath {
   async #prepare(waiting: Waiting): Promise<Prepared | undefined> {
     const { command } = waiting;
     const { table } = command;
+    if (table.outOfService) throw table.outOfService;
     if (table.isDropped || table.isLeaving) throw new TableLeaving(table);
     this.#assertHeld(waiting);
     switch (command.kind) {
@@ -556,21 +563,23 @@ export class WritePath {
     let groupBytes = 0;
     let replayed = 0;
     const applyGroup = async (): Promise<void> => {
-      const affected = await applier.apply(group);
-      for (const { write } of group) this.#rememberAnswer(write, affected);
+      const affected = await applier.apply(group, (table, error) => this.#giveUpTable(table, error));
+      for (const { write, table } of group) if (!table.outOfService) this.#rememberAnswer(write, affected);
       replayed += group.length;
       group = [];
       groupBytes = 0;
     };
     if (this.parts.fetchesFiles) await this.#fence();
-    for await (const record of wal.replay()) {
+    for await (const record of wal.replay(committedText(registry.all(), wal.id))) {
       const write = fromWalRecord(record);
       this.#lastLsn = Math.max(this.#lastLsn, lastLsn(write));
       if (write.kind === 'bulk') this.bulkFilesInLog.add(write.fileName);
       const table = registry.findById(write.tableId);
       if (!table) {
-        // The writes of a dropped table went with it. Of one that the catalogue never heard of they stay: it may be the catalogue that is lost.
-        if (!registry.hasSeen(write.tableId) && !this.#homeless.has(write.tableId)) this.#homeless.set(write.tableId, write.firstLsn);
+        // The writes of a dropped table went with it. Of one that is out of service they stay, and of one that the catalogue never heard of: it may be
+        // the catalogue that is lost.
+        const stays = registry.isOutOfService(write.tableId) || !registry.hasSeen(write.tableId);
+        if (stays && !this.#homeless.has(write.tableId)) this.#homeless.set(write.tableId, write.firstLsn);
         continue;
       }
       if (lastLsn(write) <= table.committedLsn(wal.id)) {
@@ -583,8 +592,9 @@ export class WritePath {
       if (group.length >= REPLAY_GROUP_RECORDS_MAX || groupBytes >= REPLAY_GROUP_BYTES_MAX) await applyGroup();
     }
     if (group.length > 0) await applyGroup();
+    for (const table of registry.all()) wal.assertReaches(table.committedLsn(wal.id), table.name);
     this.parts.visible.value = this.#lastLsn;
-    for (const tableId of this.#homeless.keys())
+    for (const tableId of [...this.#homeless.keys()].filter((id) => !registry.isOutOfService(id)))
       this.parts.logger.error(
         { table_id: tableId },
         'the write-ahead log has writes of a table that the catalogue does not know; they stay there until the table is taken back with POST /v1/metadata/restore',
@@ -599,7 +609,7 @@ export class WritePath {
   async #fence(): Promise<void> {
     const { registry, wal, clock } = this.parts;
     const tables = new Set<Table>();
-    for await (const record of wal.replay()) {
+    for await (const record of wal.replay(committedText(registry.all(), wal.id))) {
       const write = fromWalRecord(record);
       const table = registry.findById(write.tableId);
       if (table && lastLsn(write) > table.committedLsn(wal.id)) tables.add(table);
@@ -614,7 +624,13 @@ export class WritePath {
     }
   }
 
-  /** First LSN of writes whose table is not in the catalogue, though nobody dropped it. */
+  /** A write is in the log and not in the buffers of its table, because a data file of that table cannot be read. The log keeps it. */
+  #giveUpTable(table: Table, error: AppError): void {
+    this.parts.registry.takeOutOfService(table, error);
+    this.#homeless.set(table.id, table.committedLsn(this.parts.wal.id) + 1);
+  }
+
+  /** First LSN of writes whose table is not there to take them, though nobody dropped it. */
   get firstHomelessLsn(): number | undefined {
     return this.#homeless.size === 0 ? undefined : Math.min(...this.#homeless.values());
   }
@@ -629,7 +645,9 @@ export class WritePath {
         const write = fromWalRecord(record);
         if (write.tableId !== table.id || lastLsn(write) <= table.committedLsn(this.parts.wal.id)) continue;
         if ('columns' in write) table.schema = table.schema.withColumns(write.columns);
-        await this.parts.applier.apply([{ table, schema: table.schema, write }]);
+        await this.parts.applier.apply([{ table, schema: table.schema, write }], (_table, error) => {
+          throw error;
+        });
         table.visibleChanges += 1;
         replayed += 1;
       }
@@ -653,6 +671,15 @@ export class WritePath {
     this.#isStopped = true;
     await this.exclusive(() => Promise.resolve());
   }
+}
+
+/** How far tables have the writes of a log in their files. */
+function committedText(tables: readonly Table[], walId: string): string {
+  const held = tables.map((table) => ({ name: table.name, lsn: table.committedLsn(walId) })).filter(({ lsn }) => lsn > 0);
+  if (held.length === 0) return 'No table holds writes of this log in its files. ';
+  const listed = held.sort((a, b) => b.lsn - a.lsn).slice(0, COMMITTED_TOLD_MAX);
+  const more = held.length > listed.length ? `, and ${held.length - listed.length} more tables to lower ones` : '';
+  return `Files of tables hold this log up to these LSNs: ${listed.map(({ name, lsn }) => `${name} ${lsn}`).join(', ')}${more}. `;
 }
 
 /** A command brings columns that the table's log must have first. */

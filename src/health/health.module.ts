@@ -13,6 +13,7 @@ import { Freshness } from '../data/freshness.js';
 import { Compaction } from '../data/maintenance/compaction.js';
 import { Scheduler } from '../data/maintenance/scheduler.js';
 import { OperationCounts } from '../data/operation-counts.js';
+import { LostLog } from '../data/wal/lost-log.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import { WritePath } from '../data/write-path.js';
 import { Engine } from '../infra/duckdb/engine.js';
@@ -28,6 +29,7 @@ import { ClusterModule } from '../cluster/cluster.module.js';
 import { QueryModule } from '../query/query.module.js';
 import { QueryStatistics } from '../query/query-statistics.js';
 import { QueryStreamCounts } from '../query/query-stream-counts.js';
+import { DamagedFiles } from '../tables/damaged-files.js';
 import { TableInfoReader } from '../tables/table-info.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { AuditLog } from './audit-log.js';
@@ -68,8 +70,10 @@ const AUDIT_LOG = Symbol('AuditLog');
         Engine,
         OBJECT_STORE,
         TableRegistry,
+        DamagedFiles,
         WritePath,
         WriteAheadLog,
+        LostLog,
         { token: REDIS, optional: true },
         { token: Replicator, optional: true },
       ],
@@ -80,13 +84,28 @@ const AUDIT_LOG = Symbol('AuditLog');
         engine: Engine,
         store: ObjectStore,
         registry: TableRegistry,
+        damagedFiles: DamagedFiles,
         writePath: WritePath,
         wal: WriteAheadLog,
+        lostLog: LostLog,
         redis?: RedisConnection,
         replicator?: Replicator,
       ) => {
         const fetchesFiles = storage.kind !== 'local';
-        return new Probes({ logger, indicators, engine, store, registry, writePath, wal, redis, replicator, fetchesFiles });
+        return new Probes({
+          logger,
+          indicators,
+          engine,
+          store,
+          registry,
+          damagedFiles,
+          writePath,
+          wal,
+          lostLog,
+          redis,
+          replicator,
+          fetchesFiles,
+        });
       },
     },
     {
@@ -157,6 +176,7 @@ const AUDIT_LOG = Symbol('AuditLog');
         RequestCounts,
         TableRegistry,
         TableInfoReader,
+        DamagedFiles,
         OperationCounts,
         Freshness,
         Compaction,
@@ -173,6 +193,7 @@ const AUDIT_LOG = Symbol('AuditLog');
         requests: RequestCounts,
         registry: TableRegistry,
         tableInfo: TableInfoReader,
+        damagedFiles: DamagedFiles,
         operations: OperationCounts,
         freshness: Freshness,
         compaction: Compaction,
@@ -190,6 +211,7 @@ const AUDIT_LOG = Symbol('AuditLog');
           cpu: new CpuUsage(),
           registry,
           tableInfo,
+          damagedFiles,
           operations,
           freshness,
           compaction,

@@ -20,6 +20,7 @@ import { toAppError } from '../infra/transport/error-filter.js';
 import { asNumber, type Engine } from '../infra/duckdb/engine.js';
 import { distinctNames } from '../infra/duckdb/json-expression.js';
 import type { WritePath } from '../data/write-path.js';
+import type { DamagedFiles } from '../tables/damaged-files.js';
 import type { ReadView } from '../tables/read-view.js';
 import type { TableRegistry } from '../tables/table-registry.js';
 import type { Admission } from './admission.js';
@@ -121,6 +122,9 @@ export interface ReadPathParts {
   readonly results: ResultCache;
   readonly running: RunningQueries;
   readonly statistics: QueryStatistics;
+  readonly damagedFiles: DamagedFiles;
+  /** Of this server; no caller is told of them. */
+  readonly directories: readonly string[];
 }
 
 export class ReadPath {
@@ -324,7 +328,7 @@ export class ReadPath {
       keepViews = result.keepViews;
       return { ...result.page, stats: this.#stats(query, views, cache) };
     } catch (thrown) {
-      error = asQueryError(thrown, query);
+      error = await this.asTold(thrown, query, views);
       throw error;
     } finally {
       leave?.();
@@ -352,7 +356,7 @@ export class ReadPath {
           await this.parts.connections.bind(taken, views);
           return await use({ query, taken, connection: taken.connection, views });
         } catch (thrown) {
-          throw asQueryError(thrown, query);
+          throw await this.asTold(thrown, query, views);
         }
       });
       isClean = true;
@@ -360,6 +364,12 @@ export class ReadPath {
     } finally {
       this.parts.connections.giveBack(taken, isClean);
     }
+  }
+
+  /** A failure of a query as its caller is told: of files that cannot be read by their table. */
+  async asTold(thrown: unknown, query: RunningQuery, views: ReadonlyMap<string, ReadView>): Promise<AppError> {
+    const damage = query.stoppedWith ? undefined : await this.parts.damagedFiles.explain(thrown, views.values());
+    return damage ?? asQueryError(thrown, query, this.parts.directories);
   }
 
   #timeoutMs(asked: number | undefined): number {

@@ -9,7 +9,6 @@ import type { ScratchFiles } from '../infra/scratch-files.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
 import { namedColumns, type Prepared } from './prepared-statement.js';
 import type { QueryRequest, ReadPath, Running } from './read-path.js';
-import { asQueryError } from './query-error.js';
 import { parameterTypes, toParameters } from './query-parameters.js';
 import { openResultPipe } from './result-pipe.js';
 
@@ -102,7 +101,7 @@ export class ResultStreams {
       query.assertGoesOn();
       pipe.finish();
     } catch (error) {
-      const failure = asQueryError(error, query);
+      const failure = await this.readPath.asTold(error, query, running.views);
       pipe.break(failure);
       throw failure;
     } finally {

@@ -10,6 +10,7 @@ import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE, REDIS } from '../infra/in
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
+import { DamagedFiles } from './damaged-files.js';
 import { ResidentBudget } from './resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
@@ -42,6 +43,7 @@ const RESIDENT_PARTS = 4;
         OBJECT_STORE,
         Engine,
         ResidentBudget,
+        DamagedFiles,
         ScratchFiles,
         CLOCK,
         LOGGER,
@@ -54,6 +56,7 @@ const RESIDENT_PARTS = 4;
         store: ObjectStore,
         engine: Engine,
         residentBudget: ResidentBudget,
+        damagedFiles: DamagedFiles,
         scratch: ScratchFiles,
         clock: Clock,
         logger: Logger,
@@ -66,6 +69,7 @@ const RESIDENT_PARTS = 4;
           store,
           engine,
           residentBudget,
+          damagedFiles,
           scratch,
           clock,
           logger,
@@ -79,11 +83,16 @@ const RESIDENT_PARTS = 4;
       },
     },
     {
+      provide: DamagedFiles,
+      inject: [Engine, CLOCK, LOGGER],
+      useFactory: (engine: Engine, clock: Clock, logger: Logger) => new DamagedFiles(engine, clock, logger),
+    },
+    {
       provide: TableInfoReader,
       inject: [Engine, OBJECT_STORE, VisibleLsn],
       useFactory: (engine: Engine, store: ObjectStore, visible: VisibleLsn) => new TableInfoReader(engine, store, visible),
     },
   ],
-  exports: [VisibleLsn, TableDefaults, TableRegistry, TableInfoReader],
+  exports: [VisibleLsn, TableDefaults, TableRegistry, TableInfoReader, DamagedFiles],
 })
 export class TablesModule {}

@@ -113,6 +113,8 @@ export class Compaction {
       } finally {
         await rewriter.close(rewrite);
       }
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }

@@ -34,15 +34,41 @@ export async function claimRange(store: ObjectStore, walId: string, nodeId: stri
 
 /** Ids of all logs that were ever started on this store. */
 export async function startedLogs(store: ObjectStore): Promise<Set<string>> {
-  const ids = new Set<string>();
-  for await (const { key } of store.list(LOGS_PREFIX)) {
-    const bytes = await store.get(key);
-    if (bytes) ids.add(String((JSON.parse(bytes.toString()) as { wal_id?: unknown }).wal_id));
-  }
-  return ids;
+  return new Set((await claimsOf(store)).map(({ walId }) => walId));
 }
 
 /** True while no other log was ever started on this store. One whose node is away may hold acknowledged rows that no file has yet. */
 export async function isOnlyLog(store: ObjectStore, walId: string): Promise<boolean> {
-  return [...(await startedLogs(store))].every((id) => id === walId);
+  for await (const { key } of store.list(LOGS_PREFIX)) {
+    if ((await claimOf(store, key))?.walId !== walId) return false;
+  }
+  return true;
+}
+
+/** Of every log that was started on this store, in the order of their ranges. */
+export async function claimsOf(store: ObjectStore): Promise<Claim[]> {
+  const claims: Claim[] = [];
+  for await (const { key } of store.list(LOGS_PREFIX)) {
+    const claim = await claimOf(store, key);
+    if (claim) claims.push(claim);
+  }
+  return claims;
+}
+
+export interface Claim {
+  readonly range: number;
+  readonly walId: string;
+  readonly nodeId: string;
+}
+
+/** @returns undefined for a claim that cannot be read */
+async function claimOf(store: ObjectStore, key: string): Promise<Claim | undefined> {
+  const bytes = await store.get(key);
+  try {
+    const { wal_id: walId, node_id: nodeId } = JSON.parse(bytes?.toString() ?? '') as { wal_id?: unknown; node_id?: unknown };
+    if (typeof walId !== 'string' || typeof nodeId !== 'string') return undefined;
+    return { range: Number(key.slice(LOGS_PREFIX.length, LOGS_PREFIX.length + DIGITS)), walId, nodeId };
+  } catch {
+    return undefined;
+  }
 }

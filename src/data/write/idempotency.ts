@@ -2,7 +2,7 @@
  * Remembers the answers to writes that came with an Idempotency-Key, so that the same request sent again is answered and not stored again. Keys
  * stand in the WAL with their write; before a WAL segment goes, they are saved to a file of their own, so a restart knows them too.
  */
-import { open, readFile, rename } from 'node:fs/promises';
+import { copyFile, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { AppError, isSystemError } from '../../common/app-error.js';
@@ -42,16 +42,34 @@ export class IdempotencyKeys {
     });
   }
 
-  async load(): Promise<void> {
-    try {
-      for (const line of (await readFile(this.file, 'utf8')).split('\n')) {
-        if (line === '') continue;
-        const [key, remembered, startMs] = JSON.parse(line) as [string, RememberedAnswer, number];
-        const ttl = this.#answers.ttl - (Date.now() - startMs);
-        if (ttl > 0) this.#answers.set(key, remembered, { ttl });
+  /**
+   * Reads the file. Lines that cannot be read are left out, and a copy of the file is kept beside it: refusing all writes with a key would stop more than
+   * was lost, which is that a request of before, sent once more, is stored once more.
+   * @returns numbers of the lines that were left out
+   */
+  async load(): Promise<number[]> {
+    const damaged: number[] = [];
+    for (const [index, line] of (await this.#lines()).entries()) {
+      if (line === '') continue;
+      const saved = savedAnswer(line);
+      if (!saved) {
+        damaged.push(index + 1);
+        continue;
       }
+      const [key, remembered, startMs] = saved;
+      const ttl = this.#answers.ttl - (Date.now() - startMs);
+      if (ttl > 0) this.#answers.set(key, remembered, { ttl });
+    }
+    if (damaged.length > 0) await copyFile(this.file, `${this.file}.damaged`);
+    return damaged;
+  }
+
+  async #lines(): Promise<string[]> {
+    try {
+      return (await readFile(this.file, 'utf8')).split('\n');
     } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw error;
+      if (isSystemError(error, 'ENOENT')) return [];
+      throw error;
     }
   }
 
@@ -100,5 +118,18 @@ export class IdempotencyKeys {
       this.#isSaved = false;
       throw error;
     }
+  }
+}
+
+type SavedAnswer = readonly [key: string, remembered: RememberedAnswer, startMs: number];
+
+/** @returns undefined for a line that `save` did not write so */
+function savedAnswer(line: string): SavedAnswer | undefined {
+  try {
+    const [key, remembered, startMs] = JSON.parse(line) as [unknown, Partial<RememberedAnswer> | undefined, unknown];
+    const isWhole = typeof key === 'string' && typeof startMs === 'number' && typeof remembered?.fingerprint === 'string';
+    return isWhole && Array.isArray(remembered.answer?.ids) ? [key, remembered as RememberedAnswer, startMs] : undefined;
+  } catch {
+    return undefined;
   }
 }
