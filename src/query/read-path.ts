@@ -252,10 +252,9 @@ export class ReadPath {
   }
 
   async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
-    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
+    const { id, result, position } = this.#open(request, cursor);
     return this.run(
-      { ...request, sql: request.sql || result.sql, tables: result.tables },
+      { ...request, sql: result.callerSql, tables: result.tables },
       () => Promise.resolve(result.views),
       async (running) => {
         const { rows, isCut } = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
@@ -267,6 +266,10 @@ export class ReadPath {
         return { page: { columns: result.columns, rows: page, hasMore, nextCursor }, keepViews: true };
       },
     );
+  }
+
+  #open({ sql, params, asOf, reader }: QueryRequest, cursor: string): ReturnType<Cursors['find']> {
+    return this.parts.cursors.find(cursor, reader, sql.trim() === '' ? undefined : statementHash(sql, params, asOf));
   }
 
   async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<PageRows> {
@@ -444,6 +447,7 @@ export class ReadPath {
         throw new ResultTooLarge(rowsMax);
       }
       return {
+        callerSql: running.query.sql,
         sql: `SELECT * FROM ${table} ORDER BY rowid`,
         parameters: [],
         columns: prepared.columns,
@@ -490,13 +494,12 @@ export class ReadPath {
       );
       return;
     }
-    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
+    const { id, result, position } = this.#open(request, cursor);
     const prepare = async (running: Running): Promise<Prepared> => ({
       ...(await this.prepare(running, result.sql, result.parameters)),
       names: result.columns.map((column) => column.name),
     });
-    const kept: QueryRequest = { ...request, cursor, sql: request.sql || result.sql, tables: result.tables };
+    const kept: QueryRequest = { ...request, cursor, sql: result.callerSql, tables: result.tables };
     yield* this.#stream(
       kept,
       () => Promise.resolve(result.views),
@@ -633,6 +636,7 @@ class ResultTooLarge extends AppError {
 
 function keptAsScan(prepared: Prepared, statement: string, { query, views }: Running): OpenResult {
   return {
+    callerSql: query.sql,
     sql: prepared.sql,
     parameters: prepared.parameters,
     columns: prepared.columns,
