@@ -318,9 +318,10 @@ export class ReadPath {
     let tables = request.tables ?? [];
     let error: AppError | undefined;
     try {
+      query.assertGoesOn();
       leave = await traced('wait for a turn', {}, () => this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped }));
       query.stopAfter(Math.max(1, timeoutMs - (this.parts.clock.nowMs() - query.startedMs)), timeoutMs);
-      views = await pin();
+      views = await query.orStopped(pin(), (late) => (keepViews ? undefined : releaseAll(late)));
       tables = request.tables ?? [...views.keys()];
       noteTables(tables);
       const result = await this.#withConnection(query, views, use);
@@ -332,7 +333,7 @@ export class ReadPath {
     } finally {
       leave?.();
       if (!error) for (const view of views.values()) view.considerResidents();
-      if (!keepViews) for (const view of views.values()) view.release();
+      if (!keepViews) releaseAll(views);
       request.signal?.removeEventListener('abort', abort);
       query.finish();
       const isPart = request.isOpening === true && (error === undefined || error instanceof ResultTooLarge);
@@ -556,6 +557,8 @@ export class ReadPath {
         if (rows.length > 0) await channel.put(rows);
         if (channel.isClosed) break;
       }
+      // Its end must not look like the end of the result.
+      running.query.assertGoesOn();
       return {
         page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' },
         keepViews: request.cursor !== undefined && request.cursor !== '',
@@ -614,6 +617,10 @@ async function summaryFrom({ summary }: SqlAnalysis, { views }: Running): Promis
   return summary && view && !view.isFiltered ? summarySql(summary, view) : undefined;
 }
 
+function releaseAll(views: ReadonlyMap<string, ReadView>): void {
+  for (const view of views.values()) view.release();
+}
+
 /** @throws AppError INVALID_ARGUMENT for a value whose name the statement does not have */
 function assertNames(statement: DuckDBPreparedStatement, parameters: Record<string, DuckDBValue>): void {
   const names = Array.from({ length: statement.parameterCount }, (_, index) => statement.parameterName(index + 1));
@@ -645,8 +652,6 @@ function keptAsScan(prepared: Prepared, statement: string, { query, views }: Run
     views,
     tables: [...views.keys()],
     rowCount: undefined,
-    release: () => {
-      for (const view of views.values()) view.release();
-    },
+    release: () => releaseAll(views),
   };
 }
