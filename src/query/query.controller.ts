@@ -85,7 +85,10 @@ export class QueryController {
     if (query.limit !== undefined && query.limit < 1)
       throw invalidArgument(`limit must be at least 1, got ${query.limit}`, [{ field: 'limit' }]);
     const { bytes, queryId } = await this.streams.start(query, format);
-    await reply.header('content-type', format.mediaType).header('x-query-id', queryId).send(bytes);
+    await reply
+      .header('content-type', format.contentType ?? format.mediaType)
+      .header('x-query-id', queryId)
+      .send(bytes);
   }
 
   @RateLimited('queries')
@@ -202,7 +205,7 @@ function pageText(page: Page): string {
 function toRecord(text: string): Record<string, unknown> {
   const row = JSON.parse(exactInStruct(text)) as Record<string, unknown>;
   const { id, timestamp, ...payload } = row;
-  const isInstant = typeof timestamp === 'string' && !Number.isNaN(Date.parse(timestamp));
+  const isInstant = typeof timestamp === 'string' && INSTANT.test(timestamp);
   return {
     id: typeof id === 'string' ? id : '',
     timestamp: isInstant ? toTimestamp(timestamp) : null,
@@ -214,10 +217,19 @@ function toRecord(text: string): Record<string, unknown> {
   };
 }
 
-/** A Struct has doubles only: whole numbers beyond 2^53 go as text, so that no digit is lost. */
+/** As results have instants; another text in a column of that name is no instant. */
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
+
+/** A Struct has doubles only: a number of which a double would lose digits goes as text. */
 function exactInStruct(text: string): string {
-  if (!/\d{16}/.test(text)) return text;
-  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (token) =>
-    token.startsWith('"') || Number.isSafeInteger(Number(token)) ? token : `"${token}"`,
+  if (!/[\d.]{16}/.test(text)) return text;
+  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.]{15,}(?![\d.eE])/g, (token) =>
+    token.startsWith('"') || isExactDouble(token) ? token : `"${token}"`,
   );
+}
+
+function isExactDouble(digits: string): boolean {
+  const number = Number(digits);
+  if (!digits.includes('.')) return Number.isSafeInteger(number);
+  return digits.replace(/\.?0+$/, '') === String(number);
 }
