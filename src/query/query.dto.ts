@@ -99,7 +99,8 @@ export class QueryAnswerDto {
     type: 'array',
     items: { type: 'object', additionalProperties: true },
     example: [{ n: 42 }],
-    description: 'Numbers have every digit, also beyond 2^53; NaN and infinity are null',
+    description:
+      'Numbers have every digit, also beyond 2^53, and decimals their scale; NaN and infinity are null; instants are RFC 3339 in UTC, a TIMESTAMP has no Z',
   })
   rows: Record<string, unknown>[];
   @ApiProperty({ type: 'integer' }) row_count: number;

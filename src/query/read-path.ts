@@ -256,10 +256,9 @@ export class ReadPath {
   }
 
   async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
-    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
+    const { id, result, position } = this.#open(request, cursor);
     return this.run(
-      { ...request, sql: request.sql || result.sql, tables: result.tables },
+      { ...request, sql: result.callerSql, tables: result.tables },
       () => Promise.resolve(result.views),
       async (running) => {
         const { rows, isCut } = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
@@ -271,6 +270,10 @@ export class ReadPath {
         return { page: { columns: result.columns, rows: page, hasMore, nextCursor }, keepViews: true };
       },
     );
+  }
+
+  #open({ sql, params, asOf, reader }: QueryRequest, cursor: string): ReturnType<Cursors['find']> {
+    return this.parts.cursors.find(cursor, reader, sql.trim() === '' ? undefined : statementHash(sql, params, asOf));
   }
 
   async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<PageRows> {
@@ -319,9 +322,10 @@ export class ReadPath {
     let tables = request.tables ?? [];
     let error: AppError | undefined;
     try {
+      query.assertGoesOn();
       leave = await traced('wait for a turn', {}, () => this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped }));
       query.stopAfter(Math.max(1, timeoutMs - (this.parts.clock.nowMs() - query.startedMs)), timeoutMs);
-      views = await pin();
+      views = await query.orStopped(pin(), (late) => (keepViews ? undefined : releaseAll(late)));
       tables = request.tables ?? [...views.keys()];
       noteTables(tables);
       const result = await this.#withConnection(query, views, use);
@@ -333,7 +337,7 @@ export class ReadPath {
     } finally {
       leave?.();
       if (!error) for (const view of views.values()) view.considerResidents();
-      if (!keepViews) for (const view of views.values()) view.release();
+      if (!keepViews) releaseAll(views);
       request.signal?.removeEventListener('abort', abort);
       query.finish();
       const isPart = request.isOpening === true && (error === undefined || error instanceof ResultTooLarge);
@@ -454,6 +458,7 @@ export class ReadPath {
         throw new ResultTooLarge(rowsMax);
       }
       return {
+        callerSql: running.query.sql,
         sql: `SELECT * FROM ${table} ORDER BY rowid`,
         parameters: [],
         columns: prepared.columns,
@@ -500,13 +505,12 @@ export class ReadPath {
       );
       return;
     }
-    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
+    const { id, result, position } = this.#open(request, cursor);
     const prepare = async (running: Running): Promise<Prepared> => ({
       ...(await this.prepare(running, result.sql, result.parameters)),
       names: result.columns.map((column) => column.name),
     });
-    const kept: QueryRequest = { ...request, cursor, sql: request.sql || result.sql, tables: result.tables };
+    const kept: QueryRequest = { ...request, cursor, sql: result.callerSql, tables: result.tables };
     yield* this.#stream(
       kept,
       () => Promise.resolve(result.views),
@@ -563,6 +567,8 @@ export class ReadPath {
         if (rows.length > 0) await channel.put(rows);
         if (channel.isClosed) break;
       }
+      // Its end must not look like the end of the result.
+      running.query.assertGoesOn();
       return {
         page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' },
         keepViews: request.cursor !== undefined && request.cursor !== '',
@@ -621,6 +627,10 @@ async function summaryFrom({ summary }: SqlAnalysis, { views }: Running): Promis
   return summary && view && !view.isFiltered ? summarySql(summary, view) : undefined;
 }
 
+function releaseAll(views: ReadonlyMap<string, ReadView>): void {
+  for (const view of views.values()) view.release();
+}
+
 /** @throws AppError INVALID_ARGUMENT for a value whose name the statement does not have */
 function assertNames(statement: DuckDBPreparedStatement, parameters: Record<string, DuckDBValue>): void {
   const names = Array.from({ length: statement.parameterCount }, (_, index) => statement.parameterName(index + 1));
@@ -643,6 +653,7 @@ class ResultTooLarge extends AppError {
 
 function keptAsScan(prepared: Prepared, statement: string, { query, views }: Running): OpenResult {
   return {
+    callerSql: query.sql,
     sql: prepared.sql,
     parameters: prepared.parameters,
     columns: prepared.columns,
@@ -651,8 +662,6 @@ function keptAsScan(prepared: Prepared, statement: string, { query, views }: Run
     views,
     tables: [...views.keys()],
     rowCount: undefined,
-    release: () => {
-      for (const view of views.values()) view.release();
-    },
+    release: () => releaseAll(views),
   };
 }

@@ -4,10 +4,11 @@
  * then names the value that does not fit.
  */
 import { stat } from 'node:fs/promises';
-import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMP } from '@duckdb/node-api';
+import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMPTZ } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
-import { jsonExpression } from '../../infra/duckdb/json-expression.js';
+import { type Changes, mapLeaves } from '../../infra/duckdb/map-leaves.js';
+import { textExpression } from '../../infra/duckdb/text-expression.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { ColumnMeasure } from '../../metadata/delta/file-statistics.js';
@@ -144,7 +145,7 @@ export class TypedBody implements BulkBody {
   #lineValue(field: Field): string {
     const isTime = field.name === this.target.fields.timestamp;
     // A date stands for its first instant, as in the other way.
-    return isTime && field.kind === 'date' ? jsonExpression(`${field.value}::TIMESTAMP`, TIMESTAMP) : lineValue(field);
+    return isTime && field.kind === 'date' ? instantLine(`${field.value}::TIMESTAMP`) : lineValue(field);
   }
 
   /** Removes the lines. */
@@ -314,7 +315,7 @@ function fitted(field: Field, column: Column): string | undefined {
     case 'TIMESTAMPTZ':
       return kind === 'instant' ? value : undefined;
     case 'JSON':
-      return kind === 'nested' ? `to_json(${value})` : undefined;
+      return kind === 'nested' ? nestedJson(field) : undefined;
     default:
       return undefined;
   }
@@ -327,8 +328,8 @@ function fitted(field: Field, column: Column): string | undefined {
 function lossOf({ kind, type, value }: Field): string | undefined {
   if (kind === 'float') return `NOT isfinite(${value})`;
   if (type.typeId === DuckDBTypeId.TIMESTAMP_NS) return `${value}::TIMESTAMP::TIMESTAMP_NS <> ${value}`;
-  // The engine prints NaN in JSON as it is, and the other expression prints null.
-  if (kind === 'nested' && hasFloats(type)) return `to_json(${value})::VARCHAR <> to_json(${jsonExpression(value, type)})::VARCHAR`;
+  // The engine prints NaN in JSON as it is, and not as null.
+  if (kind === 'nested' && hasFloats(type)) return `to_json(${value})::VARCHAR <> to_json(${mapLeaves(value, type, FINITE)})::VARCHAR`;
   return kind === 'instant' || kind === 'date' ? isBeyondYears(value, type) : undefined;
 }
 
@@ -368,13 +369,31 @@ function lineValue({ kind, type, value }: Field): string {
     case 'float':
       return `CASE WHEN isfinite(${value}) THEN to_json(${value}::DOUBLE) WHEN ${value} IS NOT NULL THEN to_json(${value}::VARCHAR) END`;
     case 'nested':
-      return `to_json(${value})`;
+      return nestedJson({ type, value });
     case 'instant':
-      if (type.typeId !== DuckDBTypeId.TIMESTAMP_NS) return jsonExpression(value, type);
-      return `CASE WHEN ${value}::TIMESTAMP::TIMESTAMP_NS = ${value} THEN ${jsonExpression(value, type)} ELSE ${value}::VARCHAR END`;
+      if (type.typeId !== DuckDBTypeId.TIMESTAMP_NS) return instantLine(value);
+      return `CASE WHEN ${value}::TIMESTAMP::TIMESTAMP_NS = ${value} THEN ${instantLine(`${value}::TIMESTAMP`)} ELSE ${value}::VARCHAR END`;
     case 'text':
       return `${value}::VARCHAR`;
     default:
       return value;
   }
 }
+
+/** A time of no zone is one of UTC here. */
+function instantLine(value: string): string {
+  return textExpression(`${value}::TIMESTAMPTZ`, TIMESTAMPTZ);
+}
+
+/** A nested value as a column of JSON holds it: with its times as they are written elsewhere, too. */
+function nestedJson({ type, value }: Pick<Field, 'type' | 'value'>): string {
+  return `to_json(${textExpression(value, type)})`;
+}
+
+const FINITE: Changes = {
+  value: (expression, { typeId }) =>
+    typeId === DuckDBTypeId.FLOAT || typeId === DuckDBTypeId.DOUBLE
+      ? `CASE WHEN isfinite(${expression}) THEN ${expression} END`
+      : expression,
+  key: (expression) => expression,
+};

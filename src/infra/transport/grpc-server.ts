@@ -9,6 +9,7 @@ import type { ExecutionContext } from '@nestjs/common';
 import { HealthImplementation } from 'grpc-health-check';
 import { Observable } from 'rxjs';
 import { once } from 'node:events';
+import { compiledDescriptors } from './compiled-descriptors.js';
 import { catchUnreadable } from './readable-messages.js';
 import { grpcCredentials, type TlsFiles } from './tls.js';
 import { requestContext } from '../../common/request-context.js';
@@ -59,7 +60,7 @@ export function grpcOptions({ host, port, messageBytesMax, tls, interceptors }: 
       onLoadPackageDefinition: (definition: unknown, made: unknown) => {
         server = made as Server;
         catchUnreadable(definition as Record<string, unknown>);
-        new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0]).addToServer(server);
+        new ReflectionService(compiledDescriptors()).addToServer(server);
         grpcHealth.addToServer(server);
       },
     },
