@@ -21,6 +21,9 @@ import { ByteBuffer } from 'flatbuffers';
 import type { SourceField } from '../source-field.js';
 
 const EXTENSION_NAME = 'ARROW:extension:name';
+const NESTING_MAX = 64;
+/** Fields, and characters of names and metadata. A message may point to one field from many places, so that its length bounds neither. */
+const PARTS_MAX = 4_000_000;
 
 /**
  * @param metadata of a schema message, without its length
@@ -31,21 +34,45 @@ export function arrowFields(metadata: Uint8Array): SourceField[] {
   if (!schema) throw new Error('it does not begin with a schema');
   // The converter would take the bytes of each number the other way round.
   if (schema.endianness() !== Endianness.Little) throw new Error('its numbers are big-endian; send them little-endian');
-  return listOf(schema.fieldsLength(), (index) => schema.fields(index)).map(fieldOf);
+  return new FieldReader().fields(schema.fieldsLength(), (index) => schema.fields(index));
 }
 
-function fieldOf(field: Field): SourceField {
-  const name = field.name() ?? '';
-  const encoded: SourceField = { name, ...typeOf(field) };
-  const extension = listOf(field.customMetadataLength(), (index) => field.customMetadata(index)).find(
-    (pair) => pair.key() === EXTENSION_NAME,
-  );
-  const value = extension ? { ...encoded, type: `${encoded.type} ${extension.value() ?? ''}` } : encoded;
-  return field.dictionary() ? { name, type: 'Dictionary', children: [value] } : value;
+class FieldReader {
+  #parts = 0;
+
+  fields(length: number, at: (index: number) => Field | null, depth = 0): SourceField[] {
+    if (depth > NESTING_MAX) throw new Error(`it has columns nested deeper than ${NESTING_MAX} levels`);
+    return this.#listOf(length, at).map((field) => this.#field(field, depth));
+  }
+
+  #field(field: Field, depth: number): SourceField {
+    const name = this.#counted(field.name());
+    const members = this.fields(field.childrenLength(), (index) => field.children(index), depth + 1);
+    const encoded: SourceField = { name, ...typeOf(field, members) };
+    const extension = this.#listOf(field.customMetadataLength(), (index) => field.customMetadata(index)).find(
+      (pair) => this.#counted(pair.key()) === EXTENSION_NAME,
+    );
+    const value = extension ? { ...encoded, type: `${encoded.type} ${this.#counted(extension.value())}` } : encoded;
+    return field.dictionary() ? { name, type: 'Dictionary', children: [value] } : value;
+  }
+
+  #listOf<T>(length: number, at: (index: number) => T | null): T[] {
+    this.#count(length);
+    return Array.from({ length }, (_, index) => at(index)).filter((member) => member !== null);
+  }
+
+  #counted(text: string | null): string {
+    this.#count(text?.length ?? 0);
+    return text ?? '';
+  }
+
+  #count(parts: number): void {
+    this.#parts += parts;
+    if (this.#parts > PARTS_MAX) throw new Error('its schema is too large; send fewer columns, with shorter names and metadata');
+  }
 }
 
-function typeOf(field: Field): Omit<SourceField, 'name'> {
-  const members = listOf(field.childrenLength(), (index) => field.children(index)).map(fieldOf);
+function typeOf(field: Field, members: readonly SourceField[]): Omit<SourceField, 'name'> {
   const leaf = (type: string): Omit<SourceField, 'name'> => ({ type, children: [] });
   const type = field.typeType();
   switch (type) {
@@ -82,8 +109,4 @@ function typeOf(field: Field): Omit<SourceField, 'name'> {
 
 function precisionOf(field: Field): Precision {
   return (field.type(new FloatingPoint()) as FloatingPoint).precision();
-}
-
-function listOf<T>(length: number, at: (index: number) => T | null): T[] {
-  return Array.from({ length }, (_, index) => at(index)).filter((member) => member !== null);
 }

@@ -3,10 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import * as arrow from 'apache-arrow';
 import { Endianness } from 'apache-arrow/fb/endianness';
+import { Field } from 'apache-arrow/fb/field';
 import { Message } from 'apache-arrow/fb/message';
 import { MessageHeader } from 'apache-arrow/fb/message-header';
 import { MetadataVersion } from 'apache-arrow/fb/metadata-version';
 import { Schema } from 'apache-arrow/fb/schema';
+import { Struct_ } from 'apache-arrow/fb/struct-';
+import { Type } from 'apache-arrow/fb/type';
 import { Builder } from 'flatbuffers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { arrowFields } from './arrow-fields.js';
@@ -111,4 +114,26 @@ describe('columns of an Arrow stream', () => {
     Message.finishMessageBuffer(builder, Message.createMessage(builder, MetadataVersion.V5, MessageHeader.Schema, schema, 0n, 0));
     expect(() => arrowFields(builder.asUint8Array())).toThrow('big-endian');
   });
+
+  it('are refused when the message points to one of them from many places', () => {
+    const builder = new Builder();
+    let field = fieldWith(builder, []);
+    for (let depth = 0; depth < 40; depth += 1) field = fieldWith(builder, [field, field]);
+    const fields = Schema.createFieldsVector(builder, [field]);
+    Schema.startSchema(builder);
+    Schema.addFields(builder, fields);
+    const schema = Schema.endSchema(builder);
+    Message.finishMessageBuffer(builder, Message.createMessage(builder, MetadataVersion.V5, MessageHeader.Schema, schema, 0n, 0));
+    expect(() => arrowFields(builder.asUint8Array())).toThrow('its schema is too large');
+  });
 });
+
+function fieldWith(builder: Builder, members: number[]): number {
+  const children = Field.createChildrenVector(builder, members);
+  const type = Struct_.createStruct_(builder);
+  Field.startField(builder);
+  Field.addTypeType(builder, Type.Struct_);
+  Field.addType(builder, type);
+  Field.addChildren(builder, children);
+  return Field.endField(builder);
+}

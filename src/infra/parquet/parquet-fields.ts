@@ -8,6 +8,9 @@ import { asNumber, type Engine, type Row } from '../duckdb/engine.js';
 import { quoteText } from '../duckdb/sql-text.js';
 import type { SourceField } from '../source-field.js';
 
+/** A list takes two of them. */
+const NESTING_MAX = 128;
+
 /** An element of the footer with those below it. */
 interface Element {
   readonly row: Row;
@@ -23,12 +26,13 @@ export async function parquetFields(engine: Engine, file: string): Promise<Sourc
 }
 
 /** Elements stand in depth-first order. */
-function elementAt(rows: readonly Row[], position: { at: number }): Element {
+function elementAt(rows: readonly Row[], position: { at: number }, depth = 0): Element {
+  if (depth > NESTING_MAX) throw new Error(`the footer nests columns deeper than ${NESTING_MAX} levels`);
   const row = rows[position.at];
   if (!row) throw new Error('the footer declares more columns than it has');
   position.at += 1;
   const children: Element[] = [];
-  for (let left = asNumber(row['num_children'] ?? 0); left > 0; left -= 1) children.push(elementAt(rows, position));
+  for (let left = asNumber(row['num_children'] ?? 0); left > 0; left -= 1) children.push(elementAt(rows, position, depth + 1));
   return { row, children };
 }
 
@@ -82,7 +86,7 @@ function logicalName(text: string): string {
     case 'Int': {
       // It prints the number of bits as the character of that code.
       const [, bits = '', signed] = /^bitWidth=(.*), isSigned=(.)$/s.exec(members) ?? [];
-      return `${signed === '1' ? 'INT' : 'UINT'}_${/^\d{2,}$/.test(bits) ? bits : bits.charCodeAt(0)}`;
+      return `${signed === '1' ? 'INT' : 'UINT'}_${/^\d+$/.test(bits) ? bits : bits.charCodeAt(0)}`;
     }
     case 'Timestamp':
     case 'Time': {
