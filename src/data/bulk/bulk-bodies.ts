@@ -1,5 +1,5 @@
 /** Makes a bulk body out of a file that a client sent, and removes what that took. */
-import { link } from 'node:fs/promises';
+import { copyFile, link } from 'node:fs/promises';
 import { AppError } from '../../common/app-error.js';
 import { traced } from '../../common/tracing.js';
 import type { ArrowConverter } from '../../infra/arrow/arrow-converter.js';
@@ -65,13 +65,14 @@ export class BulkBodies {
   }
 
   async #useParquet<T>(target: BulkTarget, file: string, bytes: number, use: (body: BulkBody) => Promise<T>): Promise<T> {
-    const fields = await this.#parquetFields(file);
+    const fields = await this.#readable(file, () => parquetFields(this.engine, file));
     assertReadable('parquet', fields);
+    await this.#readable(file, () => assertOneFile(this.engine, file));
     if (hasHiddenDigits('parquet', fields))
       return this.#withFile('parquet', async (exposed) => {
         // Of another name: the engine keeps the footers that it has read.
-        await link(file, exposed);
-        await exposeInstants(exposed);
+        await link(file, exposed).catch(() => copyFile(file, exposed));
+        await this.#readable(file, () => exposeInstants(exposed));
         return this.#useTyped(target, await this.#typedRows('parquet', [exposed], fields, bytes), use);
       });
     const layout = await parquetLayout(this.engine, file);
@@ -79,11 +80,10 @@ export class BulkBodies {
     return this.#useTyped(target, { ...rows, ...(layout ? { layout } : {}) }, use);
   }
 
-  async #parquetFields(file: string): Promise<readonly SourceField[]> {
+  /** What is wrong with a Parquet file is the client's to mend. */
+  async #readable<T>(file: string, read: () => Promise<T>): Promise<T> {
     try {
-      const fields = await parquetFields(this.engine, file);
-      await assertOneFile(this.engine, file);
-      return fields;
+      return await read();
     } catch (error) {
       throw error instanceof AppError ? error : bodyError(error, 'the body is not Parquet that can be read', file);
     }
