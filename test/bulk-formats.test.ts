@@ -204,6 +204,8 @@ describe('the same rows give the same table', () => {
       half: 'DOUBLE',
       yes: 'BOOLEAN',
       word: 'VARCHAR',
+      // Without values only a format that has types says what the column is.
+      ...(TYPED.includes(format) ? { never: 'BIGINT' } : {}),
       größe: 'VARCHAR',
       ...(size === 'large' ? { pad: 'VARCHAR' } : {}),
     });

@@ -168,7 +168,16 @@ export class BulkPath {
     }
     assertThere(isGone);
     const answer = await this.parts.writePath.submit(
-      () => ({ kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes }),
+      () => ({
+        kind: 'rows',
+        table,
+        records,
+        replaces: false,
+        onError,
+        acceptsNumericIds: true,
+        newTypes: lines.newTypes,
+        declared: lines.declared,
+      }),
       idempotency,
     );
     refusals.add(...answer.refusals);
@@ -296,7 +305,7 @@ export class BulkPath {
   /** @returns the table's schema with the columns that the rows add */
   async #cleanLines(request: BulkRequest, lines: BulkLines, clean: string, refusals: RefusalList): Promise<TableSchema> {
     const { table, onError } = request;
-    const rules = { ...this.parts.writePath.rulesOf(table, onError), newTypes: lines.newTypes };
+    const rules = { ...this.parts.writePath.rulesOf(table, onError), newTypes: lines.newTypes, declared: lines.declared };
     let { schema } = table;
     const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
       const encoded = await this.#encodeStep(table, step, schema, rules);

@@ -440,7 +440,7 @@ export class WritePath {
 
   #rules(command: RowsCommand): EncodeRules {
     const rules = this.rulesOf(command.table, command.onError);
-    return { ...rules, acceptsNumericIds: command.acceptsNumericIds ?? false, newTypes: command.newTypes };
+    return { ...rules, acceptsNumericIds: command.acceptsNumericIds ?? false, newTypes: command.newTypes, declared: command.declared };
   }
 
   /** What records of a table are checked against. */

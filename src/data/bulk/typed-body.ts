@@ -7,7 +7,8 @@ import { stat } from 'node:fs/promises';
 import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMPTZ } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
-import { type Changes, mapLeaves } from '../../infra/duckdb/map-leaves.js';
+import { anyWithin } from '../../infra/duckdb/any-within.js';
+import { jsonExpression } from '../../infra/duckdb/json-expression.js';
 import { textExpression } from '../../infra/duckdb/text-expression.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
@@ -27,6 +28,8 @@ import type { BulkTarget } from './bulk-target.js';
 import { isSortedBy, type ParquetLayout } from './parquet-layout.js';
 import { idSql, type KeyField, timestampSql } from './row-keys.js';
 
+const DECIMAL_DIGITS_MAX = 38;
+
 /** Kinds of types that are handled alike. */
 type Kind = 'integer' | 'float' | 'decimal' | 'boolean' | 'text' | 'date' | 'instant' | 'nested' | 'other';
 
@@ -45,6 +48,8 @@ export interface TypedRows {
   readonly originOf: (row: number) => number;
   /** Set when they are all that is in a Parquet file which may be good enough for a data file. */
   readonly layout?: ParquetLayout;
+  /** Columns that the table gets even if no row has a value. */
+  readonly declared?: ReadonlySet<string>;
 }
 
 export class TypedBody implements BulkBody {
@@ -86,7 +91,7 @@ export class TypedBody implements BulkBody {
     const values = new Map<string, string>();
     for (const field of this.#payloadFields()) {
       const used = counts.get(field.name) ?? 0;
-      if (used === 0) continue;
+      if (used === 0 && (!this.rows.declared?.has(field.name) || schema.column(field.name))) continue;
       if (!schema.column(field.name)) {
         if (schema.columns.length >= columnsMax) return undefined;
         schema = schema.with(field.name, newType(field));
@@ -139,7 +144,8 @@ export class TypedBody implements BulkBody {
       throw bodyError(error, 'the rows of the body cannot be read');
     }
     const newTypes = new Map(this.#payloadFields().map((field) => [field.name, newType(field)]));
-    return { file, bytes: (await stat(file)).size, newTypes, originOf: this.rows.originOf };
+    const declared = new Map([...newTypes].filter(([name]) => this.rows.declared?.has(name)));
+    return { file, bytes: (await stat(file)).size, newTypes, declared, originOf: this.rows.originOf };
   }
 
   #lineValue(field: Field): string {
@@ -315,7 +321,7 @@ function fitted(field: Field, column: Column): string | undefined {
     case 'TIMESTAMPTZ':
       return kind === 'instant' ? value : undefined;
     case 'JSON':
-      return kind === 'nested' ? nestedJson(field) : undefined;
+      return kind === 'nested' ? `to_json(${jsonExpression(value, type)})` : undefined;
     default:
       return undefined;
   }
@@ -328,8 +334,7 @@ function fitted(field: Field, column: Column): string | undefined {
 function lossOf({ kind, type, value }: Field): string | undefined {
   if (kind === 'float') return `NOT isfinite(${value})`;
   if (type.typeId === DuckDBTypeId.TIMESTAMP_NS) return `${value}::TIMESTAMP::TIMESTAMP_NS <> ${value}`;
-  // The engine prints NaN in JSON as it is, and not as null.
-  if (kind === 'nested' && hasFloats(type)) return `to_json(${value})::VARCHAR <> to_json(${mapLeaves(value, type, FINITE)})::VARCHAR`;
+  if (kind === 'nested') return nonFiniteWithin(value, type);
   return kind === 'instant' || kind === 'date' ? isBeyondYears(value, type) : undefined;
 }
 
@@ -347,20 +352,10 @@ function isBeyondYears(value: string, { typeId }: DuckDBType): string {
   }
 }
 
-function hasFloats(type: DuckDBType): boolean {
-  switch (type.typeId) {
-    case DuckDBTypeId.FLOAT:
-    case DuckDBTypeId.DOUBLE:
-      return true;
-    case DuckDBTypeId.LIST:
-    case DuckDBTypeId.ARRAY:
-    case DuckDBTypeId.MAP:
-      return hasFloats(type.valueType);
-    case DuckDBTypeId.STRUCT:
-      return type.entryTypes.some(hasFloats);
-    default:
-      return false;
-  }
+function nonFiniteWithin(value: string, type: DuckDBType): string | undefined {
+  return anyWithin(value, type, (inner, { typeId }) =>
+    typeId === DuckDBTypeId.FLOAT || typeId === DuckDBTypeId.DOUBLE ? `NOT isfinite(${inner})` : undefined,
+  );
 }
 
 /** SQL of a value as a line of JSON has it: what JSON has no word for goes as text, so that it is refused by name and not lost. */
@@ -368,8 +363,14 @@ function lineValue({ kind, type, value }: Field): string {
   switch (kind) {
     case 'float':
       return `CASE WHEN isfinite(${value}) THEN to_json(${value}::DOUBLE) WHEN ${value} IS NOT NULL THEN to_json(${value}::VARCHAR) END`;
-    case 'nested':
-      return nestedJson({ type, value });
+    case 'nested': {
+      const json = `to_json(${jsonExpression(value, type)})`;
+      const isLost = nonFiniteWithin(value, type);
+      // The engine prints NaN in JSON as it is, and the other expression prints null.
+      return isLost === undefined ? json : `CASE WHEN ${isLost} THEN to_json(${value}) ELSE ${json} END`;
+    }
+    case 'decimal':
+      return decimalLine(value, type as DuckDBDecimalType);
     case 'instant':
       if (type.typeId !== DuckDBTypeId.TIMESTAMP_NS) return instantLine(value);
       return `CASE WHEN ${value}::TIMESTAMP::TIMESTAMP_NS = ${value} THEN ${instantLine(`${value}::TIMESTAMP`)} ELSE ${value}::VARCHAR END`;
@@ -385,15 +386,10 @@ function instantLine(value: string): string {
   return textExpression(`${value}::TIMESTAMPTZ`, TIMESTAMPTZ);
 }
 
-/** A nested value as a column of JSON holds it: with its times as they are written elsewhere, too. */
-function nestedJson({ type, value }: Pick<Field, 'type' | 'value'>): string {
-  return `to_json(${textExpression(value, type)})`;
+/** The engine prints a DECIMAL without digits before its point as `.5`, which is no JSON. */
+function decimalLine(value: string, type: DuckDBDecimalType): string {
+  const { width, scale } = type;
+  return width === scale && scale === DECIMAL_DIGITS_MAX
+    ? `regexp_replace(${value}::VARCHAR, '^(-?)\\.', '\\10.')`
+    : jsonExpression(value, type);
 }
-
-const FINITE: Changes = {
-  value: (expression, { typeId }) =>
-    typeId === DuckDBTypeId.FLOAT || typeId === DuckDBTypeId.DOUBLE
-      ? `CASE WHEN isfinite(${expression}) THEN ${expression} END`
-      : expression,
-  key: (expression) => expression,
-};

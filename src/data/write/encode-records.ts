@@ -34,7 +34,9 @@ export interface EncodeRules {
   /** Bulk rows may name their id by a number. */
   readonly acceptsNumericIds: boolean;
   /** Types that new columns get, by field; where the values alone do not say them. */
-  readonly newTypes?: ReadonlyMap<string, ColumnType>;
+  readonly newTypes?: ReadonlyMap<string, ColumnType> | undefined;
+  /** Columns that the table gets even if no record has a value. */
+  readonly declared?: ReadonlyMap<string, ColumnType> | undefined;
 }
 
 export interface EncodedRequest {
@@ -81,6 +83,7 @@ export function encodeRecords(
     if (!encoded) continue;
     const widened = draft.widened();
     if (widened.length > 0) throw new WideningNeeded(widened);
+    if (encoded.records.length > 0) for (const [name, type] of rules.declared ?? []) draft.declare(name, type);
     return { ...encoded, schema: draft.schema };
   }
 }
@@ -228,14 +231,20 @@ class SchemaDraft {
     assertColumnName(field);
     const type = this.rules.newTypes?.get(field) ?? inferType(value);
     if (type === undefined) throw new FieldRefused(field, `field ${field} has a value of no known type`);
-    if (this.schema.columns.length >= this.rules.columnsMax) {
-      throw new FieldRefused(
-        field,
-        `field ${field} would be column ${this.rules.columnsMax + 1}; a table has at most ${this.rules.columnsMax} (limits.columns_max)`,
-      );
-    }
+    if (this.schema.columns.length >= this.rules.columnsMax) throw new FieldRefused(field, this.#tooMany(field));
     this.schema = this.schema.with(field, type);
     return this.columnFor(field, value);
+  }
+
+  /** A column that no record needs. */
+  declare(name: string, type: ColumnType): void {
+    if (this.schema.column(name)) return;
+    if (this.schema.columns.length >= this.rules.columnsMax) throw invalidArgument(this.#tooMany(name), [{ field: name }]);
+    this.schema = this.schema.with(name, type);
+  }
+
+  #tooMany(field: string): string {
+    return `field ${field} would be column ${this.rules.columnsMax + 1}; a table has at most ${this.rules.columnsMax} (limits.columns_max)`;
   }
 
   /** Carries out what a record asked for, now that all of it was taken: a column that must be DOUBLE. */
