@@ -1,5 +1,5 @@
 /** Puts the server together: REST and gRPC over the same module, Swagger UI, draining at the end. */
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -15,7 +15,7 @@ import { isLoopback } from './common/config/load-config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
 import { RequestWatch } from './health/request-watch.js';
-import { cutGrpcCalls, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
+import { cutGrpcCalls, grpcListeners, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
 import { httpAdapter } from './infra/transport/http-server.js';
 import { NestLogger } from './infra/transport/nest-logger.js';
 import { registerProtobufValues } from './infra/transport/protobuf-values.js';
@@ -51,7 +51,8 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();
   await app.listen(restPort, host);
-  watchConnections(adapter.getInstance<FastifyInstance>(), config.server.connections_max, logger);
+  for (const door of [adapter.getInstance<FastifyInstance>().server, ...grpcListeners()])
+    boundConnections(door, config.server.connections_max, logger);
   setGrpcServing(true);
   const restUrl = await app.getUrl();
   app.get(NodeDirectory).start(restUrl);
@@ -92,13 +93,15 @@ function closeConnectionsWhileDraining(server: FastifyInstance): void {
 }
 
 /** Each connection holds a descriptor, which files need, too. */
-function watchConnections({ server }: FastifyInstance, connectionsMax: number, logger: Logger): void {
-  server.maxConnections = connectionsMax;
+function boundConnections(door: Server, connectionsMax: number, logger: Logger): void {
+  door.maxConnections = connectionsMax;
   let toldMs = 0;
-  server.on('drop', () => {
+  door.on('drop', () => {
     if (Date.now() - toldMs < MS_PER_SECOND) return;
     toldMs = Date.now();
-    logger.warn(`connections are closed as they come: there are ${connectionsMax} (server.connections_max)`);
+    logger.warn(
+      `connections are closed as they come: there are ${connectionsMax} (server.connections_max, or what the limit of open files leaves)`,
+    );
   });
 }
 

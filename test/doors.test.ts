@@ -481,6 +481,53 @@ describe('connections', () => {
   });
 });
 
+describe('open files', () => {
+  it('that are fewer than idle connections do not end the server, which answers again when they have gone', async () => {
+    const server = await startServer({ openFilesMax: 1_024, config: { auth: AUTH } });
+    const grpc = connectGrpc(server, SERVICE);
+    try {
+      const idle: Socket[] = [];
+      for (const [host, port] of [new URL(server.rest), new URL(`http://${server.grpc}`)].map(
+        ({ hostname, port }) => [hostname, port] as const,
+      ))
+        for (let count = 0; count < 700; count += 1) {
+          const socket = createConnection(Number(port), host);
+          socket.on('error', () => undefined);
+          idle.push(socket);
+        }
+      await eventually(
+        'connections beyond what files leave are closed',
+        () => idle.filter(({ destroyed }) => destroyed).length,
+        (closed) => closed >= 700,
+      );
+      expect(idle.filter(({ destroyed }) => !destroyed).length).toBeGreaterThan(300);
+      expect(server.output()).toContain('limit of open files');
+      for (const socket of idle) socket.destroy();
+      await eventually(
+        'REST answers',
+        () => restStatus(server, { method: 'GET', path: '/v1/tables', headers: ADMIN }),
+        (status) => status === 200,
+      );
+      await eventually(
+        'gRPC answers',
+        () => grpc.unary('HealthCheck', {}),
+        ({ ok }) => ok,
+      );
+      expectSuccess(await call(server, 'POST', '/v1/data', { table: 'after', id: 'a', payload: { v: 1 } }, ADMIN));
+      expectSuccess(await call(server, 'POST', '/v1/tables/after/flush', undefined, ADMIN));
+    } finally {
+      grpc.close();
+      await server.kill();
+    }
+  });
+
+  it('that are too few are named at the start', async () => {
+    await expect(startServer({ openFilesMax: 500 })).rejects.toThrow(
+      /limit of open files is 500 \(ulimit -n\); the server needs at least 768/,
+    );
+  });
+});
+
 describe('rate limits', () => {
   const SELECT = { sql: 'SELECT 1 AS x' };
   const query = (server: RunningServer, headers: Record<string, string> = {}): Promise<Answer> =>

@@ -16,7 +16,7 @@ export class ServerConfig {
   /** 0 takes a free port. */
   @IsInt() @Min(0) @Max(65_535) rest_port: number = 8081;
   @IsInt() @Min(0) @Max(65_535) grpc_port: number = 8080;
-  /** Connections to REST at once; further ones are closed as they come. */
+  /** Connections to each door at once; further ones are closed as they come. Fewer where the limit of open files (`ulimit -n`) is low. */
   @IsInt() @Min(1) @Max(1_000_000) connections_max: number = 10_000;
   /** How long a stop may take before what still runs is cut. */
   @IsInt() @Min(1) @Max(600) shutdown_seconds: number = 9;
