@@ -6,6 +6,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import { AppModule } from './app.module.js';
+import { AuthGuard } from './auth/auth-guard.js';
 import { Authenticator } from './auth/authenticator.js';
 import { guardServices } from './auth/service-guard.js';
 import { NodeDirectory } from './cluster/node-directory.js';
@@ -29,12 +30,12 @@ export interface RunningApplication {
 
 export async function startApplication(config: Config, logger: Logger): Promise<RunningApplication> {
   registerProtobufValues();
-  const { host, rest_port: restPort, grpc_port: grpcPort, cors_origins: corsOrigins } = config.server;
+  const { host, rest_port: restPort, grpc_port: grpcPort, cors_origins: corsOrigins, body_idle_seconds: bodyIdleSeconds } = config.server;
   const tls = readTls(config.tls);
   if (!tls && config.auth.mode !== 'disabled' && !isLoopback(host))
     logger.warn('credentials go over the network in clear text: set tls.cert_file and tls.key_file, or end TLS before this server');
   const { body_bytes_max: bodyBytesMax, json_depth_max: jsonDepthMax } = config.limits;
-  const adapter = httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins });
+  const adapter = httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, bodyIdleSeconds, logger });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, {
     logger: new NestLogger(logger),
     bodyParser: false,
@@ -47,6 +48,8 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   grpc.registerPreRequestHook((context, next) => grpcRequestHook(context, () => watch.watchCall(context, next)));
   // The application calls the hooks of all modules; without this the microservice in it would call them again, and every timer would run twice.
   (grpc as unknown as { setIsInitHookCalled(isCalled: boolean): void }).setIsInitHookCalled(true);
+  // After the hooks that watch: what is refused is recorded as well.
+  app.get(AuthGuard).guardHeads(adapter.getInstance<FastifyInstance>());
   serveOpenApi(app);
   closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();

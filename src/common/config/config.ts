@@ -18,6 +18,8 @@ export class ServerConfig {
   @IsInt() @Min(0) @Max(65_535) grpc_port: number = 8080;
   /** Connections to each door at once; further ones are closed as they come. Fewer where the limit of open files (`ulimit -n`) is low. */
   @IsInt() @Min(1) @Max(1_000_000) connections_max: number = 10_000;
+  /** A request whose body brings less than 32 bytes a second over so long a time is cut off. */
+  @IsInt() @Min(1) @Max(3_600) body_idle_seconds: number = 30;
   /** How long a stop may take before what still runs is cut. */
   @IsInt() @Min(1) @Max(600) shutdown_seconds: number = 9;
   @IsBoolean() allow_unauthenticated_remote: boolean = false;
