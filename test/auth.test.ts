@@ -543,6 +543,39 @@ describe('roles and grants', () => {
     expect((await query('', bearer(token as string), { cursor: page['next_cursor'] })).status).toBe(400);
   });
 
+  it('give each key idempotency keys of its own, through both doors and over a restart', async () => {
+    const settings = { dataDir: temporaryDirectory('own-keys'), config: { auth: AUTH, tables: TABLES } };
+    let own = await startServer(settings);
+    try {
+      const [one, two] = await Promise.all([makeKey({ role: 'writer' }, own), makeKey({ role: 'writer' }, own)]);
+      const write = async (key: Key, v: number): Promise<Answer> =>
+        call(own, 'POST', '/v1/data', { table: 'shared', id: 'a', payload: { v } }, { ...as(key), 'idempotency-key': 'the-same' });
+      const first = expectSuccess(await write(one, 1)).json as JsonRow;
+      const second = expectSuccess(await write(two, 1)).json as JsonRow;
+      expect(second['lsn']).not.toBe(first['lsn']);
+      expect((await write(one, 2)).json).toMatchObject({ error: 'CONFLICT', message: expect.stringMatching(/"the-same"/) as string });
+      const ownGrpc = connectGrpc(own);
+      const data = { id: 'b', payload: { fields: { v: { numberValue: 1 } } } };
+      for (const key of [one, two])
+        expect((await ownGrpc.unary('WriteData', { table: 'by_grpc', data }, { ...as(key), 'idempotency-key': 'again' })).ok).toBe(true);
+      ownGrpc.close();
+      // Once from the log, once from what was saved before it was trimmed.
+      for (const isFlushed of [false, true]) {
+        if (isFlushed) expectSuccess(await call(own, 'POST', '/v1/tables/shared/flush', undefined, ADMIN));
+        await own.kill();
+        own = await startServer(settings);
+        expect((expectSuccess(await write(one, 1)).json as JsonRow)['lsn']).toBe(first['lsn']);
+        expect((expectSuccess(await write(two, 1)).json as JsonRow)['lsn']).toBe(second['lsn']);
+      }
+      for (const table of ['shared', 'by_grpc']) {
+        const count = await call(own, 'POST', '/v1/query', { sql: `SELECT count(*) AS n FROM ${table}` }, ADMIN);
+        expect((expectStatus(count, 200).json as { rows: JsonRow[] }).rows).toEqual([{ n: 2 }]);
+      }
+    } finally {
+      await own.kill();
+    }
+  });
+
   it('keep queries and pages of others out of sight', async () => {
     const page = expectStatus(await query('SELECT id FROM open_one', as(writer), { limit: 1 }), 200).json as JsonRow;
     const stolen = await query('', as(reader), { cursor: page['next_cursor'] });
