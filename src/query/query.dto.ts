@@ -80,9 +80,14 @@ export class ResultColumnDto implements Column {
   @ApiProperty({ example: 'BIGINT' }) type: string;
 }
 
+/** Of tables of which a key may read some rows only there are no figures: they would tell of the others. */
 export class QueryStatsDto implements QueryStats {
   @ApiProperty({ type: 'integer' }) elapsed_ms: number;
-  @ApiProperty({ type: 'integer', description: 'Data files of the tables' }) files_total: number;
+  @ApiProperty({
+    type: 'integer',
+    description: 'Data files of the tables; 0 for a key that may read some of their rows only, as the next two',
+  })
+  files_total: number;
   @ApiProperty({ type: 'integer', description: 'Those that had to be read' }) files_scanned: number;
   @ApiProperty({ type: 'integer' }) bytes_scanned: number;
   @ApiProperty({

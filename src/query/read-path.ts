@@ -145,7 +145,7 @@ export class ReadPath {
     if (!key) return this.#firstPage(request, analysis, limit, 'none');
     const startedMs = this.parts.clock.nowMs();
     const { page, isHit } = await this.parts.results.page(key, () => this.#firstPage(request, analysis, limit, 'miss'));
-    return isHit ? this.#hit(page, request.sql, analysis, startedMs) : page;
+    return isHit ? this.#hit(page, request, analysis, startedMs) : page;
   }
 
   /** @returns undefined for a request whose answer must be made anew, or is not one of the newest state */
@@ -168,16 +168,17 @@ export class ReadPath {
     return { text, table: others.length === 0 ? only : '', timeoutMs };
   }
 
-  #hit(page: Page, sql: string, analysis: SqlAnalysis, startedMs: number): Page {
+  #hit(page: Page, { sql, reader }: QueryRequest, analysis: SqlAnalysis, startedMs: number): Page {
     const id = randomUUID();
     const elapsedMs = this.parts.clock.nowMs() - startedMs;
     // The statement may write a name in another case than the table has.
     const tables = analysis.tables.map((name) => this.parts.registry.find(name)?.name ?? name);
     noteTables(tables);
     this.#note({ id, sql, startedMs }, tables, undefined);
+    const cache = tables.some((name) => reader.rowsOf(name) !== undefined) ? 'none' : 'hit';
     return {
       ...page,
-      stats: { ...page.stats, elapsed_ms: elapsedMs, files_scanned: 0, bytes_scanned: 0, cache: 'hit', query_id: id },
+      stats: { ...page.stats, elapsed_ms: elapsedMs, files_scanned: 0, bytes_scanned: 0, cache, query_id: id },
     };
   }
 
@@ -288,7 +289,13 @@ export class ReadPath {
   async pinTables(analysis: SqlAnalysis, { asOf, reader }: Pick<QueryRequest, 'asOf' | 'reader'>): Promise<ReadonlyMap<string, ReadView>> {
     for (const name of analysis.tables) assertMayRead(name, reader);
     const views = await this.#pin(analysis, asOf);
-    for (const [name, view] of views) view.onlyRows(reader.rowsOf(name));
+    for (const [name, view] of views) {
+      const condition = reader.rowsOf(name);
+      if (condition === undefined) continue;
+      view.onlyRows(condition);
+      // Files are left out by what all of their rows have: a statement that fails where there is anything to read would tell of it.
+      view.keepOnly(() => true);
+    }
     return views;
   }
 
@@ -598,14 +605,16 @@ export class ReadPath {
 
   #stats(query: RunningQuery, views: ReadonlyMap<string, ReadView>, cache: QueryStats['cache']): QueryStats {
     const all = [...views.values()];
+    const elapsed = { elapsed_ms: Math.round(this.parts.clock.nowMs() - query.startedMs), query_id: query.id };
+    // Which files a condition leaves, and whether a table has changed, tells of rows that are not there for the caller.
+    if (all.some((view) => view.isFiltered)) return { ...elapsed, files_total: 0, files_scanned: 0, bytes_scanned: 0, cache: 'none' };
     const scanned = all.flatMap((view) => view.scannedFiles);
     return {
-      elapsed_ms: Math.round(this.parts.clock.nowMs() - query.startedMs),
+      ...elapsed,
       files_total: all.reduce((sum, view) => sum + view.files.length, 0),
       files_scanned: scanned.length,
       bytes_scanned: scanned.reduce((sum, file) => sum + file.sizeBytes, 0),
       cache,
-      query_id: query.id,
     };
   }
 

@@ -23,7 +23,7 @@ import { TableSchema, toDeltaSchema } from '../metadata/table-schema.js';
 import type { DamagedFiles } from './damaged-files.js';
 import type { ResidentBudget } from './resident-budget.js';
 import { BUFFER_SCHEMA, Table } from './table.js';
-import { idRuleOf, mergeTableConfig, type TableConfig } from './table-config.js';
+import { idRuleOf, type TableConfig, withSettings } from './table-config.js';
 
 const CONFIG_KEY = 'miniodb.config';
 /** Where backups stand in the object store; never a table's. */
@@ -542,5 +542,5 @@ export function withSchema(metaData: MetaDataAction, schema: TableSchema): MetaD
 export function readConfig(metaData: MetaDataAction, defaults: TableConfig): TableConfig {
   const stored: unknown = JSON.parse(metaData.configuration[CONFIG_KEY] ?? '{}');
   if (!isJsonObject(stored)) throw new AppError('DATA_CORRUPTION', `table ${metaData.name}: its configuration in the log cannot be read`);
-  return mergeTableConfig(defaults, stored);
+  return withSettings(defaults, stored);
 }

@@ -182,7 +182,7 @@ function checkedId(id: unknown, rules: EncodeRules): string {
   }
   const text = rules.acceptsNumericIds && isInteger(id) ? integerText(id) : id;
   if (typeof text !== 'string') throw new FieldRefused(ID_COLUMN, `id must be a string, got ${shown(id)}`);
-  assertId(text, rules.idRule);
+  assertId(text, rules);
   return text;
 }
 
@@ -194,10 +194,16 @@ function integerText(value: number | LosslessNumber): string {
   return typeof value === 'number' ? String(value) : value.value;
 }
 
-/** @throws AppError INVALID_ARGUMENT when an id does not follow the table's rule */
-export function assertId(id: string, rule: IdRule): void {
-  const fits = id.length >= 1 && id.length <= rule.lengthMax && rule.patterns.every((pattern) => pattern.test(id));
-  if (!fits) throw invalidArgument(`id ${shown(id)} is not allowed: it must be ${rule.description}`, [{ field: ID_COLUMN }]);
+/** @throws AppError INVALID_ARGUMENT when an id does not follow the table's rule, CONFLICT when no id can */
+function assertId(id: string, { idRule: rule, tableName }: EncodeRules): void {
+  if (rule.refusal !== undefined)
+    throw new AppError(
+      'CONFLICT',
+      `table ${tableName} takes no rows, because its config.id_validation cannot be used: ${rule.refusal}; ` +
+        `set another with PATCH /v1/tables/${tableName}`,
+    );
+  if (id.length < 1 || id.length > rule.lengthMax || !rule.fits(id))
+    throw invalidArgument(`id ${shown(id)} is not allowed: it must be ${rule.description}`, [{ field: ID_COLUMN }]);
 }
 
 function checkedTimestamp(value: unknown, nowMs: number): string {

@@ -5,6 +5,7 @@
 import { copyFile, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
+import { type Principal, SYSTEM } from '../../common/access.js';
 import { AppError, isSystemError } from '../../common/app-error.js';
 import { syncDirectory } from '../../infra/object-store/local-object-store.js';
 import type { WriteAnswer } from './write-command.js';
@@ -22,6 +23,17 @@ export interface RememberedAnswer {
 export interface Idempotency {
   readonly key: string;
   readonly fingerprint: string;
+}
+
+/** Stands in no key of a client: headers and metadata cannot hold it. */
+const OWNER_END = '\0';
+
+/**
+ * The key as it is kept: another principal's same key is another one. Where nobody says who they are, all are one, and keys from before principals had their own
+ * are that one's: a retry over the upgrade is answered there; elsewhere nobody's answer is anybody else's.
+ */
+export function ownKey(key: string, principal: Principal): string {
+  return principal === SYSTEM ? key : `${principal.id}${OWNER_END}${key}`;
 }
 
 export class IdempotencyKeys {
@@ -80,7 +92,10 @@ export class IdempotencyKeys {
     const known = this.#answers.get(key) ?? this.#running.get(key);
     if (known) {
       if (known.fingerprint !== fingerprint)
-        throw new AppError('CONFLICT', `the idempotency key "${key}" was used for another request; use a new key`);
+        throw new AppError(
+          'CONFLICT',
+          `the idempotency key "${key.slice(key.indexOf(OWNER_END) + 1)}" was used for another request; use a new key`,
+        );
       return known.answer;
     }
     const answer = write()
