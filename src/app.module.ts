@@ -21,10 +21,11 @@ export class AppModule {
       imports: [InfraModule.forRoot(config, logger), AuthModule, HealthModule],
       providers: [
         {
-          provide: APP_GUARD,
+          provide: AuthGuard,
           inject: [Authenticator],
           useFactory: (authenticator: Authenticator) => new AuthGuard(config.auth, authenticator),
         },
+        { provide: APP_GUARD, useExisting: AuthGuard },
         { provide: APP_GUARD, useFactory: () => new RateLimitGuard(config.rate_limits) },
         { provide: APP_GUARD, useClass: ReadableMessageGuard },
         { provide: APP_FILTER, inject: [LOGGER], useFactory: (log: Logger) => new ErrorFilter(log) },

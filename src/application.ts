@@ -1,11 +1,12 @@
 /** Puts the server together: REST and gRPC over the same module, Swagger UI, draining at the end. */
-import { createServer } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { NestFactory } from '@nestjs/core';
 import type { MicroserviceOptions } from '@nestjs/microservices';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import type { FastifyInstance } from 'fastify';
 import { AppModule } from './app.module.js';
+import { AuthGuard } from './auth/auth-guard.js';
 import { Authenticator } from './auth/authenticator.js';
 import { guardServices } from './auth/service-guard.js';
 import { NodeDirectory } from './cluster/node-directory.js';
@@ -15,7 +16,7 @@ import { isLoopback } from './common/config/load-config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
 import { RequestWatch } from './health/request-watch.js';
-import { cutGrpcCalls, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
+import { cutGrpcCalls, grpcListeners, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
 import { httpAdapter } from './infra/transport/http-server.js';
 import { NestLogger } from './infra/transport/nest-logger.js';
 import { registerProtobufValues } from './infra/transport/protobuf-values.js';
@@ -29,12 +30,12 @@ export interface RunningApplication {
 
 export async function startApplication(config: Config, logger: Logger): Promise<RunningApplication> {
   registerProtobufValues();
-  const { host, rest_port: restPort, grpc_port: grpcPort, cors_origins: corsOrigins } = config.server;
+  const { host, rest_port: restPort, grpc_port: grpcPort, cors_origins: corsOrigins, body_idle_seconds: bodyIdleSeconds } = config.server;
   const tls = readTls(config.tls);
   if (!tls && config.auth.mode !== 'disabled' && !isLoopback(host))
     logger.warn('credentials go over the network in clear text: set tls.cert_file and tls.key_file, or end TLS before this server');
   const { body_bytes_max: bodyBytesMax, json_depth_max: jsonDepthMax } = config.limits;
-  const adapter = httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins });
+  const adapter = httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, bodyIdleSeconds, logger });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, {
     logger: new NestLogger(logger),
     bodyParser: false,
@@ -47,11 +48,14 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   grpc.registerPreRequestHook((context, next) => grpcRequestHook(context, () => watch.watchCall(context, next)));
   // The application calls the hooks of all modules; without this the microservice in it would call them again, and every timer would run twice.
   (grpc as unknown as { setIsInitHookCalled(isCalled: boolean): void }).setIsInitHookCalled(true);
+  // After the hooks that watch: what is refused is recorded as well.
+  app.get(AuthGuard).guardHeads(adapter.getInstance<FastifyInstance>());
   serveOpenApi(app);
   closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();
   await app.listen(restPort, host);
-  watchConnections(adapter.getInstance<FastifyInstance>(), config.server.connections_max, logger);
+  for (const door of [adapter.getInstance<FastifyInstance>().server, ...grpcListeners()])
+    boundConnections(door, config.server.connections_max, logger);
   setGrpcServing(true);
   const restUrl = await app.getUrl();
   await app.get(NodeDirectory).start(restUrl);
@@ -92,13 +96,15 @@ function closeConnectionsWhileDraining(server: FastifyInstance): void {
 }
 
 /** Each connection holds a descriptor, which files need, too. */
-function watchConnections({ server }: FastifyInstance, connectionsMax: number, logger: Logger): void {
-  server.maxConnections = connectionsMax;
+function boundConnections(door: Server, connectionsMax: number, logger: Logger): void {
+  door.maxConnections = connectionsMax;
   let toldMs = 0;
-  server.on('drop', () => {
+  door.on('drop', () => {
     if (Date.now() - toldMs < MS_PER_SECOND) return;
     toldMs = Date.now();
-    logger.warn(`connections are closed as they come: there are ${connectionsMax} (server.connections_max)`);
+    logger.warn(
+      `connections are closed as they come: there are ${connectionsMax} (server.connections_max, or what the limit of open files leaves)`,
+    );
   });
 }
 

@@ -6,4 +6,12 @@
 const POOL_THREADS = 96;
 
 process.env['UV_THREADPOOL_SIZE'] ??= String(POOL_THREADS);
-void import('./server.js');
+void import('./common/config/open-files.js')
+  .then(({ assertEnoughOpenFiles }) => assertEnoughOpenFiles())
+  .then(
+    () => import('./server.js'),
+    (error: unknown) => {
+      process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+      process.exit(1);
+    },
+  );

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startApplication } from './application.js';
-import { messageOf } from './common/app-error.js';
+import { isSystemError, messageOf } from './common/app-error.js';
 import type { Config } from './common/config/config.js';
 import { loadConfig } from './common/config/load-config.js';
 import { fitToMachine, thisMachine } from './common/config/machine-limits.js';
@@ -20,6 +20,27 @@ function readConfig(): Config {
   const config = loadConfig(CONFIG_DIRECTORY, values.config, process.env);
   fitToMachine(config, thisMachine());
   return config;
+}
+
+/** The system had no descriptor or no memory left for something: it was not done, and nothing else was touched. */
+const SHORTAGES = ['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'EAGAIN'];
+/** The other end of a connection went away. */
+const LOST_PEERS = ['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'ETIMEDOUT', 'ERR_HTTP2_STREAM_CANCEL'];
+
+/**
+ * What nobody caught. A shortage of the system and a lost peer leave everything as it was; after anything else nobody knows how things stand, and the process
+ * ends: what is acknowledged is in the write-ahead log.
+ */
+function surviveOrEnd(error: unknown, logger: Logger): void {
+  if (isSystemError(error, ...SHORTAGES, ...LOST_PEERS)) {
+    logger.error({ err: error }, `an error was not caught, the server goes on: ${messageOf(error)}`);
+    return;
+  }
+  logger.fatal(
+    { err: error },
+    `an error was not caught, the server ends; what is acknowledged is safe in the write-ahead log: ${messageOf(error)}`,
+  );
+  process.exit(1);
 }
 
 async function start(config: Config, logger: Logger): Promise<void> {
@@ -58,6 +79,7 @@ try {
   const config = readConfig();
   const logger = openLogger(config.log);
   process.on('unhandledRejection', (error) => logger.error({ err: error }, 'a rejection was not handled'));
+  process.on('uncaughtException', (error) => surviveOrEnd(error, logger));
   try {
     await lockDirectory(path.resolve(config.data_dir));
     await start(config, logger);

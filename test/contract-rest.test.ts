@@ -756,6 +756,14 @@ describe('id strategies and id rules', () => {
     }
   });
 
+  test('an id that does not fit is refused at once, whatever the pattern', async () => {
+    for (const [index, pattern] of ['((a+))+', '(?:(?:a|aa))+', `${'[a-z]*'.repeat(6)}!`].entries()) {
+      await createTable(server, `slow_rule_${index}`, { id_validation: { pattern } });
+      const id = pattern.endsWith('!') ? 'a'.repeat(130) : `${'a'.repeat(60)}!`;
+      expectError(await add(`slow_rule_${index}`, id), 400, 'INVALID_ARGUMENT', /is not allowed/);
+    }
+  });
+
   test('the default rule takes 255 characters', async () => {
     expectSuccess(await add('rule_default', 'Az09_-'.padEnd(255, 'x')));
     expect(await valueOf(server, 'SELECT length(id) FROM rule_default')).toBe(255);

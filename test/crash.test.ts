@@ -5,7 +5,8 @@
  * About half of the kills come from the fault points, instants between two steps of a commit that a random kill seldom meets; the others
  * are random. CRASH_KILLS sets how many; SEED repeats the decisions (not the timing) of a run.
  */
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CrashScenario, planKills } from './support/crash-scenario.js';
@@ -171,6 +172,53 @@ describe('a damaged write-ahead log', () => {
     await expectRefusedStart(first, last.start);
   });
 
+  it.each([
+    ['first', 0],
+    ['middle', 1],
+    ['last', -1],
+  ])('refuses the start without its %s segment, and starts with the command that the message has', async (_, index) => {
+    for (let life = 0; life < 3; life += 1) {
+      await start();
+      await write(5);
+      await kill();
+    }
+    const segment = walSegments(dataDir).at(index) ?? '';
+    const rows = recordsOf(segment).length;
+    rmSync(segment);
+    const message = await refusal();
+    expect(message).toContain('DATA_CORRUPTION');
+    expect(message).toContain(path.basename(segment));
+    expect(message).toMatch(/lacks LSN \d+ to \d+/);
+    execFileSync('sh', ['-c', /with: (touch [^\s"]+)/.exec(message)?.[1] ?? '']);
+    await start();
+    acknowledged -= rows;
+    await expectAllRows();
+    await kill();
+    await start();
+    await expectAllRows();
+  });
+
+  it('refuses the start when its last segment is emptied', async () => {
+    await start();
+    await write(5);
+    await kill();
+    truncateSync(lastSegment(), 0);
+    await expectRefusedStart(lastSegment(), 0);
+  });
+
+  it('starts after a flush has trimmed its segments', async () => {
+    for (let life = 0; life < 3; life += 1) {
+      await start();
+      await write(3);
+      if (life < 2) await kill();
+    }
+    expectSuccess('flush', await new DataClient(running()).maintain(TABLE, 'flush'));
+    expect(walSegments(dataDir)).toHaveLength(1);
+    await kill();
+    await start();
+    await expectAllRows();
+  });
+
   it('refuses the start when the last acknowledged record is damaged, instead of taking it for a torn one', async () => {
     await start();
     await write(5);
@@ -211,14 +259,18 @@ describe('a damaged write-ahead log', () => {
     expect([String(counts?.['row_total']), String(counts?.['id_total'])]).toEqual([String(acknowledged), String(acknowledged)]);
   }
 
-  async function expectRefusedStart(segment: string, offset: number): Promise<void> {
-    const message = await startServer({ dataDir, config: CONFIG }).then(
+  function refusal(): Promise<string> {
+    return startServer({ dataDir, config: CONFIG }).then(
       async (started) => {
         await started.kill();
         return 'the server started';
       },
       (error: Error) => error.message,
     );
+  }
+
+  async function expectRefusedStart(segment: string, offset: number): Promise<void> {
+    const message = await refusal();
     expect(message).toContain('DATA_CORRUPTION');
     expect(message).toContain(path.basename(segment));
     expect(message).toMatch(new RegExp(`offset ${offset}\\b`));

@@ -446,8 +446,9 @@ describe('reflection and health of gRPC', () => {
       for (let attempt = 0; attempt < 4; attempt++)
         attempts.push(nameOf(await checkHealth(server, { 'x-api-key': 'admin', 'x-api-secret': `guess ${attempt}` })));
       expect(attempts).toEqual(['UNAUTHENTICATED', 'UNAUTHENTICATED', 'UNAUTHENTICATED', 'RESOURCE_EXHAUSTED']);
-      // The same count stands before the other door.
-      expect((await call(server, 'GET', '/v1/tables', undefined, ADMIN)).status).toBe(429);
+      // The same count stands before the other door, and right ones pass.
+      expect((await call(server, 'GET', '/v1/tables', undefined, { ...ADMIN, 'x-api-secret': 'guess' })).status).toBe(429);
+      expect((await call(server, 'GET', '/v1/tables', undefined, ADMIN)).status).toBe(200);
     });
   });
 });
@@ -477,6 +478,146 @@ describe('connections', () => {
       );
       expect(server.output()).toContain('server.connections_max');
       held[1]?.destroy();
+    });
+  });
+});
+
+describe('open files', () => {
+  it('that are fewer than idle connections do not end the server, which answers again when they have gone', async () => {
+    const server = await startServer({ openFilesMax: 1_024, config: { auth: AUTH } });
+    const grpc = connectGrpc(server, SERVICE);
+    try {
+      const idle: Socket[] = [];
+      for (const [host, port] of [new URL(server.rest), new URL(`http://${server.grpc}`)].map(
+        ({ hostname, port }) => [hostname, port] as const,
+      ))
+        for (let count = 0; count < 700; count += 1) {
+          const socket = createConnection(Number(port), host);
+          socket.on('error', () => undefined);
+          idle.push(socket);
+        }
+      await eventually(
+        'connections beyond what files leave are closed',
+        () => idle.filter(({ destroyed }) => destroyed).length,
+        (closed) => closed >= 700,
+      );
+      expect(idle.filter(({ destroyed }) => !destroyed).length).toBeGreaterThan(300);
+      expect(server.output()).toContain('limit of open files');
+      for (const socket of idle) socket.destroy();
+      await eventually(
+        'REST answers',
+        () => restStatus(server, { method: 'GET', path: '/v1/tables', headers: ADMIN }),
+        (status) => status === 200,
+      );
+      await eventually(
+        'gRPC answers',
+        () => grpc.unary('HealthCheck', {}),
+        ({ ok }) => ok,
+      );
+      expectSuccess(await call(server, 'POST', '/v1/data', { table: 'after', id: 'a', payload: { v: 1 } }, ADMIN));
+      expectSuccess(await call(server, 'POST', '/v1/tables/after/flush', undefined, ADMIN));
+    } finally {
+      grpc.close();
+      await server.kill();
+    }
+  });
+
+  it('that are too few are named at the start', async () => {
+    await expect(startServer({ openFilesMax: 500 })).rejects.toThrow(
+      /limit of open files is 500 \(ulimit -n\); the server needs at least 768/,
+    );
+  });
+});
+
+/** Sends a head that promises a body, and what comes of it; what was sent stays open. */
+async function promiseBody(server: RunningServer, route: string, headers: Record<string, string>, body = ''): Promise<Promised> {
+  const { hostname, port } = new URL(server.rest);
+  const socket = createConnection(Number(port), hostname);
+  const promised: Promised = { socket, answer: '', isClosed: false };
+  socket.on('error', () => undefined);
+  socket.on('data', (bytes: Buffer) => (promised.answer += bytes.toString()));
+  socket.once('close', () => (promised.isClosed = true));
+  await once(socket, 'connect');
+  const lines = Object.entries({ host: 'x', 'content-type': 'application/json', ...headers }).map(
+    ([name, value]) => `${name}: ${value}\r\n`,
+  );
+  socket.write(`${route} HTTP/1.1\r\n${lines.join('')}\r\n${body}`);
+  return promised;
+}
+
+interface Promised {
+  readonly socket: Socket;
+  answer: string;
+  isClosed: boolean;
+}
+
+describe('bodies', () => {
+  const LARGE = { 'content-length': String(15 * 1_024 * 1_024) };
+
+  it('are not waited for where the caller may not ask, or nobody may', async () => {
+    await withServer({ auth: AUTH }, async (server) => {
+      const { secret } = expectSuccess(await call(server, 'POST', '/v1/auth/keys', { api_key: 'reads', role: 'reader' }, ADMIN))
+        .json as JsonRow;
+      const reader = { 'x-api-key': 'reads', 'x-api-secret': String(secret) };
+      for (const [route, headers, expected] of [
+        ['POST /v1/query', {}, /^HTTP\/1.1 401 .*www-authenticate: Bearer.*"UNAUTHENTICATED"/is],
+        ['POST /v1/query', { 'transfer-encoding': 'chunked' }, /^HTTP\/1.1 401 /],
+        ['POST /v1/data', { ...reader }, /^HTTP\/1.1 403 .*"PERMISSION_DENIED"/s],
+        ['POST /v1/auth/keys', { ...reader }, /^HTTP\/1.1 403 /],
+        ['DELETE /v1/auth/token', {}, /^HTTP\/1.1 401 /],
+        ['POST /v1/nothing', {}, /^HTTP\/1.1 404 .*no route for POST \/v1\/nothing/s],
+        ['POST /v1/tables/x', {}, /^HTTP\/1.1 405 /],
+        ['POST /v1/auth/token', {}, /^HTTP\/1.1 413 /],
+        ['POST /v1/auth/refresh', {}, /^HTTP\/1.1 413 /],
+      ] as const) {
+        const isChunked = 'transfer-encoding' in headers;
+        const promised = await promiseBody(
+          server,
+          route,
+          isChunked ? headers : { ...LARGE, ...headers },
+          isChunked ? '4\r\n[{},\r\n' : '[{},',
+        );
+        await eventually(
+          `${route} is answered`,
+          () => promised.answer,
+          (answer) => expected.test(answer),
+        );
+        promised.socket.destroy();
+      }
+      expectStatus(await call(server, 'POST', '/v1/query', { sql: 'SELECT 1' }, reader), 200);
+    });
+  });
+
+  it('that stall or drip are cut off, and slow ones are taken', async () => {
+    await withServer({ server: { body_idle_seconds: 1 } }, async (server) => {
+      const ndjson = { 'content-type': 'application/x-ndjson', 'transfer-encoding': 'chunked' };
+      const stalled = await promiseBody(server, 'POST /v1/query', LARGE, '{"sql":');
+      const stalledBulk = await promiseBody(server, 'POST /v1/data/bulk?table=slow', ndjson, '5\r\n{"id"\r\n');
+      const dripping = await promiseBody(server, 'POST /v1/query', LARGE);
+      const steady = await promiseBody(server, 'POST /v1/data/bulk?table=slow', ndjson);
+      const line = `${JSON.stringify({ id: 'a', text: 'x'.repeat(80) })}\n`;
+      const chunk = `${line.length.toString(16)}\r\n${line}\r\n`;
+      let sent = 0;
+      const drip = setInterval(() => {
+        if (!dripping.isClosed) dripping.socket.write('x');
+        if (sent < 20) steady.socket.write((sent += 1) < 20 ? chunk : '0\r\n\r\n');
+      }, 150);
+      try {
+        for (const [what, promised] of Object.entries({ stalled, stalledBulk, dripping }))
+          await eventually(
+            `${what} is closed`,
+            () => promised.isClosed,
+            (isClosed) => isClosed,
+          );
+        await eventually(
+          'the slow one is answered',
+          () => steady.answer,
+          (answer) => /^HTTP\/1.1 200 .*"count":19|"inserted":19/s.test(answer),
+        );
+      } finally {
+        clearInterval(drip);
+      }
+      expect(server.output()).toContain('server.body_idle_seconds');
     });
   });
 });

@@ -78,6 +78,12 @@ describe('a lost disk', () => {
     if (isRedisEmptied) await emptyRedis();
     const restarted = await node.start();
     expect(await everythingOf(restarted), 'without what was not flushed').toEqual(before);
+    const { status, details } = (await call(restarted, 'GET', '/v1/health')).json as { status: string; details: Record<string, string> };
+    expect(status).toBe('degraded');
+    expect(details['former_log'], 'the log that was lost is named, with what the tables have of it').toMatch(
+      /another write-ahead log, [0-9a-f-]{36} with LSN 8589934593 to 17179869184, .*up to LSN \d+/,
+    );
+    expect(restarted.output()).toContain(details['former_log']);
 
     await restoreAndGoOn(restarted, rich);
     const later = await everythingOf(restarted);

@@ -4,6 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SeededRandom } from './right-answers/seeded-random.js';
+import { connectGrpc, type GrpcConnection, type GrpcMessage, plainOf, responseOf } from './support/grpc-client.js';
+import { eventually } from './support/requests.js';
 import { seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 
@@ -15,6 +17,7 @@ const QUIET = { tables: { flush_interval_seconds: 3600 }, maintenance: { interva
 const seed = seedOfThisRun();
 const random = new SeededRandom(seed);
 let server: RunningServer;
+let grpc: GrpcConnection;
 let lastNumber = ROWS;
 
 type Row = Readonly<Record<string, unknown>>;
@@ -30,10 +33,12 @@ interface Page {
 beforeAll(async () => {
   console.log(`paging: SEED=${seed} replays this run`);
   server = await startServer({ config: QUIET });
+  grpc = connectGrpc(server);
   await fillTables(server);
 });
 
 afterAll(async () => {
+  grpc?.close();
   await server?.stop();
 });
 
@@ -147,6 +152,55 @@ describe('pages of one result', () => {
     expect([one.row_count, one.has_more]).toEqual([1000, true]);
     const other = await page('SELECT * FROM range(1000)');
     expect([other.row_count, other.has_more]).toEqual([1000, false]);
+  });
+
+  it.each([
+    ['params', { sql: 'SELECT seq, grp FROM readings WHERE n > $1 ORDER BY n, seq', params: [5] }],
+    ['params, as they are stored', { sql: 'SELECT seq FROM readings WHERE n > $least', params: { least: 5 } }],
+    ['as_of', { sql: 'SELECT seq FROM readings ORDER BY seq DESC', as_of: FILES }],
+    ['a WITH clause', { sql: 'WITH few AS (SELECT DISTINCT grp FROM readings) SELECT grp FROM few' }],
+    ['a comment behind its end', { sql: 'SELECT seq FROM readings ORDER BY n; -- all of them' }],
+  ])('go on by the cursor alone after a statement with %s', async (_label, request) => {
+    const first = await call(server, 'POST', '/v1/query', { ...request, limit: 300 });
+    expect(first.json.has_more, first.text.slice(0, 500)).toBe(true);
+    const cursor: string = first.json.next_cursor;
+    const whole = await call(server, 'POST', '/v1/query', { ...request, limit: 300, cursor });
+    await changeTables();
+    for (const rest of [{}, { sql: '' }, { sql: ' ' }, { sql: null }]) {
+      const alone = await call(server, 'POST', '/v1/query', { ...rest, limit: 300, cursor });
+      expect(alone.json.rows, alone.text.slice(0, 500)).toEqual(whole.json.rows);
+    }
+    const message = expectRefused(await ask('SELECT 1', { limit: 300, cursor }), /cursor/i);
+    expect(message).toContain('the cursor alone');
+  });
+
+  it('go on over gRPC by a cursor of REST alone, in pages and as a stream', async () => {
+    const sql = 'SELECT grp, count(*) AS c FROM readings GROUP BY grp ORDER BY c, grp';
+    const whole = await page(sql, { limit: 10_000 });
+    const first = await page(sql, { limit: 100 });
+    const second = await responseOf(grpc.unary('QueryData', { cursor: first.next_cursor, limit: 100 }));
+    expect(JSON.parse(second['result_json'] as string)).toEqual(whole.rows.slice(100, 200));
+    const rest = await responseOf(grpc.drain('StreamQuery', { cursor: second['next_cursor'], batch_size: 200 }));
+    const records = (rest['messages'] as GrpcMessage[]).flatMap((message) => message['records'] as GrpcMessage[]);
+    expect(records.map((record) => plainOf(record['payload'] as GrpcMessage))).toEqual(whole.rows.slice(200));
+  });
+
+  it('are listed under the statement of the caller when they go on by the cursor alone', async () => {
+    const sql = 'SELECT seq FROM readings ORDER BY n, seq';
+    const { next_cursor: cursor } = await page(sql, { limit: 1 });
+    const busy = new AbortController();
+    const seen = await Promise.race([
+      (async () => {
+        while (!busy.signal.aborted) await call(server, 'POST', '/v1/query', { cursor, limit: 1_000 });
+        return [];
+      })(),
+      eventually(
+        'a continuation is listed',
+        async () => (await call(server, 'GET', '/v1/queries')).json.queries as Row[],
+        (queries) => queries.length > 0,
+      ),
+    ]).finally(() => busy.abort());
+    expect(seen.map((query) => query['sql'])).toEqual([sql]);
   });
 
   it('binds its params on every page', async () => {
@@ -321,6 +375,8 @@ async function expectSamePagesAgain(sql: string, limit: number, cursors: readonl
     const changed = again.rows.map((row) => JSON.stringify(row)).filter((text, at) => text !== before[at]);
     expect(changed.slice(0, 3), `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`).toEqual([]);
     expect(again.rows.length).toBe(before.length);
+    const alone = await call(server, 'POST', '/v1/query', { limit, cursor: cursors[index] });
+    expect(alone.json.rows, `SEED=${seed}: page ${index + 1} by its cursor alone: ${alone.text.slice(0, 500)}`).toEqual(again.rows);
   }
 }
 

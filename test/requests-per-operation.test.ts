@@ -36,6 +36,7 @@ const KINDS: readonly RequestKind[] = ['PUT', 'GET', 'HEAD', 'LIST', 'DELETE', '
 /** GET /v1/status asks the store whether it answers, at most once a second: one GET of a key that does not exist. */
 const HEALTH_KEY = '_catalogue/health-check';
 const COMMIT = expect.stringMatching(/^PUT \w+\/_delta_log\/\d{20}\.json$/) as string;
+const VECTORS = expect.stringMatching(/^PUT \w+\/deletion_vector_[0-9a-f-]{36}\.bin$/) as string;
 const DATA_FILE = expect.stringMatching(/^PUT \w+\/shard-0\/\d{4}-\d\d-\d\d\/part-[^/]+\.parquet$/) as string;
 const DAYS = 6;
 const ROWS_PER_DAY = 50;
@@ -104,7 +105,7 @@ describe('writing', () => {
     expect(await requestsOf(() => flush(server, 'bulk_loaded'))).toEqual([DATA_FILE, COMMIT]);
   });
 
-  it('a flush of deletes is one PUT; the first one of a table also makes the empty file that ClickHouse needs', async () => {
+  it('a flush of deletes is two PUTs, whatever the number of files; the first one of a table also makes the empty file that ClickHouse needs', async () => {
     await createTable(server, 'deleted');
     await writeBatch(
       server,
@@ -114,13 +115,15 @@ describe('writing', () => {
     await flush(server, 'deleted');
     expect(await requestsOf(() => remove('deleted', ['row-1', 'row-2'])), 'the delete itself').toEqual([]);
     const first = await requestsOf(() => flush(server, 'deleted'));
-    expect(first.filter((request) => !request.includes('/empty.parquet'))).toEqual([COMMIT]);
+    expect(first.filter((request) => !request.includes('/empty.parquet'))).toEqual([VECTORS, COMMIT]);
     console.log(`the first flush of deletes of a table: ${first.join(', ')}`);
     await remove('deleted', ['row-3', 'row-4']);
-    expect(await requestsOf(() => flush(server, 'deleted'))).toEqual([COMMIT]);
+    expect(await requestsOf(() => flush(server, 'deleted'))).toEqual([VECTORS, COMMIT]);
     await remove('deleted', ['row-5']);
     await write(server, 'deleted', 'new', { n: 1 });
-    expect(await requestsOf(() => flush(server, 'deleted'))).toEqual([DATA_FILE, COMMIT]);
+    expect(await requestsOf(() => flush(server, 'deleted'))).toEqual([DATA_FILE, VECTORS, COMMIT]);
+    await remove('deleted', ['row-6', 'new']);
+    expect(await requestsOf(() => flush(server, 'deleted')), 'rows of two files').toEqual([VECTORS, COMMIT]);
   });
 });
 

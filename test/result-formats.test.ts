@@ -8,6 +8,7 @@ import { request as httpRequest } from 'node:http';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PlainDuckdb } from './support/bulk-bodies.js';
+import { connectGrpc, type GrpcMessage, plainOf, responseOf } from './support/grpc-client.js';
 import { createTable, eventually, expectStatus, type JsonRow, memoryOf } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 
@@ -68,6 +69,11 @@ async function result(sql: string, accept: string, more: JsonRow = {}): Promise<
   expect(headers.get('content-type')).toContain(accept);
   expect(headers.get('x-query-id')).toMatch(/\S/);
   return body;
+}
+
+/** The rows of a page, as they stand in it. */
+function rowsText(page: string): string {
+  return page.slice(page.indexOf('"rows":') + '"rows":'.length, page.indexOf(',"row_count"'));
 }
 
 /** SELECT over a Parquet result that the plain engine can run. */
@@ -210,6 +216,11 @@ const VALUES_SQL = `SELECT ${Object.entries(VALUES)
 const NULLS_SQL = `SELECT ${Object.entries(VALUES)
   .map(([name, [value]]) => `CASE WHEN false THEN ${value} END AS "${name}"`)
   .join(', ')}`;
+const CSV_TIMES: Readonly<Record<string, string>> = {
+  at: '%Y-%m-%dT%H:%M:%S.%f',
+  at_ns: '%Y-%m-%dT%H:%M:%S.%n',
+  at_tz: '%Y-%m-%dT%H:%M:%S.%fZ',
+};
 /** A row of values, a row of nulls. */
 const TYPES_SQL = `SELECT * FROM (SELECT 0 AS n, * FROM (${VALUES_SQL}) UNION ALL SELECT 1, * FROM (${NULLS_SQL})) ORDER BY n`;
 
@@ -303,13 +314,55 @@ describe('every type', () => {
     const unlike: unknown[] = [];
     for (const name of Object.keys(VALUES)) {
       const cells = await duckdb.texts(`SELECT "${name}" FROM (${select}) ORDER BY n`);
-      const format = ['at', 'at_tz'].includes(name) ? `strftime("${name}", '%Y-%m-%dT%H:%M:%S.%fZ')` : `"${name}"`;
+      const format = name in CSV_TIMES ? `strftime("${name}", '${CSV_TIMES[name]}')` : `"${name}"`;
       const expected = await duckdb.texts(`SELECT ${format} FROM (${TYPES_SQL}) ORDER BY n`);
-      if (JSON.stringify(cells) !== JSON.stringify(expected) && name !== 'at_ns') unlike.push([name, cells, expected]);
+      if (JSON.stringify(cells) !== JSON.stringify(expected)) unlike.push([name, cells, expected]);
     }
     expect(unlike, JSON.stringify(unlike)).toEqual([]);
-    const [[nanos] = []] = await duckdb.texts(`SELECT at_ns FROM (${select}) ORDER BY n`);
-    expect(nanos, 'nanoseconds keep their digits').toContain('123456789');
+  });
+
+  test('every way of JSON has the same text: a small page, a large one, NDJSON, gRPC', async () => {
+    const columns = Object.keys(VALUES).filter((name) => !['doc', 'bits', 'at_ns'].includes(name));
+    const nested = `[{'at': "at", 'tz': at_tz, 'd': 1.50::DECIMAL(4,2)}] AS deep`;
+    const sql = `SELECT ${columns.map((name) => `"${name}"`).join(', ')}, ${nested} FROM (${TYPES_SQL})`;
+    const small = rowsText((await download(`${sql} LIMIT 2`, 'application/json')).body.toString());
+    expect(small).toContain('"deep":[{"at":"2024-01-01T10:00:00.123456","tz":"1969-12-31T23:59:59.999999Z","d":1.50}]');
+    expect(rowsText((await download(sql, 'application/json')).body.toString())).toBe(small);
+    expect(`[${linesOf(await result(sql, NDJSON)).join()}]`).toBe(small);
+    const grpc = connectGrpc(server);
+    try {
+      expect((await responseOf(grpc.unary('QueryData', { sql })))['result_json']).toBe(small);
+      const { messages } = await responseOf(grpc.drain('StreamQuery', { sql }));
+      const records = (messages as { records: GrpcMessage[] }[]).flatMap((message) => message.records);
+      // What a double does not hold is text there.
+      const expected = JSON.parse(
+        small.replace(/:(-?\d[\d.]{16,})(?=[,}])/g, ':"$1"').replace('"0.10000000149011612"', '0.10000000149011612'),
+      );
+      expect(records.map((record) => plainOf(record['payload'] as GrpcMessage))).toEqual(expected);
+    } finally {
+      grpc.close();
+    }
+  });
+
+  test('StreamQuery: only an instant is the timestamp of a record; another column of that name is a value', async () => {
+    const grpc = connectGrpc(server);
+    try {
+      for (const [sql, text] of [
+        [`SELECT TIMESTAMP '2024-01-01 10:00:00' AS timestamp`, '2024-01-01T10:00:00.000000'],
+        [`SELECT '5' AS timestamp`, '5'],
+      ] as const) {
+        const { messages } = await responseOf(grpc.drain('StreamQuery', { sql }));
+        const [record] = (messages as { records: GrpcMessage[] }[]).flatMap((message) => message.records);
+        expect([record?.['timestamp'], plainOf(record?.['payload'] as GrpcMessage)], sql).toEqual([null, { timestamp: text }]);
+      }
+    } finally {
+      grpc.close();
+    }
+  });
+
+  test('CSV says its character set', async () => {
+    const { headers, body } = await download(`SELECT 'é' AS a`, CSV);
+    expect([headers.get('content-type'), body.toString('utf8')]).toEqual(['text/csv; charset=utf-8', 'a\né\n']);
   });
 
   test('NDJSON: numbers with every digit, instants as RFC 3339, nested values as JSON', async () => {
@@ -324,7 +377,8 @@ describe('every type', () => {
     }))
       expect(line, name).toContain(`"${name}":${digits},`);
     expect(JSON.parse(line)).toMatchObject({
-      at: '2024-01-01T10:00:00.123456Z',
+      at: '2024-01-01T10:00:00.123456',
+      at_ns: '2024-01-01T10:00:00.123456789',
       at_tz: '1969-12-31T23:59:59.999999Z',
       day: '1900-02-28',
       tod: '12:34:56.789012',

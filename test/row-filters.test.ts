@@ -3,6 +3,7 @@
  * of a row that is not theirs. Each answer must be the one that plain DuckDB gives over their rows alone.
  */
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { expectStatus, expectSuccess, type JsonRow } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
@@ -201,6 +202,99 @@ describe.each(OWNERS)('key of %s', (owner) => {
       expect((await call(server, 'GET', path, undefined, headers[owner])).status, path).toBe(403);
     const { tables } = (await call(server, 'GET', '/v1/tables', undefined, headers[owner])).json as { tables: JsonRow[] };
     expect(tables.map((table) => table['name'])).toEqual(['open']);
+  });
+});
+
+describe('rows that are not there for a key', () => {
+  /** Two tables with the same rows for the key, in the same requests; what the others have differs. */
+  const TWINS = ['twin_a', 'twin_b'] as const;
+  const CONDITION = "owner = 'red' AND number_text::INTEGER >= 0";
+  let reader: Record<string, string>;
+
+  beforeAll(async () => {
+    const hidden = {
+      twin_a: (index: number): JsonRow => ({
+        owner: 'blue',
+        amount: 1_000_000 + index,
+        note: `zz hidden ${'x'.repeat(index)}`,
+        number_text: '5',
+      }),
+      twin_b: (index: number): JsonRow => ({ owner: 'green', amount: -7, note: 'aa', number_text: `secret-${index}` }),
+    };
+    for (const table of TWINS) {
+      for (const file of [0, 1, 2, 3]) {
+        const visible = [0, 1, 2].map((index) => ({
+          id: `v${file}${index}`,
+          timestamp: new Date(Date.UTC(2024, 0, 1 + file)).toISOString(),
+          payload: { owner: 'red', amount: 10 * file + index, note: `note ${file}`, number_text: String(index) },
+        }));
+        const others = Array.from({ length: table === 'twin_a' ? 20 : 3 }, (_, index) => ({
+          id: `h${file}${index}`,
+          timestamp: new Date(Date.UTC(2030, 0, 1 + file)).toISOString(),
+          payload: hidden[table](index),
+        }));
+        expectSuccess(await call(server, 'POST', '/v1/data', { table, records: [...visible, ...others] }, ADMIN));
+        if (file < 3) expectSuccess(await call(server, 'POST', `/v1/tables/${table}/flush`, undefined, ADMIN));
+      }
+    }
+    const grants = [{ tables: 'twin_*', access: 'read', rows: CONDITION }];
+    const key = expectSuccess(await call(server, 'POST', '/v1/auth/keys', { api_key: 'twins', role: 'reader', grants }, ADMIN))
+      .json as JsonRow;
+    reader = { 'x-api-key': 'twins', 'x-api-secret': String(key['secret']) };
+  });
+
+  it('show in no answer, error or figure, whatever is asked', async () => {
+    const columns = fc.constantFrom('amount', '"timestamp"', 'note', 'id', 'owner', 'number_text');
+    const values = fc.constantFrom(
+      '0',
+      '15',
+      '999999',
+      '1000001',
+      '-7',
+      "'a'",
+      "'zz'",
+      "'red'",
+      "'blue'",
+      "'2024-01-02'",
+      "TIMESTAMPTZ '2029-01-01'",
+      'NULL',
+    );
+    const comparison = fc.tuple(columns, fc.constantFrom('=', '<', '<=', '>', '>=', '<>'), values).map((parts) => parts.join(' '));
+    const failing = fc.constantFrom(
+      '1 / (amount + 7) > 0',
+      'number_text::INTEGER > 1',
+      'amount::TINYINT > 3',
+      'error(note) IS NULL OR true',
+    );
+    const predicate = fc.tuple(fc.oneof({ weight: 4, arbitrary: comparison }, failing), comparison, fc.constantFrom('AND', 'OR'));
+    const query = fc.tuple(fc.constantFrom('id, amount', 'count(*) AS n', 'max(amount) AS m, min("timestamp") AS t'), predicate);
+    await fc.assert(
+      fc.asyncProperty(query, async ([list, [left, right, operator]]) => {
+        const answers = [];
+        for (const table of TWINS) {
+          const sql = `SELECT ${list} FROM ${table} WHERE (${left}) ${operator} (${right}) ORDER BY ALL`;
+          const { status, json } = await call(server, 'POST', '/v1/query', { sql }, reader);
+          const { stats, request_id: _id, ...rest } = json as JsonRow & { stats?: JsonRow };
+          const { elapsed_ms: _elapsed, query_id: _query, ...figures } = stats ?? {};
+          const answer = JSON.stringify({ status, rest, figures }).replaceAll(table, 'twin');
+          expect(answer).not.toMatch(/secret-|zz hidden/);
+          answers.push(answer);
+        }
+        expect(answers[1], left).toBe(answers[0]);
+      }),
+      { numRuns: 60 },
+    );
+  }, 60_000);
+
+  it('show in no figure when they change', async () => {
+    const ask = async (): Promise<JsonRow> =>
+      expectStatus(await call(server, 'POST', '/v1/query', { sql: 'SELECT count(*) AS n FROM twin_a' }, reader), 200).json as JsonRow;
+    const before = [await ask(), await ask()];
+    const other = { table: 'twin_a', id: 'more', payload: { owner: 'blue', number_text: 'no number' } };
+    expectSuccess(await call(server, 'POST', '/v1/data', other, ADMIN));
+    const after = [await ask(), await ask()];
+    for (const { rows, stats } of [...before, ...after] as { rows: unknown; stats: JsonRow }[])
+      expect({ rows, ...stats }).toMatchObject({ rows: [{ n: 12 }], files_total: 0, files_scanned: 0, bytes_scanned: 0, cache: 'none' });
   });
 });
 

@@ -3,12 +3,14 @@
  * password, so a plain SHA-256 is as hard to turn around as it gets; a slow hash would only make logins a way to load the server.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import picomatch from 'picomatch';
 import { type Grant, Principal, type Role } from '../common/access.js';
 import type { AuthConfig } from '../common/config/config.js';
+import { globFilter } from '../common/glob.js';
 
 const ID_BYTES = 9;
 const SECRET_BYTES = 32;
+/** Ours have 43 characters; that of the administrator is as long as somebody made it. */
+const SECRET_LENGTH_MAX = 4_096;
 export const KEY_ID = /^[A-Za-z0-9_-]{1,64}$/;
 
 export interface KeyEntry {
@@ -40,6 +42,8 @@ export function hashOf(secret: string): string {
 
 /** In the same time whether it is right, nearly right or wrong. */
 export function isSecretOf(secret: string, secretHash: string): boolean {
+  // What is longer is no secret, and takes longer to hash the longer it is.
+  if (secret.length > SECRET_LENGTH_MAX) return false;
   return timingSafeEqual(Buffer.from(hashOf(secret), 'base64url'), Buffer.from(secretHash, 'base64url'));
 }
 
@@ -54,10 +58,19 @@ const principals = new WeakMap<KeyEntry, Principal>();
 export function principalOf(entry: KeyEntry): Principal {
   let principal = principals.get(entry);
   if (!principal) {
-    const grants = entry.grants?.map((grant) => ({ ...grant, fits: picomatch(grant.tables, { nocase: true, nonegate: true }) }));
+    const grants = entry.grants?.map((grant) => ({ ...grant, fits: grantFilter(grant.tables) }));
     principals.set(entry, (principal = new Principal(entry.id, entry.role, grants)));
   }
   return principal;
+}
+
+/** A stored glob that is not supported any more opens nothing. */
+function grantFilter(glob: string): (table: string) => boolean {
+  try {
+    return globFilter(glob);
+  } catch {
+    return () => false;
+  }
 }
 
 /** The administrator of the configuration. @returns undefined where it names none */

@@ -4,6 +4,7 @@ import { ApiBody, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs
 import type { Grant } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
+import { globFilter } from '../common/glob.js';
 import { noteTarget } from '../common/request-context.js';
 import { CLOCK } from '../common/tokens.js';
 import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
@@ -116,7 +117,8 @@ export class ApiKeysController {
   async #check({ grants, expires_at: expiresAt }: ChangeKeyDto): Promise<void> {
     if (typeof expiresAt === 'string' && Number.isNaN(Date.parse(expiresAt)))
       throw invalidArgument('expires_at must be an instant (RFC 3339)', [{ field: 'expires_at' }]);
-    for (const { rows, access } of grants ?? []) {
+    for (const { tables, rows, access } of grants ?? []) {
+      globFilter(tables);
       if (rows === undefined) continue;
       if (access !== 'read')
         throw invalidArgument('a grant with rows must have access read: writes go by id, not by row', [{ field: 'grants' }]);

@@ -18,6 +18,9 @@ export interface Credentials {
 /** Compared with the secret of a key that does not exist, so that it takes as long as one that does. */
 const NO_SECRET = hashOf('');
 
+/** No key has a longer name; what is longer is not kept. */
+const KEY_SHOWN_LENGTH_MAX = 65;
+
 export class Authenticator {
   constructor(
     private readonly config: AuthConfig,
@@ -42,14 +45,15 @@ export class Authenticator {
 
   /** The key of a login. @throws AppError UNAUTHENTICATED, or RESOURCE_EXHAUSTED after too many wrong secrets */
   login(keyId: string, secret: string, peer: string): KeyEntry {
-    const names = [`key ${keyId}`, `address ${peer}`];
-    this.failures.assertOpen(...names);
     const entry = this.log.key(keyId);
     const isRight = isSecretOf(secret, entry?.secretHash ?? NO_SECRET);
+    const names = [`key ${keyId.slice(0, KEY_SHOWN_LENGTH_MAX)}`, `address ${peer}`];
+    // Right ones always pass: otherwise anybody could lock out a key by its name, and everybody behind one address.
     if (entry && isRight && secret !== '' && isInForce(entry, this.clock.nowMs())) {
       this.failures.noteSuccess(...names);
       return entry;
     }
+    this.failures.assertOpen(...names);
     this.failures.noteFailure(...names);
     throw new AppError('UNAUTHENTICATED', 'the API key or its secret is wrong, or the key is disabled or has expired');
   }

@@ -1,4 +1,7 @@
-/** Locks a key or an address out for a while after too many wrong secrets. */
+/**
+ * Refuses wrong secrets of a key or an address for a while when there were too many. That says no more than that they are wrong, and right ones pass:
+ * a secret is compared by one SHA-256 and has 256 bits, or what an administrator chose, so what counts is that tries are noticed and cost no more than that.
+ */
 import { LRUCache } from 'lru-cache';
 import { AppError } from '../common/app-error.js';
 import { type Clock, MS_PER_SECOND } from '../common/clock.js';
@@ -30,7 +33,7 @@ export class FailedLogins {
       const failures = this.#recent(name);
       if (!failures || failures.count < this.failuresMax) continue;
       const waitMs = failures.lastMs + this.lockSeconds * MS_PER_SECOND - this.clock.nowMs();
-      throw new AppError('RESOURCE_EXHAUSTED', `${failures.count} logins failed in a row; try again later`, {
+      throw new AppError('RESOURCE_EXHAUSTED', `${failures.count} logins failed; wrong secrets are not looked at for a while`, {
         retryAfterSeconds: Math.max(1, Math.ceil(waitMs / MS_PER_SECOND)),
       });
     }

@@ -13,6 +13,8 @@ import { isInForce, type KeyEntry } from './api-key.js';
 const ALGORITHM = 'HS256';
 /** Tokens whose signature was checked lately. */
 const CHECKED_MAX = 10_000;
+/** Nodes that share logins may have clocks that differ, and a token may be made while its login is ended. */
+const CLOCKS_APART_SECONDS = 600;
 
 export interface SigningKey {
   readonly id: string;
@@ -46,6 +48,8 @@ interface Claims {
   readonly loginId: string;
   /** Seconds since 1970. */
   readonly expiresAt: number;
+  /** Seconds from its making to its end; those of a pair before the settings changed may be longer than theirs. */
+  readonly lifeSeconds: number;
 }
 
 export class Tokens {
@@ -109,7 +113,7 @@ export class Tokens {
       const entry = this.#ownerOf(claims);
       if (await this.log.revoke(tokenId, expiresAt)) return this.#pair(entry, loginId);
     }
-    await this.log.revoke(loginId, expiresAt);
+    await this.#endLogin(claims);
     throw refused('it was used before; the whole login was ended, because somebody else may have the token');
   }
 
@@ -119,10 +123,16 @@ export class Tokens {
    * @throws AppError UNAUTHENTICATED for what is no token, PERMISSION_DENIED for another's
    */
   async revoke(token: string, owner: string | undefined): Promise<void> {
-    const { keyId, loginId, expiresAt } = await this.#verified(token);
-    if (owner !== undefined && keyId !== owner) throw new AppError('PERMISSION_DENIED', 'the token belongs to another key');
-    // The refresh token of the login may live longer than this one.
-    await this.log.revoke(loginId, Math.max(expiresAt, this.#nowSeconds() + this.settings.refreshSeconds));
+    const claims = await this.#verified(token);
+    if (owner !== undefined && claims.keyId !== owner) throw new AppError('PERMISSION_DENIED', 'the token belongs to another key');
+    await this.#endLogin(claims);
+  }
+
+  /** For as long as any token of it may live: a pair that was made from this one, by whoever has it, ends later than this one. */
+  async #endLogin({ loginId, lifeSeconds }: Claims): Promise<void> {
+    const { accessSeconds, refreshSeconds } = this.settings;
+    const longest = Math.max(accessSeconds, refreshSeconds, lifeSeconds);
+    await this.log.revoke(loginId, this.#nowSeconds() + longest + CLOCKS_APART_SECONDS);
   }
 
   async #claims(token: string, kind: TokenKind): Promise<Claims> {
@@ -154,10 +164,10 @@ export class Tokens {
         },
         { issuer, audience, algorithms: [ALGORITHM], requiredClaims: ['sub', 'jti', 'exp'], currentDate: new Date(this.clock.nowMs()) },
       );
-      const { sub = '', jti = '', exp = 0, kind, gen, login } = payload;
+      const { sub = '', jti = '', exp = 0, iat = exp, kind, gen, login } = payload;
       if ((kind !== 'access' && kind !== 'refresh') || typeof gen !== 'number' || typeof login !== 'string')
         throw refused('it is not a token of this server');
-      return { kind, keyId: sub, generation: gen, tokenId: jti, loginId: login, expiresAt: exp };
+      return { kind, keyId: sub, generation: gen, tokenId: jti, loginId: login, expiresAt: exp, lifeSeconds: exp - iat };
     } catch (error) {
       throw error instanceof AppError ? error : refused(reasonOf(error), error);
     }

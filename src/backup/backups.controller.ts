@@ -56,10 +56,11 @@ export class BackupsController {
 
   #choose(patterns: readonly string[] | undefined): Table[] {
     const all = this.registry.all().sort((a, b) => (a.name < b.name ? -1 : 1));
-    const chosen = patterns
-      ? all.filter(({ name }) => patterns.some((pattern) => tableNameFilter(pattern)(name)))
+    const wanted = patterns?.map((pattern) => ({ pattern, fits: tableNameFilter(pattern) }));
+    const chosen = wanted
+      ? all.filter(({ name }) => wanted.some(({ fits }) => fits(name)))
       : all.filter(({ config }) => config.backup_enabled);
-    const unmatched = (patterns ?? []).filter((pattern) => !all.some(({ name }) => tableNameFilter(pattern)(name)));
+    const unmatched = (wanted ?? []).filter(({ fits }) => !all.some(({ name }) => fits(name))).map(({ pattern }) => pattern);
     if (unmatched.length > 0) throw new AppError('NOT_FOUND', `no table is called ${unmatched.join(', ')}`);
     if (chosen.length === 0)
       throw new AppError('NOT_FOUND', 'there is no table to back up (tables whose backup_enabled is false must be named)');

@@ -56,7 +56,8 @@ export class Principal {
   rowsOf(table: string): string | undefined {
     const conditions = this.#readGrants(table)?.map(({ rows }) => rows) ?? [];
     if (conditions.length === 0 || conditions.includes(undefined)) return undefined;
-    return conditions.map((condition) => `(${condition ?? ''}\n)`).join(' OR ');
+    // A condition that fails on a row does not hold for it; its error would show what the row has.
+    return conditions.map((condition) => `TRY((${condition ?? ''}\n)::BOOLEAN)`).join(' OR ');
   }
 
   /** @returns undefined where there are no grants to ask */

@@ -178,7 +178,16 @@ export class BulkPath {
     }
     assertThere(isGone);
     const answer = await this.writePath.submit(
-      () => ({ kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes }),
+      () => ({
+        kind: 'rows',
+        table,
+        records,
+        replaces: false,
+        onError,
+        acceptsNumericIds: true,
+        newTypes: lines.newTypes,
+        declared: lines.declared,
+      }),
       idempotency,
     );
     refusals.add(...answer.refusals);
@@ -301,7 +310,7 @@ export class BulkPath {
   /** @returns the table's schema with the columns that the rows add */
   async #cleanLines(request: BulkRequest, lines: BulkLines, clean: string, refusals: RefusalList): Promise<TableSchema> {
     const { table, onError } = request;
-    const rules = { ...this.rules.of(table, onError), newTypes: lines.newTypes };
+    const rules = { ...this.rules.of(table, onError), newTypes: lines.newTypes, declared: lines.declared };
     let { schema } = table;
     const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
       const encoded = await this.#encodeStep(table, step, schema, rules);

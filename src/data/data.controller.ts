@@ -7,7 +7,7 @@ import { Body, Controller, Delete, Headers, HttpCode, Post, Put, Query, Req } fr
 import { GrpcMethod, GrpcStreamCall } from '@nestjs/microservices';
 import { ApiBody, ApiHeader, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
-import { assertMayWrite } from '../common/access.js';
+import { assertMayWrite, currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
 import { stringifyJson } from '../common/json.js';
@@ -45,7 +45,7 @@ import {
 import { assertNoOthers, type BulkDescription, parseBulk, parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
 import { FlushPath } from './flush-path.js';
 import { OperationCounts, type Outcome } from './operation-counts.js';
-import type { Idempotency } from './write/idempotency.js';
+import { type Idempotency, ownKey } from './write/idempotency.js';
 import type { RecordInput, RecordRefusal } from './write/record.js';
 import type { WriteAnswer, WriteCommand } from './write/write-command.js';
 import { WritePath } from './write-path.js';
@@ -415,7 +415,7 @@ function idempotencyOf(key: string | undefined, method: string, request: unknown
   if (key === '' || key.length > IDEMPOTENCY_KEY_LENGTH_MAX)
     throw invalidArgument(`Idempotency-Key must have 1 to ${IDEMPOTENCY_KEY_LENGTH_MAX} characters`, [{ field: 'Idempotency-Key' }]);
   return {
-    key,
+    key: ownKey(key, currentPrincipal()),
     fingerprint: createHash('sha256')
       .update(`${method} ${stringifyJson(request)}`)
       .digest('base64'),

@@ -38,6 +38,7 @@ import { Rewriter } from './maintenance/rewrite.js';
 import { Scheduler } from './maintenance/scheduler.js';
 import { Widening } from './maintenance/widening.js';
 import { OperationCounts } from './operation-counts.js';
+import { LostLog } from './wal/lost-log.js';
 import { claimRange } from './wal/lsn-range.js';
 import { OtherLogs } from './wal/other-logs.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
@@ -71,14 +72,21 @@ import { WritePath } from './write-path.js';
     },
     {
       provide: IdempotencyKeys,
-      inject: [Config, DATA_PATHS],
-      useFactory: async ({ limits }: Config, paths: DataPaths) => {
-        const keys = new IdempotencyKeys(path.join(paths.wal, 'idempotency.ndjson'), limits.idempotency_keys_max, limits.idempotency_hours);
-        await keys.load();
+      inject: [Config, DATA_PATHS, LOGGER],
+      useFactory: async ({ limits }: Config, paths: DataPaths, logger: Logger) => {
+        const file = path.join(paths.wal, 'idempotency.ndjson');
+        const keys = new IdempotencyKeys(file, limits.idempotency_keys_max, limits.idempotency_hours);
+        const damaged = await keys.load();
+        if (damaged.length > 0)
+          logger.error(
+            `${file} is damaged in line ${damaged.slice(0, 10).join(', ')}: ${damaged.length} idempotency keys are forgotten, so a request of before with ` +
+              `one of them that is sent again is stored again; the other keys hold, and the damaged file is kept as ${file}.damaged`,
+          );
         return keys;
       },
     },
     OtherLogs,
+    LostLog,
     BufferManager,
     // The path of a write.
     WriterFailure,
@@ -124,6 +132,7 @@ import { WritePath } from './write-path.js';
     FollowPath,
     FlushPath,
     WriteAheadLog,
+    LostLog,
     Scheduler,
     OperationCounts,
     Freshness,
@@ -136,6 +145,7 @@ export class DataModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
     private readonly events: TableEvents,
     private readonly registry: TableRegistry,
     private readonly wal: WriteAheadLog,
+    private readonly lostLog: LostLog,
     private readonly fence: Fence,
     private readonly replay: Replay,
     private readonly bulkPath: BulkPath,
@@ -148,6 +158,7 @@ export class DataModule implements OnModuleInit, OnApplicationBootstrap, OnAppli
 
   async onModuleInit(): Promise<void> {
     this.#listen();
+    await this.lostLog.look();
     if (this.config.storage.kind !== 'local') await this.fence.run();
     const replayed = await this.replay.run();
     if (replayed > 0) this.logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');

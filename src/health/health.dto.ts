@@ -11,7 +11,7 @@ const TEXTS: ApiPropertyOptions = { type: 'object', additionalProperties: { type
 const COMPONENTS: ApiPropertyOptions = {
   ...TEXTS,
   example: { query_engine: 'healthy', object_store: 'healthy', read_path: 'healthy', write_path: 'healthy' },
-  description: '`healthy`, or `degraded` or `unhealthy` with the reason',
+  description: '`healthy`, or `degraded` or `unhealthy` with the reason; `tables` is there when some are damaged, and names them',
 };
 
 const PROBES: ApiPropertyOptions = {

@@ -13,6 +13,7 @@ import { Freshness } from '../data/freshness.js';
 import { Compaction } from '../data/maintenance/compaction.js';
 import { Scheduler } from '../data/maintenance/scheduler.js';
 import { OperationCounts } from '../data/operation-counts.js';
+import { LostLog } from '../data/wal/lost-log.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import { BufferManager } from '../data/buffer/buffer-manager.js';
 import { GroupCommit } from '../data/write/group-commit.js';
@@ -31,6 +32,7 @@ import { ClusterModule } from '../cluster/cluster.module.js';
 import { QueryModule } from '../query/query.module.js';
 import { QueryStatistics } from '../query/query-statistics.js';
 import { QueryStreamCounts } from '../query/query-stream-counts.js';
+import { DamagedFiles } from '../tables/damaged-files.js';
 import { TableInfoReader } from '../tables/table-info.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { AuditLog } from './audit-log.js';
@@ -71,10 +73,12 @@ const AUDIT_LOG = Symbol('AuditLog');
         Engine,
         OBJECT_STORE,
         TableRegistry,
+        DamagedFiles,
         GroupCommit,
         WriterFailure,
         VisibleLsn,
         WriteAheadLog,
+        LostLog,
         { token: REDIS, optional: true },
         { token: Replicator, optional: true },
       ],
@@ -85,10 +89,12 @@ const AUDIT_LOG = Symbol('AuditLog');
         engine: Engine,
         store: ObjectStore,
         registry: TableRegistry,
+        damagedFiles: DamagedFiles,
         groupCommit: GroupCommit,
         failure: WriterFailure,
         visible: VisibleLsn,
         wal: WriteAheadLog,
+        lostLog: LostLog,
         redis?: RedisConnection,
         replicator?: Replicator,
       ) => {
@@ -99,10 +105,12 @@ const AUDIT_LOG = Symbol('AuditLog');
           engine,
           store,
           registry,
+          damagedFiles,
           groupCommit,
           failure,
           visible,
           wal,
+          lostLog,
           redis,
           replicator,
           fetchesFiles,
@@ -183,6 +191,7 @@ const AUDIT_LOG = Symbol('AuditLog');
         RequestCounts,
         TableRegistry,
         TableInfoReader,
+        DamagedFiles,
         OperationCounts,
         Freshness,
         Compaction,
@@ -199,6 +208,7 @@ const AUDIT_LOG = Symbol('AuditLog');
         requests: RequestCounts,
         registry: TableRegistry,
         tableInfo: TableInfoReader,
+        damagedFiles: DamagedFiles,
         operations: OperationCounts,
         freshness: Freshness,
         compaction: Compaction,
@@ -216,6 +226,7 @@ const AUDIT_LOG = Symbol('AuditLog');
           cpu: new CpuUsage(),
           registry,
           tableInfo,
+          damagedFiles,
           operations,
           freshness,
           compaction,

@@ -12,6 +12,7 @@ import type { Compaction } from '../data/maintenance/compaction.js';
 import type { OperationCounts } from '../data/operation-counts.js';
 import type { QueryStatistics } from '../query/query-statistics.js';
 import type { QueryStreamCounts } from '../query/query-stream-counts.js';
+import type { DamagedFiles } from '../tables/damaged-files.js';
 import type { TableInfoReader } from '../tables/table-info.js';
 import type { Table } from '../tables/table.js';
 import type { TableRegistry } from '../tables/table-registry.js';
@@ -26,6 +27,7 @@ export interface MetricsParts {
   readonly cpu: CpuUsage;
   readonly registry: TableRegistry;
   readonly tableInfo: TableInfoReader;
+  readonly damagedFiles: DamagedFiles;
   readonly operations: OperationCounts;
   readonly freshness: Freshness;
   readonly compaction: Compaction;
@@ -219,6 +221,9 @@ export class Metrics {
       'miniodb_table_uncompacted_seconds',
       'Age of the oldest data file that waits to be merged or purged; 0 without one',
     );
+    const damaged = gauge('miniodb_table_damaged_files', 'Data files that were found damaged or missing');
+    const damagedFiles = await this.parts.damagedFiles.byTable();
+    gauge('miniodb_tables_out_of_service', 'Tables that exist and cannot be served', []).set(this.parts.registry.outOfService().length);
     const { storage, minio } = this.parts.config;
     const bucket = storage.kind === 'local' ? 'local' : minio.bucket;
     const objects = gauge('miniodb_storage_objects_total', 'Data files in the object store', ['bucket', 'table']);
@@ -230,6 +235,7 @@ export class Metrics {
       if (!stats) continue;
       rows.set({ table: table.name }, stats.record_count);
       files.set({ table: table.name }, stats.file_count);
+      damaged.set({ table: table.name }, damagedFiles.get(table.name)?.length ?? 0);
       bytes.set({ table: table.name }, stats.size_bytes);
       utilization.set({ table: table.name }, stats.buffered_records / table.config.buffer_size);
       buffer.set(

@@ -8,6 +8,7 @@ import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/term
 import type { Replicator } from '../backup/replication/replicator.js';
 import { AppError } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
+import type { LostLog } from '../data/wal/lost-log.js';
 import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import type { VisibleLsn } from '../tables/visible-lsn.js';
 import type { GroupCommit } from '../data/write/group-commit.js';
@@ -15,6 +16,7 @@ import type { WriterFailure } from '../data/write/writer-failure.js';
 import type { Engine } from '../infra/duckdb/engine.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
+import type { DamagedFiles } from '../tables/damaged-files.js';
 import { selectRows } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
 import type { TableRegistry } from '../tables/table-registry.js';
@@ -22,6 +24,10 @@ import type { TableRegistry } from '../tables/table-registry.js';
 /** A component that does not answer for so long does not work. Shorter than a scrape may take: figures are wanted most when a store hangs. */
 const PROBE_MS_MAX = 5_000;
 const KEPT_MS = 1_000;
+/** Health is open to everybody: names of files are for the log, and for who may read the table. */
+const DAMAGE = 'a table is damaged; see `tables`';
+/** Tables that health names. */
+const DAMAGE_TOLD_MAX = 5;
 
 export interface ProbeParts {
   readonly logger: Logger;
@@ -29,10 +35,12 @@ export interface ProbeParts {
   readonly engine: Engine;
   readonly store: ObjectStore;
   readonly registry: TableRegistry;
+  readonly damagedFiles: DamagedFiles;
   readonly groupCommit: GroupCommit;
   readonly failure: WriterFailure;
   readonly visible: VisibleLsn;
   readonly wal: WriteAheadLog;
+  readonly lostLog: LostLog;
   readonly redis: RedisConnection | undefined;
   readonly replicator: Replicator | undefined;
   /** Data files have to be fetched before the engine can read them. */
@@ -47,13 +55,15 @@ export class Probes {
   constructor(private readonly parts: ProbeParts) {}
 
   all(): Probe[] {
-    const { engine, store, redis, replicator } = this.parts;
+    const { engine, store, redis, replicator, lostLog } = this.parts;
     const copyError = replicator?.state.lastError;
     return [
       this.#attempt('query_engine', () => engine.rows('SELECT 1')),
       this.#attempt('object_store', () => store.get('_catalogue/health-check')),
       this.#attempt('read_path', () => this.#read()),
       this.#attempt('write_path', () => this.#write()),
+      () => this.#damagedTables(),
+      ...(lostLog.told === undefined ? [] : [this.#state('former_log', lostLog.told)]),
       // One node goes on without these.
       ...(replicator ? [this.#state('backup_store', copyError)] : []),
       ...(redis ? [this.#state('redis', redis.isReady ? undefined : (redis.lastError ?? 'not connected yet'))] : []),
@@ -73,9 +83,25 @@ export class Probes {
 
   /** Health is open to everybody: what the engine or the system says of a failure has paths in it and goes to the log. */
   #asToldToAll(component: string, error: unknown): Error {
+    if (error instanceof AppError && error.code === 'DATA_CORRUPTION') return new Error(DAMAGE);
     if (error instanceof AppError) return error;
     this.parts.logger.warn({ err: error }, `health: ${component} does not work`);
     return new Error('it does not work; the log has the details');
+  }
+
+  /** Tables that are not served, or not all of whose rows are; nothing when all are. The others go on. */
+  async #damagedTables(): Promise<HealthIndicatorResult> {
+    const { registry, damagedFiles, indicators } = this.parts;
+    const out = registry.outOfService().map(({ name }) => `table ${name} is out of service`);
+    const files = [...(await damagedFiles.byTable())].map(
+      ([table, paths]) => `table ${table}: ${paths.length} of its data files damaged or missing`,
+    );
+    const told = [...out, ...files];
+    if (told.length === 0) return {};
+    const more = told.length > DAMAGE_TOLD_MAX ? ` and ${told.length - DAMAGE_TOLD_MAX} more` : '';
+    return indicators
+      .check('tables')
+      .degraded(`${told.slice(0, DAMAGE_TOLD_MAX).join('; ')}${more}; requests to them say which and what to do`);
   }
 
   #state(component: string, trouble: string | undefined): Probe {
@@ -91,7 +117,7 @@ export class Probes {
     try {
       await this.#readFrom(table);
     } catch (error) {
-      if (!table.isDropped) throw error;
+      if (!table.isDropped && !table.outOfService) throw error;
     }
   }
 
@@ -103,6 +129,8 @@ export class Probes {
       const sources = await view.sources(undefined, (file) => file === smallest);
       const rows = selectRows(sources, { columns: view.schema.columns.slice(0, 2), withPlace: false, rows: 'visible' });
       await this.parts.engine.rows(`SELECT count(*) FROM (SELECT * FROM (${rows}) LIMIT 1)`);
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }

@@ -14,6 +14,7 @@ afterEach(() => cursors.close());
 
 function result(name = 'r', statement = STATEMENT): OpenResult {
   return {
+    callerSql: name,
     sql: name,
     parameters: [],
     columns: [],

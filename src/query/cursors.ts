@@ -13,7 +13,9 @@ import type { ReadView } from '../tables/read-view.js';
 import type { QueryParameters } from './query-parameters.js';
 
 export interface OpenResult {
-  /** SQL of all rows in their order: the caller's statement, or the kept rows. */
+  /** The statement as it came: what a continuation is listed, bounded and logged by. */
+  readonly callerSql: string;
+  /** SQL of all rows in their order: the caller's statement without its end, or one over the kept rows. */
   readonly sql: string;
   readonly parameters: QueryParameters;
   readonly columns: readonly Column[];
@@ -93,7 +95,7 @@ export class Cursors {
     if (!result) throw this.expired();
     if (result.owner !== policy) throw refused('it belongs to somebody else, or to other rights than you have now');
     if (statement !== undefined && result.statement !== statement)
-      throw refused('it belongs to another query; send the same sql and params, or the cursor alone');
+      throw refused('it belongs to another query; send the same sql, params and as_of, or the cursor alone');
     return { id, result, position: Number(body.readBigUInt64LE(ID_BYTES)) };
   }
 

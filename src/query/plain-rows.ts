@@ -8,7 +8,6 @@ import {
   DuckDBArrayValue,
   type DuckDBDataChunk,
   DuckDBDateValue,
-  type DuckDBDecimalType,
   DuckDBListValue,
   DuckDBStructValue,
   DuckDBTimestampTZValue,
@@ -26,8 +25,6 @@ const MICRO_DIGITS = 6;
 /** Years of four digits, which is what a time has in JSON: 0001 to 9999. */
 const [SECONDS_MIN, SECONDS_MAX] = [-62_135_596_800n, 253_402_300_799n];
 const SECONDS_PER_DAY = 86_400n;
-/** The engine prints decimals of so many digits as it prints doubles, which hold them exactly, and wider ones with every digit. */
-const DOUBLE_DECIMAL_WIDTH = 15;
 
 type Print = (value: DuckDBValue) => string;
 
@@ -36,8 +33,6 @@ export class NotPlain extends Error {}
 
 const asText: Print = (value) => JSON.stringify(String(value));
 const asDigits: Print = (value) => String(value);
-/** The text of the engine's JSON type is JSON. */
-const asItIs: Print = (value) => String(value);
 
 const SCALARS: ReadonlyMap<DuckDBTypeId, Print> = new Map<DuckDBTypeId, Print>([
   [DuckDBTypeId.BOOLEAN, asDigits],
@@ -59,16 +54,17 @@ const SCALARS: ReadonlyMap<DuckDBTypeId, Print> = new Map<DuckDBTypeId, Print>([
   [DuckDBTypeId.INTERVAL, asText],
   [DuckDBTypeId.BLOB, asText],
   [DuckDBTypeId.DATE, printDate],
-  [DuckDBTypeId.TIMESTAMP, printInstant],
+  [DuckDBTypeId.TIMESTAMP, printLocalTime],
   [DuckDBTypeId.TIMESTAMP_TZ, printInstant],
 ]);
 
 /** @returns undefined for a type that only the engine prints */
 function printerOf(type: DuckDBType): Print | undefined {
-  if (type.alias !== undefined) return type.alias === 'JSON' ? asItIs : undefined;
+  if (type.alias !== undefined) return type.alias === 'JSON' ? printJson : undefined;
   switch (type.typeId) {
     case DuckDBTypeId.DECIMAL:
-      return decimalPrinter(type);
+      // The engine gives such a type room for a digit before the point.
+      return type.width === type.scale ? undefined : asDigits;
     case DuckDBTypeId.LIST:
     case DuckDBTypeId.ARRAY:
       return listPrinter(printerOf(type.valueType));
@@ -77,12 +73,6 @@ function printerOf(type: DuckDBType): Print | undefined {
     default:
       return SCALARS.get(type.typeId);
   }
-}
-
-function decimalPrinter({ width, scale }: DuckDBDecimalType): Print | undefined {
-  // Such a type is made wider before the engine prints it.
-  if (width === scale) return undefined;
-  return width <= DOUBLE_DECIMAL_WIDTH ? (value) => printDouble(Number(String(value))) : asDigits;
 }
 
 function listPrinter(item: Print | undefined): Print | undefined {
@@ -148,12 +138,32 @@ function printDouble(value: DuckDBValue): string {
   return /[.e]/.test(text) ? text.replace('e+', 'e') : `${text}.0`;
 }
 
+/** The engine also takes for JSON what is none, such as `[1,]`. */
+function printJson(value: DuckDBValue): string {
+  const text = String(value);
+  try {
+    JSON.parse(text);
+  } catch {
+    throw new NotPlain();
+  }
+  return text;
+}
+
 function printInstant(value: DuckDBValue): string {
-  if (!(value instanceof DuckDBTimestampValue || value instanceof DuckDBTimestampTZValue)) throw new NotPlain();
-  const { micros } = value;
+  if (!(value instanceof DuckDBTimestampTZValue)) throw new NotPlain();
+  return `"${isoMicros(value.micros)}Z"`;
+}
+
+/** A time of no zone is not one of UTC. */
+function printLocalTime(value: DuckDBValue): string {
+  if (!(value instanceof DuckDBTimestampValue)) throw new NotPlain();
+  return `"${isoMicros(value.micros)}"`;
+}
+
+function isoMicros(micros: bigint): string {
   const fraction = ((micros % MICROS_PER_SECOND) + MICROS_PER_SECOND) % MICROS_PER_SECOND;
   const seconds = (micros - fraction) / MICROS_PER_SECOND;
-  return `"${isoSeconds(seconds)}.${String(fraction).padStart(MICRO_DIGITS, '0')}Z"`;
+  return `${isoSeconds(seconds)}.${String(fraction).padStart(MICRO_DIGITS, '0')}`;
 }
 
 function printDate(value: DuckDBValue): string {

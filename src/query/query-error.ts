@@ -7,11 +7,12 @@ import type { RunningQuery } from './running-queries.js';
 const CALLER_ERRORS =
   /^(Binder|Catalog|Parser|Syntax|Conversion|Invalid Input|Invalid|Out of Range|Mismatch Type|Invalid type|Expression|Not implemented|Constraint|Divide by Zero|Invalid Value|Parameter Not Resolved|Parameter Not Allowed|Sequence|Decimal|Cast|TransactionContext|Invalid Configuration|Dependency) Error:(?: |$)/;
 
-export function asQueryError(error: unknown, query: RunningQuery): AppError {
+/** @param directories of this server, which no caller is told of */
+export function asQueryError(error: unknown, query: Pick<RunningQuery, 'stoppedWith'>, directories: readonly string[] = []): AppError {
   if (query.stoppedWith) return query.stoppedWith;
   if (error instanceof AppError) return error;
   // The engine adds the place in the text that it ran, which is not the text that the caller wrote.
-  const message = messageOf(error).split('\n\nLINE ')[0]?.trim() ?? '';
+  const message = withoutDirectories(messageOf(error).split('\n\nLINE ')[0]?.trim() ?? '', directories);
   if (isOutOfMemory(error))
     return new AppError(
       'RESOURCE_EXHAUSTED',
@@ -23,4 +24,11 @@ export function asQueryError(error: unknown, query: RunningQuery): AppError {
     return new AppError('PERMISSION_DENIED', 'the statement reaches for something outside of the tables', { cause: error });
   if (CALLER_ERRORS.test(message)) return new AppError('INVALID_ARGUMENT', message, { cause: error });
   return new AppError('INTERNAL', 'the engine failed on this query; the log has the details under the request id', { cause: error });
+}
+
+/** The longest first: one may stand in another. */
+function withoutDirectories(message: string, directories: readonly string[]): string {
+  return [...directories]
+    .sort((left, right) => right.length - left.length)
+    .reduce((text, directory) => text.replaceAll(`${directory}/`, ''), message);
 }

@@ -1,6 +1,6 @@
 /** Queries over REST and gRPC: a page, a stream, the list of what runs. */
 import type { IncomingHttpHeaders } from 'node:http';
-import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { ServerUnaryCall, ServerWritableStream } from '@grpc/grpc-js';
 import { Body, Controller, Delete, Get, Headers, HttpCode, Param, Post, Res } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiBody, ApiExtraModels, ApiHeader, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
@@ -11,6 +11,7 @@ import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../common/config/config.js';
 import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { DoneDto } from '../infra/transport/done.dto.js';
+import { grpcGoneSignal, httpGoneSignal } from '../infra/transport/gone-signal.js';
 import { writeAll } from '../infra/transport/grpc-server.js';
 import { Needs } from '../infra/transport/permission.js';
 import { RateLimited } from '../infra/transport/rate-limited.js';
@@ -84,13 +85,26 @@ export class QueryController {
     if (query.limit !== undefined && query.limit < 1)
       throw invalidArgument(`limit must be at least 1, got ${query.limit}`, [{ field: 'limit' }]);
     const { bytes, queryId } = await this.streams.start(query, format);
-    await reply.header('content-type', format.mediaType).header('x-query-id', queryId).send(bytes);
+    await reply
+      .header('content-type', format.contentType ?? format.mediaType)
+      .header('x-query-id', queryId)
+      .send(bytes);
   }
 
   @RateLimited('queries')
   @GrpcMethod('MinIODBService', 'QueryData')
-  async queryByGrpc({ sql, limit, cursor }: GrpcQuery): Promise<Record<string, unknown>> {
-    const page = await this.readPath.page({ sql, cursor, reader: currentPrincipal(), ...(limit === 0 ? {} : { limit }) });
+  async queryByGrpc(
+    { sql, limit, cursor }: GrpcQuery,
+    _metadata: unknown,
+    call: ServerUnaryCall<unknown, unknown>,
+  ): Promise<Record<string, unknown>> {
+    const page = await this.readPath.page({
+      sql,
+      cursor,
+      reader: currentPrincipal(),
+      signal: grpcGoneSignal(call),
+      ...(limit === 0 ? {} : { limit }),
+    });
     return { result_json: `[${page.rows.join()}]`, has_more: page.hasMore, next_cursor: page.nextCursor };
   }
 
@@ -103,14 +117,13 @@ export class QueryController {
   ): Promise<Observable<never>> {
     if (batchSize < 0 || batchSize > BATCH_ROWS_MAX)
       throw invalidArgument(`batch_size must be from 1 to ${BATCH_ROWS_MAX}, or 0 for ${BATCH_ROWS}`, [{ field: 'batch_size' }]);
-    const gone = new AbortController();
-    call.once('cancelled', () => gone.abort());
     const request: QueryRequest = {
       sql,
       cursor,
       reader: currentPrincipal(),
-      signal: gone.signal,
-      timeoutMs: this.config.query.timeout_ms_max,
+      signal: grpcGoneSignal(call),
+      // The library cancels a call at its deadline only once its client has read what was sent before.
+      timeoutMs: Math.max(1, Math.min(this.config.query.timeout_ms_max, leftMs(call.getDeadline()))),
     };
     await writeAll(call, this.#messages(request, batchSize || BATCH_ROWS));
     return EMPTY;
@@ -152,7 +165,7 @@ function toRequest(body: QueryDto, reply: FastifyReply): QueryRequest {
     sql,
     reader: currentPrincipal(),
     params: body.params,
-    signal: goneSignal(reply),
+    signal: httpGoneSignal(reply.raw),
     ...(body.limit == null ? {} : { limit: body.limit }),
     ...(body.cursor == null ? {} : { cursor: body.cursor }),
     ...(body.timeout_ms == null ? {} : { timeoutMs: body.timeout_ms }),
@@ -160,15 +173,9 @@ function toRequest(body: QueryDto, reply: FastifyReply): QueryRequest {
   };
 }
 
-/** Aborts when the client closes the connection before it has its answer. */
-function goneSignal(reply: FastifyReply): AbortSignal {
-  const gone = new AbortController();
-  // It may have gone while its body was read: then there is no event any more.
-  if (reply.raw.destroyed || reply.raw.socket?.destroyed === true) gone.abort();
-  reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) gone.abort();
-  });
-  return gone.signal;
+/** Whole milliseconds until the deadline of a call. */
+function leftMs(deadline: Date | number): number {
+  return Math.ceil(Number(deadline) - Date.now());
 }
 
 /** As in HTTP: no-cache wants an answer that was made for this request, no-store one that nobody keeps. */
@@ -198,7 +205,7 @@ function pageText(page: Page): string {
 function toRecord(text: string): Record<string, unknown> {
   const row = JSON.parse(exactInStruct(text)) as Record<string, unknown>;
   const { id, timestamp, ...payload } = row;
-  const isInstant = typeof timestamp === 'string' && !Number.isNaN(Date.parse(timestamp));
+  const isInstant = typeof timestamp === 'string' && INSTANT.test(timestamp);
   return {
     id: typeof id === 'string' ? id : '',
     timestamp: isInstant ? toTimestamp(timestamp) : null,
@@ -210,10 +217,19 @@ function toRecord(text: string): Record<string, unknown> {
   };
 }
 
-/** A Struct has doubles only: whole numbers beyond 2^53 go as text, so that no digit is lost. */
+/** As results have instants; another text in a column of that name is no instant. */
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
+
+/** A Struct has doubles only: a number of which a double would lose digits goes as text. */
 function exactInStruct(text: string): string {
-  if (!/\d{16}/.test(text)) return text;
-  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g, (token) =>
-    token.startsWith('"') || Number.isSafeInteger(Number(token)) ? token : `"${token}"`,
+  if (!/[\d.]{16}/.test(text)) return text;
+  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.]{15,}(?![\d.eE])/g, (token) =>
+    token.startsWith('"') || isExactDouble(token) ? token : `"${token}"`,
   );
+}
+
+function isExactDouble(digits: string): boolean {
+  const number = Number(digits);
+  if (!digits.includes('.')) return Number.isSafeInteger(number);
+  return digits.replace(/\.?0+$/, '') === String(number);
 }

@@ -80,9 +80,14 @@ export class ResultColumnDto implements Column {
   @ApiProperty({ example: 'BIGINT' }) type: string;
 }
 
+/** Of tables of which a key may read some rows only there are no figures: they would tell of the others. */
 export class QueryStatsDto implements QueryStats {
   @ApiProperty({ type: 'integer' }) elapsed_ms: number;
-  @ApiProperty({ type: 'integer', description: 'Data files of the tables' }) files_total: number;
+  @ApiProperty({
+    type: 'integer',
+    description: 'Data files of the tables; 0 for a key that may read some of their rows only, as the next two',
+  })
+  files_total: number;
   @ApiProperty({ type: 'integer', description: 'Those that had to be read' }) files_scanned: number;
   @ApiProperty({ type: 'integer' }) bytes_scanned: number;
   @ApiProperty({
@@ -99,7 +104,8 @@ export class QueryAnswerDto {
     type: 'array',
     items: { type: 'object', additionalProperties: true },
     example: [{ n: 42 }],
-    description: 'Numbers have every digit, also beyond 2^53; NaN and infinity are null',
+    description:
+      'Numbers have every digit, also beyond 2^53, and decimals their scale; NaN and infinity are null; instants are RFC 3339 in UTC, a TIMESTAMP has no Z',
   })
   rows: Record<string, unknown>[];
   @ApiProperty({ type: 'integer' }) row_count: number;

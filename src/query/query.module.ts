@@ -8,9 +8,11 @@ import type { Logger } from '../common/logger.js';
 import { DataModule } from '../data/data.module.js';
 import { VisibleLsn } from '../tables/visible-lsn.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, LOGGER } from '../common/tokens.js';
+import { CLOCK, DATA_PATHS, LOGGER } from '../common/tokens.js';
+import type { DataPaths } from '../infra/infra.module.js';
 import { ArrowConverter } from '../infra/arrow/arrow-converter.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
+import { DamagedFiles } from '../tables/damaged-files.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { Admission } from './admission.js';
 import { SqlAnalyser } from './analyse-sql.js';
@@ -86,6 +88,8 @@ const POLL_MS = 20;
         RunningQueries,
         QueryStatistics,
         SqlAnalyser,
+        DamagedFiles,
+        DATA_PATHS,
       ],
       useFactory: async (
         config: Config,
@@ -101,9 +105,12 @@ const POLL_MS = 20;
         running: RunningQueries,
         statistics: QueryStatistics,
         analyser: SqlAnalyser,
+        damagedFiles: DamagedFiles,
+        paths: DataPaths,
       ) => {
+        const directories = Object.values(paths) as string[];
         const readPath = new ReadPath({
-          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, visible, analyser, admission, connections, cursors, results, running, statistics,
+          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, visible, analyser, admission, connections, cursors, results, running, statistics, damagedFiles, directories,
         }); // prettier-ignore
         await readPath.open();
         return readPath;

@@ -20,6 +20,7 @@ import { toAppError } from '../infra/transport/error-filter.js';
 import { asNumber, type Engine } from '../infra/duckdb/engine.js';
 import { distinctNames } from '../infra/duckdb/json-expression.js';
 import type { VisibleLsn } from '../tables/visible-lsn.js';
+import type { DamagedFiles } from '../tables/damaged-files.js';
 import type { ReadView } from '../tables/read-view.js';
 import type { TableRegistry } from '../tables/table-registry.js';
 import type { Admission } from './admission.js';
@@ -121,6 +122,9 @@ export interface ReadPathParts {
   readonly results: ResultCache;
   readonly running: RunningQueries;
   readonly statistics: QueryStatistics;
+  readonly damagedFiles: DamagedFiles;
+  /** Of this server; no caller is told of them. */
+  readonly directories: readonly string[];
 }
 
 export class ReadPath {
@@ -141,7 +145,7 @@ export class ReadPath {
     if (!key) return this.#firstPage(request, analysis, limit, 'none');
     const startedMs = this.parts.clock.nowMs();
     const { page, isHit } = await this.parts.results.page(key, () => this.#firstPage(request, analysis, limit, 'miss'));
-    return isHit ? this.#hit(page, request.sql, analysis, startedMs) : page;
+    return isHit ? this.#hit(page, request, analysis, startedMs) : page;
   }
 
   /** @returns undefined for a request whose answer must be made anew, or is not one of the newest state */
@@ -164,16 +168,17 @@ export class ReadPath {
     return { text, table: others.length === 0 ? only : '', timeoutMs };
   }
 
-  #hit(page: Page, sql: string, analysis: SqlAnalysis, startedMs: number): Page {
+  #hit(page: Page, { sql, reader }: QueryRequest, analysis: SqlAnalysis, startedMs: number): Page {
     const id = randomUUID();
     const elapsedMs = this.parts.clock.nowMs() - startedMs;
     // The statement may write a name in another case than the table has.
     const tables = analysis.tables.map((name) => this.parts.registry.find(name)?.name ?? name);
     noteTables(tables);
     this.#note({ id, sql, startedMs }, tables, undefined);
+    const cache = tables.some((name) => reader.rowsOf(name) !== undefined) ? 'none' : 'hit';
     return {
       ...page,
-      stats: { ...page.stats, elapsed_ms: elapsedMs, files_scanned: 0, bytes_scanned: 0, cache: 'hit', query_id: id },
+      stats: { ...page.stats, elapsed_ms: elapsedMs, files_scanned: 0, bytes_scanned: 0, cache, query_id: id },
     };
   }
 
@@ -252,10 +257,9 @@ export class ReadPath {
   }
 
   async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
-    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
+    const { id, result, position } = this.#open(request, cursor);
     return this.run(
-      { ...request, sql: request.sql || result.sql, tables: result.tables },
+      { ...request, sql: result.callerSql, tables: result.tables },
       () => Promise.resolve(result.views),
       async (running) => {
         const { rows, isCut } = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
@@ -267,6 +271,10 @@ export class ReadPath {
         return { page: { columns: result.columns, rows: page, hasMore, nextCursor }, keepViews: true };
       },
     );
+  }
+
+  #open({ sql, params, asOf, reader }: QueryRequest, cursor: string): ReturnType<Cursors['find']> {
+    return this.parts.cursors.find(cursor, reader, sql.trim() === '' ? undefined : statementHash(sql, params, asOf));
   }
 
   async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<PageRows> {
@@ -281,7 +289,13 @@ export class ReadPath {
   async pinTables(analysis: SqlAnalysis, { asOf, reader }: Pick<QueryRequest, 'asOf' | 'reader'>): Promise<ReadonlyMap<string, ReadView>> {
     for (const name of analysis.tables) assertMayRead(name, reader);
     const views = await this.#pin(analysis, asOf);
-    for (const [name, view] of views) view.onlyRows(reader.rowsOf(name));
+    for (const [name, view] of views) {
+      const condition = reader.rowsOf(name);
+      if (condition === undefined) continue;
+      view.onlyRows(condition);
+      // Files are left out by what all of their rows have: a statement that fails where there is anything to read would tell of it.
+      view.keepOnly(() => true);
+    }
     return views;
   }
 
@@ -315,21 +329,22 @@ export class ReadPath {
     let tables = request.tables ?? [];
     let error: AppError | undefined;
     try {
+      query.assertGoesOn();
       leave = await traced('wait for a turn', {}, () => this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped }));
       query.stopAfter(Math.max(1, timeoutMs - (this.parts.clock.nowMs() - query.startedMs)), timeoutMs);
-      views = await pin();
+      views = await query.orStopped(pin(), (late) => (keepViews ? undefined : releaseAll(late)));
       tables = request.tables ?? [...views.keys()];
       noteTables(tables);
       const result = await this.#withConnection(query, views, use);
       keepViews = result.keepViews;
       return { ...result.page, stats: this.#stats(query, views, cache) };
     } catch (thrown) {
-      error = asQueryError(thrown, query);
+      error = await this.asTold(thrown, query, views);
       throw error;
     } finally {
       leave?.();
       if (!error) for (const view of views.values()) view.considerResidents();
-      if (!keepViews) for (const view of views.values()) view.release();
+      if (!keepViews) releaseAll(views);
       request.signal?.removeEventListener('abort', abort);
       query.finish();
       const isPart = request.isOpening === true && (error === undefined || error instanceof ResultTooLarge);
@@ -352,7 +367,7 @@ export class ReadPath {
           await this.parts.connections.bind(taken, views);
           return await use({ query, taken, connection: taken.connection, views });
         } catch (thrown) {
-          throw asQueryError(thrown, query);
+          throw await this.asTold(thrown, query, views);
         }
       });
       isClean = true;
@@ -360,6 +375,12 @@ export class ReadPath {
     } finally {
       this.parts.connections.giveBack(taken, isClean);
     }
+  }
+
+  /** A failure of a query as its caller is told: of files that cannot be read by their table. */
+  async asTold(thrown: unknown, query: RunningQuery, views: ReadonlyMap<string, ReadView>): Promise<AppError> {
+    const damage = query.stoppedWith ? undefined : await this.parts.damagedFiles.explain(thrown, views.values());
+    return damage ?? asQueryError(thrown, query, this.parts.directories);
   }
 
   #timeoutMs(asked: number | undefined): number {
@@ -444,6 +465,7 @@ export class ReadPath {
         throw new ResultTooLarge(rowsMax);
       }
       return {
+        callerSql: running.query.sql,
         sql: `SELECT * FROM ${table} ORDER BY rowid`,
         parameters: [],
         columns: prepared.columns,
@@ -490,13 +512,12 @@ export class ReadPath {
       );
       return;
     }
-    const statement = request.sql === '' ? undefined : statementHash(request.sql, request.params, request.asOf);
-    const { id, result, position } = this.parts.cursors.find(cursor, request.reader, statement);
+    const { id, result, position } = this.#open(request, cursor);
     const prepare = async (running: Running): Promise<Prepared> => ({
       ...(await this.prepare(running, result.sql, result.parameters)),
       names: result.columns.map((column) => column.name),
     });
-    const kept: QueryRequest = { ...request, cursor, sql: request.sql || result.sql, tables: result.tables };
+    const kept: QueryRequest = { ...request, cursor, sql: result.callerSql, tables: result.tables };
     yield* this.#stream(
       kept,
       () => Promise.resolve(result.views),
@@ -553,6 +574,8 @@ export class ReadPath {
         if (rows.length > 0) await channel.put(rows);
         if (channel.isClosed) break;
       }
+      // Its end must not look like the end of the result.
+      running.query.assertGoesOn();
       return {
         page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' },
         keepViews: request.cursor !== undefined && request.cursor !== '',
@@ -582,14 +605,16 @@ export class ReadPath {
 
   #stats(query: RunningQuery, views: ReadonlyMap<string, ReadView>, cache: QueryStats['cache']): QueryStats {
     const all = [...views.values()];
+    const elapsed = { elapsed_ms: Math.round(this.parts.clock.nowMs() - query.startedMs), query_id: query.id };
+    // Which files a condition leaves, and whether a table has changed, tells of rows that are not there for the caller.
+    if (all.some((view) => view.isFiltered)) return { ...elapsed, files_total: 0, files_scanned: 0, bytes_scanned: 0, cache: 'none' };
     const scanned = all.flatMap((view) => view.scannedFiles);
     return {
-      elapsed_ms: Math.round(this.parts.clock.nowMs() - query.startedMs),
+      ...elapsed,
       files_total: all.reduce((sum, view) => sum + view.files.length, 0),
       files_scanned: scanned.length,
       bytes_scanned: scanned.reduce((sum, file) => sum + file.sizeBytes, 0),
       cache,
-      query_id: query.id,
     };
   }
 
@@ -609,6 +634,10 @@ export class ReadPath {
 async function summaryFrom({ summary }: SqlAnalysis, { views }: Running): Promise<string | undefined> {
   const [view] = views.values();
   return summary && view && !view.isFiltered ? summarySql(summary, view) : undefined;
+}
+
+function releaseAll(views: ReadonlyMap<string, ReadView>): void {
+  for (const view of views.values()) view.release();
 }
 
 /** @throws AppError INVALID_ARGUMENT for a value whose name the statement does not have */
@@ -633,6 +662,7 @@ class ResultTooLarge extends AppError {
 
 function keptAsScan(prepared: Prepared, statement: string, { query, views }: Running): OpenResult {
   return {
+    callerSql: query.sql,
     sql: prepared.sql,
     parameters: prepared.parameters,
     columns: prepared.columns,
@@ -641,8 +671,6 @@ function keptAsScan(prepared: Prepared, statement: string, { query, views }: Run
     views,
     tables: [...views.keys()],
     rowCount: undefined,
-    release: () => {
-      for (const view of views.values()) view.release();
-    },
+    release: () => releaseAll(views),
   };
 }

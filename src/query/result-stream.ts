@@ -7,14 +7,16 @@ import { jsonExpression } from '../infra/duckdb/json-expression.js';
 import { parquetExpression } from '../infra/duckdb/parquet-expression.js';
 import type { ScratchFiles } from '../infra/scratch-files.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
+import { textExpression } from '../infra/duckdb/text-expression.js';
 import { namedColumns, type Prepared } from './prepared-statement.js';
 import type { QueryRequest, ReadPath, Running } from './read-path.js';
-import { asQueryError } from './query-error.js';
 import { parameterTypes, toParameters } from './query-parameters.js';
 import { openResultPipe } from './result-pipe.js';
 
 export interface StreamFormat {
   readonly mediaType: string;
+  /** What the answer says it is, where that is more. */
+  readonly contentType?: string;
   /** Options of COPY. */
   readonly copyOptions: string;
   /** SQL of a value as the format has it. */
@@ -26,16 +28,13 @@ export interface StreamFormat {
 /** A stream of Arrow is read from Parquet, some row groups at a time. */
 const ARROW_ROW_GROUP_ROWS = 20_480;
 
-const CSV_TIMESTAMPS = quoteText('%Y-%m-%dT%H:%M:%S.%fZ');
-
-const asItIs = (expression: string): string => expression;
-
 export const STREAM_FORMATS: readonly StreamFormat[] = [
   { mediaType: 'application/x-ndjson', copyOptions: 'FORMAT json', value: jsonExpression, byFile: false },
   {
     mediaType: 'text/csv',
-    copyOptions: `FORMAT csv, HEADER true, TIMESTAMPFORMAT ${CSV_TIMESTAMPS}`,
-    value: asItIs,
+    contentType: 'text/csv; charset=utf-8',
+    copyOptions: 'FORMAT csv, HEADER true',
+    value: textExpression,
     byFile: false,
   },
   { mediaType: 'application/vnd.apache.parquet', copyOptions: 'FORMAT parquet', value: parquetExpression, byFile: false },
@@ -102,7 +101,7 @@ export class ResultStreams {
       query.assertGoesOn();
       pipe.finish();
     } catch (error) {
-      const failure = asQueryError(error, query);
+      const failure = await this.readPath.asTold(error, query, running.views);
       pipe.break(failure);
       throw failure;
     } finally {

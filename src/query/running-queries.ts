@@ -59,11 +59,18 @@ export class RunningQuery {
     this.#connection = connection;
   }
 
-  /** Waits for something that the engine's interrupt does not reach, such as a file that is fetched. @throws the reason when the query is stopped first */
-  async orStopped<T>(work: Promise<T>): Promise<T> {
-    // Whoever is told of the stop does not wait for the work.
-    work.catch(() => undefined);
-    return Promise.race([work, this.stopped]);
+  /**
+   * Waits for something that the engine's interrupt does not reach, such as a file that is fetched.
+   * @param giveBack takes what comes of it after a stop, when nobody waits for it any more
+   * @throws the reason when the query is stopped first
+   */
+  async orStopped<T>(work: Promise<T>, giveBack: (late: T) => void = () => undefined): Promise<T> {
+    try {
+      return await Promise.race([work, this.stopped]);
+    } catch (error) {
+      void work.then(giveBack, () => undefined);
+      throw error;
+    }
   }
 
   /** What else a stop must do, such as closing the pipe that the engine writes into. */

@@ -3,6 +3,7 @@
  * however often it is read and whatever happens meanwhile; that is what pages of a result and two mentions of a table in one query rely on.
  */
 import pMap from 'p-map';
+import { AppError } from '../common/app-error.js';
 import type { LocalObject } from '../infra/object-store/object-store.js';
 import { quoteName } from '../infra/duckdb/sql-text.js';
 import { type Extremes, extremesOf } from '../metadata/delta/file-bounds.js';
@@ -51,6 +52,7 @@ export class ReadView {
   readonly #bulkFiles: readonly OpenFile[];
   readonly #parts: ReadViewParts;
   readonly #opened: LocalObject[] = [];
+  readonly #openedFiles: { readonly file: DataFile; readonly path: string | undefined }[] = [];
   #openFiles: Promise<readonly OpenFile[]> | undefined;
   #callerFiles: Promise<readonly OpenFile[]> | undefined;
   #callerSql: Promise<string> | undefined;
@@ -127,8 +129,22 @@ export class ReadView {
     if (this.#callerFiles) table.residents.consider(this.#filesOfCaller(), schema, (files) => openFiles(table.pin(0), files));
   }
 
+  /** Data files that were opened, with their places on this disk; without one those that could not be. */
+  get openedFiles(): readonly { readonly file: DataFile; readonly path: string | undefined }[] {
+    return this.#openedFiles;
+  }
+
+  /** A failure of reading this view, as people are told of it: a file that is damaged or missing by its table. */
+  async explained(error: unknown): Promise<unknown> {
+    return (await this.table.damagedFiles.explain(error, [this])) ?? error;
+  }
+
   async #openFile(file: DataFile, source: number): Promise<OpenFile> {
-    const object = await this.#parts.openObject(file);
+    const object = await this.#parts.openObject(file).catch((error: unknown) => {
+      if (error instanceof AppError && error.code === 'DATA_CORRUPTION') this.#openedFiles.push({ file, path: undefined });
+      throw error;
+    });
+    this.#openedFiles.push({ file, path: object.path });
     // The query may have been stopped while the file was fetched.
     if (this.#isReleased) object.release();
     else this.#opened.push(object);

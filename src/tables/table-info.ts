@@ -104,6 +104,8 @@ export class TableInfoReader {
       };
       this.#cache.set(table, { version: view.version, lsn, stats });
       return stats;
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }

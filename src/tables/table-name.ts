@@ -1,7 +1,9 @@
 /** Names of tables. */
-import picomatch from 'picomatch';
 import { invalidArgument } from '../common/app-error.js';
+import { globFilter } from '../common/glob.js';
 
+/** Characters of a glob over names. */
+export const PATTERN_LENGTH_MAX = 256;
 const TABLE_NAME = /^[A-Za-z][A-Za-z0-9_]{0,63}$/;
 
 /** @throws AppError INVALID_ARGUMENT when `name` cannot be a table's name */
@@ -18,6 +20,6 @@ export function assertTableName(name: unknown): asserts name is string {
 /** Turns a glob (`user*`, `log_?`, `[ab]*`, `{a,b}`) into a test. @throws AppError INVALID_ARGUMENT for a pattern that is too long */
 export function tableNameFilter(pattern: string | undefined): (name: string) => boolean {
   if (pattern === undefined || pattern === '') return () => true;
-  if (pattern.length > 256) throw invalidArgument('pattern must have at most 256 characters');
-  return picomatch(pattern, { nocase: true, nonegate: true });
+  if (pattern.length > PATTERN_LENGTH_MAX) throw invalidArgument(`pattern must have at most ${PATTERN_LENGTH_MAX} characters`);
+  return globFilter(pattern);
 }

@@ -13,6 +13,7 @@ import type { Logger } from '../common/logger.js';
 import { DropNotices } from '../infra/coordination/drop-notices.js';
 import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
 import { Engine } from '../infra/duckdb/engine.js';
+import { LOGS_PREFIX } from '../infra/object-store/keys.js';
 import type { ObjectReader, ObjectStore } from '../infra/object-store/object-store.js';
 import { ScratchFiles } from '../infra/scratch-files.js';
 import { Catalogue, type CatalogueTable } from '../metadata/catalogue/catalogue.js';
@@ -22,11 +23,12 @@ import { DeltaLog } from '../metadata/delta/delta-log.js';
 import { NEXT_FIELD_ID, type Snapshot } from '../metadata/delta/snapshot.js';
 import { EmptyFile, INITIAL_CONFIGURATION, INITIAL_PROTOCOL } from '../metadata/delta/table-protocol.js';
 import { TableSchema, toDeltaSchema } from '../metadata/table-schema.js';
+import { DamagedFiles } from './damaged-files.js';
 import { ResidentBudget } from './resident-budget.js';
 import { BUFFER_SCHEMA, Table } from './table.js';
+import { type TableConfig, withSettings, idRuleOf } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
 import { TableEvents } from './table-events.js';
-import { idRuleOf, mergeTableConfig, TableConfig } from './table-config.js';
 
 const CONFIG_KEY = 'miniodb.config';
 /** Where backups stand in the object store; never a table's. */
@@ -37,9 +39,21 @@ const SETTLE_PAUSE_MS = 1_000;
 /** Stands for the end of a table in a notification. */
 const DROPPED_VERSION = -1;
 
+/** A table that exists, or may exist, and cannot be served. */
+export interface OutOfService {
+  readonly name: string;
+  /** Undefined when the catalogue's own entry is damaged. */
+  readonly tableId: string | undefined;
+  readonly reason: AppError;
+}
+
 @Injectable()
 export class TableRegistry {
   readonly #byKey = new Map<string, Table>();
+  /** Tables that cannot be served, by name in lower case: nobody reads, writes or makes one of that name, and their writes stay in the log. */
+  readonly #outOfService = new Map<string, OutOfService>();
+  /** Those of them that failed while they were written to. */
+  readonly #untilRestart = new Set<string>();
   /** Creations and drops by name, so that two of the same name do not cross. */
   readonly #changing = new Map<string, Promise<unknown>>();
   readonly #catalogue: Catalogue;
@@ -49,6 +63,7 @@ export class TableRegistry {
     @Inject(OBJECT_STORE) private readonly store: ObjectStore,
     private readonly engine: Engine,
     private readonly residentBudget: ResidentBudget,
+    private readonly damagedFiles: DamagedFiles,
     private readonly scratch: ScratchFiles,
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -66,13 +81,52 @@ export class TableRegistry {
   /** Opens every table of the catalogue and removes what dropped ones left behind. */
   async open(): Promise<void> {
     await this.engine.run(`CREATE SCHEMA ${BUFFER_SCHEMA}`);
-    const { live, dropped } = await this.#catalogue.load();
-    const open = async (catalogued: CatalogueTable): Promise<Table> => {
-      const log = this.#logOf(catalogued.directory);
-      return this.#openTable(catalogued, log, await log.load());
-    };
-    for (const table of await pMap(live, open, { concurrency: OPENING_MAX })) this.#byKey.set(table.name.toLowerCase(), table);
+    const { live, dropped, damaged } = await this.#catalogue.load();
+    for (const { name, reason } of damaged) this.#takeOut({ name, tableId: undefined, reason });
+    const tables = await pMap(live, (catalogued) => this.#openIfWhole(catalogued), { concurrency: OPENING_MAX });
+    for (const table of tables) if (table) this.#byKey.set(table.name.toLowerCase(), table);
     for (const catalogued of dropped) await this.#purge(catalogued);
+  }
+
+  /** @returns undefined for a table whose log is damaged: it is out of service, and the others are not */
+  async #openIfWhole(catalogued: CatalogueTable): Promise<Table | undefined> {
+    const { name, tableId, directory } = catalogued;
+    try {
+      const log = this.#logOf(directory);
+      return await this.#openTable(catalogued, log, await log.load());
+    } catch (error) {
+      if (!isDamage(error)) throw error;
+      const told =
+        error instanceof AppError
+          ? error.message
+          : `its log below ${directory}/_delta_log/ cannot be understood (${messageOf(error)}); restore it from a backup`;
+      this.#takeOut({ name, tableId, reason: new AppError('DATA_CORRUPTION', told, { cause: error }) });
+      return undefined;
+    }
+  }
+
+  /**
+   * Stops serving a table whose rows cannot be trusted any more. What the log has for it stays there; a restart tries again.
+   * @returns what its callers are told
+   */
+  takeOutOfService(table: Table, cause: AppError): AppError {
+    this.#untilRestart.add(table.id);
+    table.outOfService = this.#takeOut({ name: table.name, tableId: table.id, reason: cause });
+    this.#byKey.delete(table.name.toLowerCase());
+    return table.outOfService;
+  }
+
+  #takeOut({ name, tableId, reason }: OutOfService): AppError {
+    const told = new AppError('DATA_CORRUPTION', `table ${name} is out of service: ${reason.message}`, { cause: reason });
+    const key = name.toLowerCase();
+    if (this.#outOfService.get(key)?.reason.message !== told.message) this.logger.error({ err: reason, table_id: tableId }, told.message);
+    this.#outOfService.set(key, { name, tableId, reason: told });
+    return told;
+  }
+
+  /** Tables that exist and are not served, with the reason. */
+  outOfService(): OutOfService[] {
+    return [...this.#outOfService.values()];
   }
 
   /** Takes over what other nodes created, and lets go of what they dropped. */
@@ -89,10 +143,15 @@ export class TableRegistry {
 
   async #takeOver(catalogued: CatalogueTable): Promise<void> {
     if (this.findById(catalogued.tableId)) return;
+    const key = catalogued.name.toLowerCase();
+    // Its rows in the buffers are not what the log says: only a restart, which reads the log, makes them so.
+    if (this.#untilRestart.has(catalogued.tableId)) return;
     // One of the same name that is dropped goes first, at the next look.
     if (this.find(catalogued.name)) return;
-    const log = this.#logOf(catalogued.directory);
-    this.#byKey.set(catalogued.name.toLowerCase(), await this.#openTable(catalogued, log, await log.load()));
+    const table = await this.#openIfWhole(catalogued);
+    if (!table) return;
+    if (this.#outOfService.delete(key)) await this.events.ask('adopted', table);
+    this.#byKey.set(key, table);
     this.logger.info({ table_id: catalogued.tableId }, `table:${catalogued.name} taken over from another node`);
   }
 
@@ -119,10 +178,10 @@ export class TableRegistry {
   }
 
   async #openTable(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.store): Promise<Table> {
-    const { engine, residentBudget, scratch, logger } = this;
+    const { engine, residentBudget, damagedFiles, scratch, logger } = this;
     const config = readConfig(snapshot.metaData, this.defaults.config);
     const emptyFile = new EmptyFile(this.store, engine, scratch, catalogued.directory);
-    const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, residentBudget, nextLsn: 1 });
+    const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, residentBudget, damagedFiles, nextLsn: 1 });
     table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free what it no longer needs`);
     await table.open();
     return table;
@@ -141,6 +200,7 @@ export class TableRegistry {
   get(name: string): Table {
     const table = this.find(name);
     if (table) return table;
+    this.#assertInService(name);
     throw new AppError('NOT_FOUND', `table ${name} does not exist; create it with POST /v1/tables {"table_name":"${name}"}`);
   }
 
@@ -196,7 +256,14 @@ export class TableRegistry {
     });
   }
 
+  /** @throws AppError DATA_CORRUPTION for a table that exists and cannot be served */
+  #assertInService(name: string): void {
+    const out = this.#outOfService.get(name.toLowerCase());
+    if (out) throw out.reason;
+  }
+
   #assertFree(name: string): void {
+    this.#assertInService(name);
     if (this.find(name)) throw new AppError('ALREADY_EXISTS', `table ${name} exists already`);
     if (this.#byKey.size >= this.config.limits.tables_max) {
       throw new AppError('RESOURCE_EXHAUSTED', `there are ${this.#byKey.size} tables already (limits.tables_max); drop one first`);
@@ -223,6 +290,11 @@ export class TableRegistry {
   /** True for a table that the catalogue knows, dropped ones included. */
   hasSeen(tableId: string): boolean {
     return this.#catalogue.hasSeen(tableId);
+  }
+
+  /** True for a table whose writes must stay in the log, because it exists, or may exist, and cannot take them now. */
+  isOutOfService(tableId: string): boolean {
+    return this.outOfService().some((out) => out.tableId === tableId);
   }
 
   wasDropped(name: string, tableId: string): Promise<boolean> {
@@ -304,7 +376,7 @@ export class TableRegistry {
       if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} does not exist (any more)`);
       table.isLeaving = true;
       try {
-        await this.dropNotices?.announce(table.id);
+        await this.#announceDrop(table);
         await check();
       } catch (error) {
         await this.#stay(table);
@@ -321,6 +393,17 @@ export class TableRegistry {
       }
       return this.#finishDrop(table, catalogued);
     });
+  }
+
+  /** @throws AppError UNAVAILABLE when another node may be there and cannot be told */
+  async #announceDrop(table: Table): Promise<void> {
+    try {
+      await this.dropNotices?.announce(table.id);
+    } catch (error) {
+      let logs = 0;
+      for await (const _log of this.store.list(LOGS_PREFIX)) logs += 1;
+      if (logs > 1) throw error;
+    }
   }
 
   async #stay(table: Table): Promise<void> {
@@ -415,6 +498,12 @@ export class TableRegistry {
   }
 }
 
+/** Failures that come from what is stored; others (a store that is away) may pass. */
+function isDamage(error: unknown): boolean {
+  if (error instanceof AppError) return error.code === 'DATA_CORRUPTION' || error.code === 'NOT_FOUND';
+  return error instanceof SyntaxError || error instanceof TypeError || error instanceof RangeError;
+}
+
 function firstMetaData(tableId: string, name: string, config: TableConfig, schema: TableSchema, nowMs: number): MetaDataAction {
   return {
     id: tableId,
@@ -440,5 +529,5 @@ export function withSchema(metaData: MetaDataAction, schema: TableSchema): MetaD
 export function readConfig(metaData: MetaDataAction, defaults: TableConfig): TableConfig {
   const stored: unknown = JSON.parse(metaData.configuration[CONFIG_KEY] ?? '{}');
   if (!isJsonObject(stored)) throw new AppError('DATA_CORRUPTION', `table ${metaData.name}: its configuration in the log cannot be read`);
-  return mergeTableConfig(defaults, stored);
+  return withSettings(defaults, stored);
 }

@@ -10,7 +10,7 @@ import { LRUCache } from 'lru-cache';
 import { AppError } from '../common/app-error.js';
 import { SerialQueue } from '../common/serial-queue.js';
 import type { Engine } from '../infra/duckdb/engine.js';
-import type { ObjectReader } from '../infra/object-store/object-store.js';
+import type { LocalObject, ObjectReader } from '../infra/object-store/object-store.js';
 import type { CatalogueTable } from '../metadata/catalogue/catalogue.js';
 import type { DeletionVectorDescriptor } from '../metadata/delta/action.js';
 import { readVector, vectorObjectName } from '../metadata/delta/deletion-vector.js';
@@ -18,6 +18,7 @@ import type { DeltaLog } from '../metadata/delta/delta-log.js';
 import type { DataFile, Snapshot } from '../metadata/delta/snapshot.js';
 import type { EmptyFile } from '../metadata/delta/table-protocol.js';
 import type { TableSchema } from '../metadata/table-schema.js';
+import type { DamagedFiles } from './damaged-files.js';
 import { Generation } from './generation.js';
 import { Masks } from './masks.js';
 import { ReadView, type ReadViewParts } from './read-view.js';
@@ -58,6 +59,7 @@ export interface TableParts {
   readonly store: ObjectReader;
   readonly engine: Engine;
   readonly residentBudget: ResidentBudget;
+  readonly damagedFiles: DamagedFiles;
   /** LSN from which the first generation may hold rows. */
   readonly nextLsn: number;
 }
@@ -71,6 +73,7 @@ export class Table {
   readonly emptyFile: EmptyFile;
   readonly masks: Masks;
   readonly residents: ResidentRows;
+  readonly damagedFiles: DamagedFiles;
   /** What changes the log: one after the other. */
   readonly commits: SerialQueue;
 
@@ -85,6 +88,8 @@ export class Table {
   isDropped = false;
   /** It is being dropped: nothing is written to it until that is decided. */
   isLeaving = false;
+  /** Set when its buffers lack what the log has: nothing may be read from it, written to it or flushed. */
+  outOfService: AppError | undefined;
   lastWriteMs: number | undefined;
   /** Counts groups of writes that queries have begun to see. */
   visibleChanges = 0;
@@ -114,6 +119,7 @@ export class Table {
     this.createdMs = parts.catalogued.createdMs;
     this.log = parts.log;
     this.emptyFile = parts.emptyFile;
+    this.damagedFiles = parts.damagedFiles;
     this.snapshot = parts.snapshot;
     this.schema = parts.snapshot.schema;
     this.config = parts.config;
@@ -217,6 +223,11 @@ export class Table {
     return `${this.directory}/${file.path}`;
   }
 
+  /** A data file on this disk, until it is released. */
+  openFile(file: DataFile): Promise<LocalObject> {
+    return this.#store.openLocal(this.keyOf(file), file.sizeBytes);
+  }
+
   /** Takes everything a query at `lsn` sees, in this very tick. The caller opens and later releases the view. */
   pin(lsn: number): ReadView {
     const pinned = this.#pinnedFiles();
@@ -230,7 +241,7 @@ export class Table {
       residents: pinned.residents,
       others: pinned.others,
       lsn,
-      openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
+      openObject: (file) => this.openFile(file),
       unpin: this.#takePin({ ...pinned, generations }),
     });
   }
@@ -273,7 +284,7 @@ export class Table {
       residents: [],
       others: files,
       lsn: Number.MAX_SAFE_INTEGER,
-      openObject: (file) => this.#store.openLocal(this.keyOf(file), file.sizeBytes),
+      openObject: (file) => this.openFile(file),
       unpin: () => {
         unpin();
         this.retire(

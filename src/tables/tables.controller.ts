@@ -13,7 +13,7 @@ import { parseColumnType, TableSchema } from '../metadata/table-schema.js';
 import type { TableConfigInput } from './table-config.js';
 import { assertChangeable, mergeTableConfig } from './table-config.js';
 import { type TableInfo, TableInfoReader } from './table-info.js';
-import { assertTableName, tableNameFilter } from './table-name.js';
+import { assertTableName, PATTERN_LENGTH_MAX, tableNameFilter } from './table-name.js';
 import { TableRegistry } from './table-registry.js';
 import {
   type ColumnDto,
@@ -84,14 +84,20 @@ export class TablesController {
 
   @Get()
   @ApiOperation({ summary: 'List tables' })
-  @ApiQuery({ name: 'pattern', required: false, type: String, example: 'user*', description: 'A glob: * ? [ab] {a,b}' })
+  @ApiQuery({
+    name: 'pattern',
+    required: false,
+    schema: { type: 'string', maxLength: PATTERN_LENGTH_MAX },
+    example: 'user*',
+    description: 'A glob: * ? [ab] {a,b}',
+  })
   @ApiOkResponse({ type: TableListDto })
   @ApiErrors('INVALID_ARGUMENT')
   async list(@Query('pattern') pattern?: unknown): Promise<TableListDto> {
     if (pattern !== undefined && typeof pattern !== 'string') throw invalidArgument('pattern must be given once');
     const fits = tableNameFilter(pattern);
     const principal = currentPrincipal();
-    const tables = this.registry.all().filter(({ name }) => fits(name) && principal.mayDescribe(name));
+    const tables = this.registry.all().filter(({ name }) => principal.mayDescribe(name) && fits(name));
     tables.sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
     const infos: TableInfo[] = [];
     for (const table of tables) {

@@ -2,6 +2,7 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { Config } from '../common/config/config.js';
 import { Engine } from '../infra/duckdb/engine.js';
+import { DamagedFiles } from './damaged-files.js';
 import { ResidentBudget } from './resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
@@ -30,10 +31,11 @@ const RESIDENT_PARTS = 4;
         new ResidentBudget(Math.min(query.small_files_bytes_max, Math.floor(engine.memoryBytesMax / RESIDENT_PARTS))),
     },
     TableEvents,
+    DamagedFiles,
     TableRegistry,
     TableInfoReader,
   ],
-  exports: [VisibleLsn, TableEvents, TableDefaults, TableRegistry, TableInfoReader],
+  exports: [VisibleLsn, TableEvents, TableDefaults, TableRegistry, TableInfoReader, DamagedFiles],
 })
 export class TablesModule implements OnModuleInit {
   constructor(private readonly registry: TableRegistry) {}

@@ -20,6 +20,8 @@ export interface ServerOptions {
   /** Configuration sections, merged over the defaults (written to a file given with --config). */
   readonly config?: Record<string, unknown>;
   readonly env?: Record<string, string>;
+  /** Limit of files and connections that the process may have open. */
+  readonly openFilesMax?: number;
 }
 
 export interface RunningServer {
@@ -52,7 +54,8 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     writeFileSync(file, JSON.stringify(options.config));
     parameters.push('--config', file);
   }
-  const child = spawn(process.execPath, parameters, {
+  const command = [...limited(options.openFilesMax), process.execPath, ...parameters];
+  const child = spawn(command[0] ?? '', command.slice(1), {
     cwd: REPOSITORY,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, DATA_DIR: dataDir, REST_PORT: '0', GRPC_PORT: '0', ...storageEnvironment(dataDir), ...options.env },
@@ -102,6 +105,11 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
       return (await exited).code;
     },
   };
+}
+
+/** The shell becomes the server: its pid is the server's. */
+function limited(openFilesMax: number | undefined): string[] {
+  return openFilesMax === undefined ? [] : ['sh', '-c', `ulimit -n ${openFilesMax}; exec "$0" "$@"`];
 }
 
 function pidOf(child: ChildProcess): number {

@@ -154,6 +154,8 @@ export class DataBackups {
         actions: contentsOf(snapshot, snapshot.timestampMs),
         objects,
       };
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -169,6 +171,8 @@ export class DataBackups {
     }
     const local = await this.store.openLocal(from, sizeBytes);
     try {
+      const file = table.snapshot.files.get(path);
+      if (file) await table.damagedFiles.assertWhole(table, file, local.path);
       const sha256 = await digestOfFile(local.path);
       await store.putFileIfAbsent(key, local.path);
       return { path, key, size_bytes: sizeBytes, sha256 };

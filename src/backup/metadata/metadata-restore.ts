@@ -9,8 +9,8 @@ import { Config } from '../../common/config/config.js';
 import { Inject, Injectable } from '@nestjs/common';
 import { LOGGER, OBJECT_STORE } from '../../common/tokens.js';
 import pMap from 'p-map';
-import picomatch from 'picomatch';
 import { AppError, messageOf } from '../../common/app-error.js';
+import { globFilter } from '../../common/glob.js';
 import type { Logger } from '../../common/logger.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
@@ -19,6 +19,7 @@ import { parseColumnType, TableSchema } from '../../metadata/table-schema.js';
 import type { CatalogueTable } from '../../metadata/catalogue/catalogue.js';
 import type { Table } from '../../tables/table.js';
 import { assertChangeable, type TableConfig } from '../../tables/table-config.js';
+import { tableNameFilter } from '../../tables/table-name.js';
 import { TableRegistry } from '../../tables/table-registry.js';
 import { BackupCounts } from '../backup-counts.js';
 import { byTable, type ConfigEntry, type Entries, type IndexEntry, type TableEntries, tableOfKey } from './metadata-entries.js';
@@ -115,7 +116,7 @@ export class MetadataRestore {
       if (newest) return newest;
       throw new AppError('NOT_FOUND', 'there is no metadata backup yet; make one with POST /v1/metadata/backup');
     }
-    const fits = picomatch(backupFile);
+    const fits = globFilter(backupFile);
     const found = all.find(({ fileName, key }) => fits(fileName) || fits(key));
     if (found) return found;
     const known = all.slice(0, 3).map(({ fileName }) => fileName);
@@ -240,10 +241,11 @@ export class MetadataRestore {
 
 /** The entries that filters and patterns let through. @throws AppError NOT_FOUND when there are none */
 function pick(entries: Entries, { tablePattern, keyPatterns }: RestoreRequest, fileName: string): Entries {
-  const fitsTable = tablePattern === undefined ? (): boolean => true : picomatch(tablePattern, { nocase: true, nonegate: true });
-  // Keys have colons where paths have slashes: a star goes over them.
-  const fitsKey = keyPatterns.length === 0 ? (): boolean => true : picomatch([...keyPatterns], { bash: true, nonegate: true });
-  const picked = Object.entries(entries).filter(([key]) => fitsKey(key) && fitsTable(tableOfKey(key) ?? ''));
+  const fitsTable = tableNameFilter(tablePattern);
+  const keyFilters = keyPatterns.map(globFilter);
+  const isWanted = (key: string): boolean =>
+    (keyFilters.length === 0 || keyFilters.some((fits) => fits(key))) && (tablePattern === undefined || fitsTable(tableOfKey(key) ?? ''));
+  const picked = Object.entries(entries).filter(([key]) => isWanted(key));
   if (picked.length > 0) return Object.fromEntries(picked);
   const asked = [
     ...(tablePattern === undefined ? [] : [`table_pattern ${tablePattern}`]),

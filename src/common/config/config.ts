@@ -3,7 +3,20 @@
  * a configuration file is ever silently without effect. The file uses the names below (snake_case, unit last).
  */
 import { Type } from 'class-transformer';
-import { IsArray, IsBoolean, IsIn, IsInt, IsNumber, IsString, Matches, Max, Min, MinLength, ValidateNested } from 'class-validator';
+import {
+  IsArray,
+  IsBoolean,
+  IsIn,
+  IsInt,
+  IsNumber,
+  IsString,
+  Matches,
+  Max,
+  MaxLength,
+  Min,
+  MinLength,
+  ValidateNested,
+} from 'class-validator';
 
 const KIB = 1_024;
 const MIB = 1_024 * KIB;
@@ -16,8 +29,10 @@ export class ServerConfig {
   /** 0 takes a free port. */
   @IsInt() @Min(0) @Max(65_535) rest_port: number = 8081;
   @IsInt() @Min(0) @Max(65_535) grpc_port: number = 8080;
-  /** Connections to REST at once; further ones are closed as they come. */
+  /** Connections to each door at once; further ones are closed as they come. Fewer where the limit of open files (`ulimit -n`) is low. */
   @IsInt() @Min(1) @Max(1_000_000) connections_max: number = 10_000;
+  /** A request whose body brings less than 32 bytes a second over so long a time is cut off. */
+  @IsInt() @Min(1) @Max(3_600) body_idle_seconds: number = 30;
   /** How long a stop may take before what still runs is cut. */
   @IsInt() @Min(1) @Max(600) shutdown_seconds: number = 9;
   @IsBoolean() allow_unauthenticated_remote: boolean = false;
@@ -53,7 +68,7 @@ export class AuthConfig {
   /** API key of an administrator, who makes the other keys. */
   @Matches(/^[A-Za-z0-9_-]{1,64}$/) admin_key: string = 'admin';
   /** Its secret; at least 16 characters. */
-  @IsString() admin_secret: string = '';
+  @IsString() @MaxLength(4_096) admin_secret: string = '';
   /** Signs tokens; at least 32 characters. Empty: a key that the server makes and keeps in the object store, the same for all nodes. */
   @IsString() jwt_secret: string = '';
   /** Signing keys by name, for exchanging them: ID:SECRET each. The first one signs, all of them are taken. Instead of `jwt_secret`. */
@@ -67,7 +82,7 @@ export class AuthConfig {
   @IsString() @MinLength(1) audience: string = 'miniodb';
   @IsInt() @Min(1) @Max(86_400) access_token_seconds: number = 3_600;
   @IsInt() @Min(1) @Max(31_536_000) refresh_token_seconds: number = 604_800;
-  /** Wrong secrets in a row after which a key or an address is locked out. */
+  /** Wrong secrets in a row after which further wrong ones of the key or the address are refused with 429; right ones always pass. */
   @IsInt() @Min(1) @Max(1_000_000) failures_max: number = 10;
   @IsInt() @Min(1) @Max(86_400) lock_seconds: number = 300;
   /** GET /metrics asks nobody who they are. */

@@ -2,13 +2,14 @@ import 'reflect-metadata';
 import { describe, expect, it } from 'vitest';
 import { Config } from './config.js';
 import { fitToMachine, thisMachine } from './machine-limits.js';
+import { assertEnoughOpenFiles } from './open-files.js';
 
 const MIB = 1_024 * 1_024;
 
-function fitted(memoryBytes: number, cores: number, change: (config: Config) => void = () => undefined): Config {
+function fitted(memoryBytes: number, cores: number, change: (config: Config) => void = () => undefined, openFilesMax = 1_048_576): Config {
   const config = new Config();
   change(config);
-  fitToMachine(config, { memoryBytes, cores });
+  fitToMachine(config, { memoryBytes, cores, openFilesMax });
   return config;
 }
 
@@ -37,8 +38,28 @@ describe('limits by the machine', () => {
     expect(buffer.bytes_max).toBe(5 * MIB);
   });
 
+  it.each([
+    [768, 128],
+    [1_024, 256],
+    [4_096, 1_536],
+    [65_536, 10_000],
+    [Infinity, 10_000],
+  ])('of %d open files leave each door %d connections', (openFiles, connections) => {
+    expect(fitted(8_192 * MIB, 2, undefined, openFiles).server.connections_max).toBe(connections);
+  });
+
+  it('leave fewer connections alone', () => {
+    expect(fitted(8_192 * MIB, 2, (config) => (config.server.connections_max = 5), 1_024).server.connections_max).toBe(5);
+  });
+
+  it('name too few open files', () => {
+    expect(() => assertEnoughOpenFiles(600)).toThrow(/limit of open files is 600 \(ulimit -n\).*at least 768/);
+    expect(() => assertEnoughOpenFiles(768)).not.toThrow();
+  });
+
   it('are known here', () => {
-    const { memoryBytes, cores } = thisMachine();
+    const { memoryBytes, cores, openFilesMax } = thisMachine();
+    expect(openFilesMax).toBeGreaterThan(256);
     expect(memoryBytes).toBeGreaterThan(64 * MIB);
     expect(cores).toBeGreaterThanOrEqual(1);
   });

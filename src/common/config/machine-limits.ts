@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import type { Config } from './config.js';
+import { connectionsWithin, openFilesMax } from './open-files.js';
 
 const MIB = 1_024 * 1_024;
 const GIB = 1_024 * MIB;
@@ -29,12 +30,18 @@ const PROCESS_SHARE_MAX = 0.8;
 export interface Machine {
   readonly memoryBytes: number;
   readonly cores: number;
+  /** See `open-files.ts`. */
+  readonly openFilesMax: number;
 }
 
 /** The machine, or the container when that has less. */
 export function thisMachine(): Machine {
   const memory = [os.totalmem(), process.constrainedMemory()].filter((bytes) => bytes > 0);
-  return { memoryBytes: Math.min(...memory), cores: Math.max(1, Math.min(os.availableParallelism(), coresOfCgroup())) };
+  return {
+    memoryBytes: Math.min(...memory),
+    cores: Math.max(1, Math.min(os.availableParallelism(), coresOfCgroup())),
+    openFilesMax: openFilesMax(),
+  };
 }
 
 /** Source: "cpu.max" of cgroup v2, in the documentation of the Linux kernel; v1 has the same two numbers in two files. */
@@ -58,8 +65,9 @@ function textOf(file: string): string | undefined {
   }
 }
 
-/** Puts the machine's figures where a setting is 0. */
-export function fitToMachine({ query, buffer }: Config, { memoryBytes, cores }: Machine): void {
+/** Puts the machine's figures where a setting is 0, and takes back what the machine cannot give. */
+export function fitToMachine({ server, query, buffer }: Config, { memoryBytes, cores, openFilesMax: filesMax }: Machine): void {
+  server.connections_max = Math.min(server.connections_max, connectionsWithin(filesMax));
   query.memory_bytes_max ||= Math.max(ENGINE_BYTES_MIN, Math.min(Math.floor(memoryBytes / ENGINE_PARTS), ENGINE_BYTES_MAX));
   query.threads ||= cores;
   const queries = Math.min(QUERIES_PER_CORE * cores, Math.floor(query.memory_bytes_max / QUERY_BYTES), QUERIES_MAX);

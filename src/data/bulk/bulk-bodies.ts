@@ -1,22 +1,27 @@
 /** Makes a bulk body out of a file that a client sent, and removes what that took. */
+import { copyFile, link } from 'node:fs/promises';
 import { Injectable } from '@nestjs/common';
+import { AppError } from '../../common/app-error.js';
 import { traced } from '../../common/tracing.js';
-import { ArrowConverter, type ConvertedIpc } from '../../infra/arrow/arrow-converter.js';
+import { ArrowConverter } from '../../infra/arrow/arrow-converter.js';
 import { Engine } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteTextList } from '../../infra/duckdb/sql-text.js';
+import { exposeInstants } from '../../infra/parquet/exact-instants.js';
+import { assertOneFile } from '../../infra/parquet/one-file.js';
+import { parquetFields } from '../../infra/parquet/parquet-fields.js';
+import type { SourceField } from '../../infra/source-field.js';
 import { ScratchFiles } from '../../infra/scratch-files.js';
 import { bodyError } from './body-error.js';
 import type { BulkBody } from './bulk-body.js';
 import type { BulkFormat } from './bulk-format.js';
 import type { BulkTarget } from './bulk-target.js';
+import { columnarRows, hasHiddenDigits } from './columnar-rows.js';
 import { csvOrigin, readCells, typedCells } from './csv-rows.js';
 import { arrayToLines } from './json-array.js';
 import { NdjsonBody } from './ndjson-body.js';
-import { type ParquetLayout, parquetLayout } from './parquet-layout.js';
+import { parquetLayout } from './parquet-layout.js';
 import type { RefusalList } from './refusal-list.js';
+import { assertReadable, type ColumnarFormat } from './source-types.js';
 import { TypedBody, type TypedRows } from './typed-body.js';
-
-const MICROSECONDS_PER_SECOND = 1_000_000;
 
 @Injectable()
 export class BulkBodies {
@@ -55,37 +60,49 @@ export class BulkBodies {
           return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
         });
       case 'parquet':
-        return this.#useParquet(target, { files: [file], plainInstants: [] }, bytes, await parquetLayout(this.engine, file), use);
+        return this.#useParquet(target, file, bytes, use);
       case 'arrow':
-        return this.#withFile('arrow', async (directory) => {
-          const converted = await traced('convert', {}, () => this.arrow.toParquet(file, directory));
-          return this.#useParquet(target, converted, bytes, undefined, use);
-        });
+        return this.#useArrow(target, file, bytes, use);
     }
   }
 
-  /**
-   * @param layout of a file as the client sent it, when it may become a data file
-   */
-  async #useParquet<T>(
-    target: BulkTarget,
-    { files, plainInstants }: ConvertedIpc,
-    bytes: number,
-    layout: ParquetLayout | undefined,
-    use: (body: BulkBody) => Promise<T>,
-  ): Promise<T> {
-    const instants = plainInstants.map(({ column, perSecond }) => {
-      const name = quoteName(column);
-      return `make_timestamp(${name} * ${MICROSECONDS_PER_SECOND / perSecond}) AS ${name}`;
-    });
-    const replaced = instants.length > 0 ? ` REPLACE (${instants.join(', ')})` : '';
-    const select = `SELECT *${replaced} FROM read_parquet(${quoteTextList(files)})`;
+  async #useParquet<T>(target: BulkTarget, file: string, bytes: number, use: (body: BulkBody) => Promise<T>): Promise<T> {
+    const fields = await this.#readable(file, () => parquetFields(this.engine, file));
+    assertReadable('parquet', fields);
+    await this.#readable(file, () => assertOneFile(this.engine, file));
+    if (hasHiddenDigits('parquet', fields))
+      return this.#withFile('parquet', async (exposed) => {
+        // Of another name: the engine keeps the footers that it has read.
+        await link(file, exposed).catch(() => copyFile(file, exposed));
+        await this.#readable(file, () => exposeInstants(exposed));
+        return this.#useTyped(target, await this.#typedRows('parquet', [exposed], fields, bytes), use);
+      });
+    const layout = await parquetLayout(this.engine, file);
+    const rows = await this.#typedRows('parquet', [file], fields, bytes);
+    return this.#useTyped(target, { ...rows, ...(layout ? { layout } : {}) }, use);
+  }
+
+  /** What is wrong with a Parquet file is the client's to mend. */
+  async #readable<T>(file: string, read: () => Promise<T>): Promise<T> {
     try {
-      await this.engine.run(`${select} LIMIT 1`);
+      return await read();
     } catch (error) {
-      throw bodyError(error, 'the body is not Parquet that can be read', ...files);
+      throw error instanceof AppError ? error : bodyError(error, 'the body is not Parquet that can be read', file);
     }
-    return this.#useTyped(target, { select, bytes, originOf: (row) => row, ...(layout ? { layout } : {}) }, use);
+  }
+
+  async #useArrow<T>(target: BulkTarget, file: string, bytes: number, use: (body: BulkBody) => Promise<T>): Promise<T> {
+    const fields = await this.arrow.fields(file);
+    assertReadable('arrow', fields);
+    return this.#withFile('arrow', async (directory) => {
+      const files = await traced('convert', {}, () => this.arrow.toParquet(file, directory));
+      if (hasHiddenDigits('arrow', fields)) for (const converted of files) await exposeInstants(converted);
+      return this.#useTyped(target, await this.#typedRows('arrow', files, fields, bytes), use);
+    });
+  }
+
+  async #typedRows(format: ColumnarFormat, files: readonly string[], fields: readonly SourceField[], bytes: number): Promise<TypedRows> {
+    return { ...(await columnarRows(this.engine, format, files, fields)), bytes, originOf: (row) => row };
   }
 
   async #useTyped<T>(target: BulkTarget, rows: TypedRows, use: (body: BulkBody) => Promise<T>): Promise<T> {

@@ -50,6 +50,8 @@ export interface BulkLines {
   readonly bytes: number;
   /** Types that new columns get, where the body says them. */
   readonly newTypes: ReadonlyMap<string, ColumnType>;
+  /** Columns that the table gets even if no row has a value. */
+  readonly declared?: ReadonlyMap<string, ColumnType>;
   /** The line or row of the body that a line of the file stands for, both counted from 1. */
   readonly originOf: (line: number) => number;
 }

@@ -4,10 +4,12 @@
  * then names the value that does not fit.
  */
 import { stat } from 'node:fs/promises';
-import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMP } from '@duckdb/node-api';
+import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMPTZ } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
+import { anyWithin } from '../../infra/duckdb/any-within.js';
 import { jsonExpression } from '../../infra/duckdb/json-expression.js';
+import { textExpression } from '../../infra/duckdb/text-expression.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../infra/scratch-files.js';
 import type { ColumnMeasure } from '../../metadata/delta/file-statistics.js';
@@ -25,6 +27,8 @@ import type { BulkBody, BulkLines, BulkPlan, PlannedColumn, ReadyFile } from './
 import type { BulkTarget } from './bulk-target.js';
 import { isSortedBy, type ParquetLayout } from './parquet-layout.js';
 import { idSql, type KeyField, timestampSql } from './row-keys.js';
+
+const DECIMAL_DIGITS_MAX = 38;
 
 /** Kinds of types that are handled alike. */
 type Kind = 'integer' | 'float' | 'decimal' | 'boolean' | 'text' | 'date' | 'instant' | 'nested' | 'other';
@@ -44,6 +48,8 @@ export interface TypedRows {
   readonly originOf: (row: number) => number;
   /** Set when they are all that is in a Parquet file which may be good enough for a data file. */
   readonly layout?: ParquetLayout;
+  /** Columns that the table gets even if no row has a value. */
+  readonly declared?: ReadonlySet<string>;
 }
 
 export class TypedBody implements BulkBody {
@@ -85,7 +91,7 @@ export class TypedBody implements BulkBody {
     const values = new Map<string, string>();
     for (const field of this.#payloadFields()) {
       const used = counts.get(field.name) ?? 0;
-      if (used === 0) continue;
+      if (used === 0 && (!this.rows.declared?.has(field.name) || schema.column(field.name))) continue;
       if (!schema.column(field.name)) {
         if (schema.columns.length >= columnsMax) return undefined;
         schema = schema.with(field.name, newType(field));
@@ -138,13 +144,14 @@ export class TypedBody implements BulkBody {
       throw bodyError(error, 'the rows of the body cannot be read');
     }
     const newTypes = new Map(this.#payloadFields().map((field) => [field.name, newType(field)]));
-    return { file, bytes: (await stat(file)).size, newTypes, originOf: this.rows.originOf };
+    const declared = new Map([...newTypes].filter(([name]) => this.rows.declared?.has(name)));
+    return { file, bytes: (await stat(file)).size, newTypes, declared, originOf: this.rows.originOf };
   }
 
   #lineValue(field: Field): string {
     const isTime = field.name === this.target.fields.timestamp;
     // A date stands for its first instant, as in the other way.
-    return isTime && field.kind === 'date' ? jsonExpression(`${field.value}::TIMESTAMP`, TIMESTAMP) : lineValue(field);
+    return isTime && field.kind === 'date' ? instantLine(`${field.value}::TIMESTAMP`) : lineValue(field);
   }
 
   /** Removes the lines. */
@@ -314,7 +321,7 @@ function fitted(field: Field, column: Column): string | undefined {
     case 'TIMESTAMPTZ':
       return kind === 'instant' ? value : undefined;
     case 'JSON':
-      return kind === 'nested' ? `to_json(${value})` : undefined;
+      return kind === 'nested' ? `to_json(${jsonExpression(value, type)})` : undefined;
     default:
       return undefined;
   }
@@ -327,8 +334,7 @@ function fitted(field: Field, column: Column): string | undefined {
 function lossOf({ kind, type, value }: Field): string | undefined {
   if (kind === 'float') return `NOT isfinite(${value})`;
   if (type.typeId === DuckDBTypeId.TIMESTAMP_NS) return `${value}::TIMESTAMP::TIMESTAMP_NS <> ${value}`;
-  // The engine prints NaN in JSON as it is, and the other expression prints null.
-  if (kind === 'nested' && hasFloats(type)) return `to_json(${value})::VARCHAR <> to_json(${jsonExpression(value, type)})::VARCHAR`;
+  if (kind === 'nested') return nonFiniteWithin(value, type);
   return kind === 'instant' || kind === 'date' ? isBeyondYears(value, type) : undefined;
 }
 
@@ -346,20 +352,10 @@ function isBeyondYears(value: string, { typeId }: DuckDBType): string {
   }
 }
 
-function hasFloats(type: DuckDBType): boolean {
-  switch (type.typeId) {
-    case DuckDBTypeId.FLOAT:
-    case DuckDBTypeId.DOUBLE:
-      return true;
-    case DuckDBTypeId.LIST:
-    case DuckDBTypeId.ARRAY:
-    case DuckDBTypeId.MAP:
-      return hasFloats(type.valueType);
-    case DuckDBTypeId.STRUCT:
-      return type.entryTypes.some(hasFloats);
-    default:
-      return false;
-  }
+function nonFiniteWithin(value: string, type: DuckDBType): string | undefined {
+  return anyWithin(value, type, (inner, { typeId }) =>
+    typeId === DuckDBTypeId.FLOAT || typeId === DuckDBTypeId.DOUBLE ? `NOT isfinite(${inner})` : undefined,
+  );
 }
 
 /** SQL of a value as a line of JSON has it: what JSON has no word for goes as text, so that it is refused by name and not lost. */
@@ -367,14 +363,33 @@ function lineValue({ kind, type, value }: Field): string {
   switch (kind) {
     case 'float':
       return `CASE WHEN isfinite(${value}) THEN to_json(${value}::DOUBLE) WHEN ${value} IS NOT NULL THEN to_json(${value}::VARCHAR) END`;
-    case 'nested':
-      return `to_json(${value})`;
+    case 'nested': {
+      const json = `to_json(${jsonExpression(value, type)})`;
+      const isLost = nonFiniteWithin(value, type);
+      // The engine prints NaN in JSON as it is, and the other expression prints null.
+      return isLost === undefined ? json : `CASE WHEN ${isLost} THEN to_json(${value}) ELSE ${json} END`;
+    }
+    case 'decimal':
+      return decimalLine(value, type as DuckDBDecimalType);
     case 'instant':
-      if (type.typeId !== DuckDBTypeId.TIMESTAMP_NS) return jsonExpression(value, type);
-      return `CASE WHEN ${value}::TIMESTAMP::TIMESTAMP_NS = ${value} THEN ${jsonExpression(value, type)} ELSE ${value}::VARCHAR END`;
+      if (type.typeId !== DuckDBTypeId.TIMESTAMP_NS) return instantLine(value);
+      return `CASE WHEN ${value}::TIMESTAMP::TIMESTAMP_NS = ${value} THEN ${instantLine(`${value}::TIMESTAMP`)} ELSE ${value}::VARCHAR END`;
     case 'text':
       return `${value}::VARCHAR`;
     default:
       return value;
   }
+}
+
+/** A time of no zone is one of UTC here. */
+function instantLine(value: string): string {
+  return textExpression(`${value}::TIMESTAMPTZ`, TIMESTAMPTZ);
+}
+
+/** The engine prints a DECIMAL without digits before its point as `.5`, which is no JSON. */
+function decimalLine(value: string, type: DuckDBDecimalType): string {
+  const { width, scale } = type;
+  return width === scale && scale === DECIMAL_DIGITS_MAX
+    ? `regexp_replace(${value}::VARCHAR, '^(-?)\\.', '\\10.')`
+    : jsonExpression(value, type);
 }

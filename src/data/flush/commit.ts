@@ -65,6 +65,8 @@ export class CommitFlush {
          FROM (${stored}) s SEMI JOIN (${selectRows(own, { columns, withPlace: false, rows: 'visible' })}) o ON o.id = s.id
          WHERE s.${LSN_COLUMN} < ${wal.lsnStart} OR s.${LSN_COLUMN} >= ${wal.lsnEnd} RETURNING source, soft, since`,
       );
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }

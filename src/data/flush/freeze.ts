@@ -19,6 +19,8 @@ export class FreezeBuffers {
   /** @returns undefined when nothing waits for a flush */
   run(table: Table): Promise<Flush | undefined> {
     return this.groupCommit.exclusive(async () => {
+      // Its commit would say that the files hold writes which the buffers lack.
+      if (table.outOfService) throw table.outOfService;
       const active = table.active;
       const frozen = await this.buffers.freeze(table, this.visible.value);
       if (!frozen) return undefined;

@@ -116,6 +116,8 @@ export class Compaction {
       } finally {
         await rewriter.close(rewrite);
       }
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }

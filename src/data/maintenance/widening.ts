@@ -66,6 +66,8 @@ export class Widening {
         selectRows(sources, { columns: view.schema.columns, withPlace: false, rows }),
       );
       return await this.#inexactIn(`(${all.join(' UNION ALL ')})`, columns);
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -98,6 +100,8 @@ export class Widening {
       if (outcome !== 'done') await rewriter.discard(rewrite);
       else this.logger.info({ columns, files: inputs.length }, `${table.logLabel} DOUBLE now: ${columns.join(', ')}`);
       return typeof outcome === 'string' ? [] : outcome;
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }

@@ -1,17 +1,18 @@
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
-import { copyFile, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { lastLsnOf, type WalRecord } from './wal-record.js';
+import type { AppError } from '../../common/app-error.js';
+import { encodeRecord, lastLsnOf, type WalRecord } from './wal-record.js';
+import { SEGMENT_HEAD_BYTES } from './segment-head.js';
 import { WriteAheadLog } from './write-ahead-log.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
 
 const MIB = 1_024 * 1_024;
-const SEGMENT_HEAD_BYTES = 44;
 
 let root: string;
 let directory: string;
@@ -67,6 +68,17 @@ async function writeLog(groups: readonly (readonly WalRecord[])[], segmentBytes 
   }
   await log.close();
   return { segments: await segmentsOf(directory), ends };
+}
+
+async function stateNameOf(at: string): Promise<string | undefined> {
+  return (await readdir(at)).find((name) => name.endsWith('.state'));
+}
+
+async function putStateBack(at: string, before: string | undefined): Promise<void> {
+  const now = await stateNameOf(at);
+  if (now === undefined || now === before) return;
+  if (before === undefined) rmSync(path.join(at, now));
+  else await rename(path.join(at, now), path.join(at, before));
 }
 
 async function segmentsOf(at: string): Promise<string[]> {
@@ -224,6 +236,133 @@ describe('write-ahead log after a crash', () => {
   });
 });
 
+describe('a write-ahead log with a segment missing', () => {
+  const NAMES = [1, 3, 6].map((lsn) => `${String(lsn).padStart(20, '0')}.wal`);
+
+  /** Three segments: LSN 1 to 2, 3 to 5, 6. */
+  async function threeSegments(): Promise<void> {
+    const { segments } = await writeLog([[record(1, 2)], [record(3, 3)], [record(6)]], 100);
+    expect(segments).toEqual(NAMES);
+  }
+
+  /** @returns what the start says, after which the command in it was typed */
+  async function refusedThenGivenUp(): Promise<string> {
+    const message = await storedIn(directory).then(
+      () => 'it started',
+      (error: AppError) => `${error.code}: ${error.message}`,
+    );
+    const command = /with: (.*)$/.exec(message)?.[1] ?? '';
+    execFileSync('sh', ['-c', command]);
+    return message;
+  }
+
+  it.each([
+    ['first', 0, 'LSN 1 to 2', [3, 6]],
+    ['middle', 1, 'LSN 3 to 5', [1, 6]],
+    ['last', 2, 'LSN 6 to 6', [1, 3]],
+  ])('refuses the start without its %s segment by the LSNs, until they are given up', async (_which, index, lsns, left) => {
+    await threeSegments();
+    rmSync(path.join(directory, NAMES[index] ?? ''));
+    expect(await refusedThenGivenUp()).toMatch(new RegExp(`^DATA_CORRUPTION: .*lacks ${lsns}: .*${NAMES[index]}`));
+    expect(await storedIn(directory)).toEqual(left);
+    const log = await openLog(directory, 100);
+    await replayed(log);
+    await log.append([record(7)]);
+    await log.append([record(8)]);
+    await log.close();
+    expect(await storedIn(directory), 'and it goes on').toEqual([...left, 7, 8]);
+    rmSync(path.join(directory, `${String(7).padStart(20, '0')}.wal`));
+    await expect(storedIn(directory), 'what is missing later is missed again').rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+  });
+
+  it.each([0, 1, 2])('refuses the start when segment %i is emptied or loses its head, until it is put aside', async (index) => {
+    await threeSegments();
+    for (const length of [0, 20]) {
+      const file = path.join(directory, NAMES[index] ?? '');
+      await truncate(file, length);
+      await expect(storedIn(directory), `${length} bytes`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+    }
+    expect(await refusedThenGivenUp()).toContain(NAMES[index]);
+    expect(await storedIn(directory)).toEqual([1, 3, 6].filter((_lsn, at) => at !== index));
+  });
+
+  it('goes on without the rest of a damaged segment that is given up', async () => {
+    const log = await openLog(directory, 300);
+    for (const lsn of [1, 2, 3, 4, 5, 6]) await log.append([record(lsn)]);
+    await log.close();
+    const [first = '', ...later] = await segmentsOf(directory);
+    expect(later.length).toBeGreaterThan(0);
+    const bytes = await readFile(path.join(directory, first));
+    bytes.writeUInt8(bytes.readUInt8(bytes.length - 3) ^ 1, bytes.length - 3);
+    await writeFile(path.join(directory, first), bytes);
+    expect(await refusedThenGivenUp()).toContain('truncate -s');
+    const lost = Number.parseInt(later[0] ?? '', 10) - 1;
+    expect(await storedIn(directory)).toEqual([1, 2, 3, 4, 5, 6].filter((lsn) => lsn !== lost));
+  });
+
+  it('writes its id anew with the command that it gives', async () => {
+    await threeSegments();
+    rmSync(path.join(directory, 'id'));
+    expect(await refusedThenGivenUp()).toContain('the id of the log is missing');
+    expect(await storedIn(directory)).toEqual([1, 3, 6]);
+  });
+
+  it('knows what it trimmed itself, also when a crash came in between', async () => {
+    await threeSegments();
+    const log = await openLog(directory, 100);
+    await replayed(log);
+    const [first = ''] = NAMES;
+    await copyFile(path.join(directory, first), path.join(root, 'kept'));
+    await log.trim(5);
+    await log.close();
+    expect(await storedIn(directory)).toEqual([6]);
+    // The note is durable before the first segment goes: any of them may still be there.
+    await copyFile(path.join(root, 'kept'), path.join(directory, first));
+    expect(await storedIn(directory)).toEqual([1, 6]);
+  });
+
+  it('does not miss numbers that were never given out', async () => {
+    await writeLog([[record(1)], [record(50)], [record(100)]], 100);
+    expect(await storedIn(directory)).toEqual([1, 50, 100]);
+    rmSync(path.join(directory, `${String(50).padStart(20, '0')}.wal`));
+    await expect(storedIn(directory)).rejects.toMatchObject({ message: expect.stringContaining('lacks LSN 2 to 50') as string });
+  });
+
+  it('says how far the tables are when it ends before what they hold, until that is given up', async () => {
+    await threeSegments();
+    const reached = async (lsn: number): Promise<void> => {
+      const log = await openLog();
+      await replayed(log);
+      log.assertReaches(lsn, 'orders');
+    };
+    await reached(6);
+    const error = (await reached(9).catch((thrown: unknown) => thrown)) as AppError;
+    expect(error.message).toMatch(/lacks LSN 7 to 9: .*table orders hold .* LSN 9/);
+    execFileSync('sh', ['-c', /with: (.*)$/.exec(error.message)?.[1] ?? '']);
+    await reached(9);
+  });
+
+  it('reads segments of format 1, of which it cannot know what stood before them', async () => {
+    await openLog();
+    const [id = ''] = (await readFile(path.join(directory, 'id'), 'latin1')).split('\n');
+    const head = Buffer.from(`MDBWAL01${id}`, 'latin1');
+    const segment = (lsn: number): Promise<void> =>
+      writeFile(
+        path.join(directory, `${String(lsn).padStart(20, '0')}.wal`),
+        Buffer.concat([head, ...encodeRecord(record(lsn), head.length)]),
+      );
+    await segment(41);
+    await segment(50);
+    const log = await openLog();
+    expect((await replayed(log)).map(({ firstLsn }) => firstLsn)).toEqual([41, 50]);
+    await log.append([record(51)]);
+    await log.trim(50);
+    await log.append([record(52)]);
+    await log.close();
+    expect(await storedIn(directory)).toEqual([51, 52]);
+  });
+});
+
 describe('write-ahead log on a full disk', () => {
   it('refuses a write for which it cannot begin a segment, and goes on when it can', async () => {
     const log = await openLog();
@@ -365,10 +504,14 @@ class LogRun {
   /** The power goes while a group is written of which nobody was told yet: the first part of it is on disk. */
   async crashWhileWriting(counts: readonly number[], share: number): Promise<void> {
     const before = await this.#lastSegment();
+    const stateBefore = await stateNameOf(this.at);
     await this.log.append(this.#group(counts));
     const after = await this.#lastSegment();
     const kept = after.name === before.name ? before.bytes : 0;
-    await truncate(path.join(this.at, after.name), kept + Math.floor((after.bytes - kept) * share));
+    const bytes = kept + Math.floor((after.bytes - kept) * share);
+    await truncate(path.join(this.at, after.name), bytes);
+    // The log notes that a segment was begun once its head is synced.
+    if (bytes < SEGMENT_HEAD_BYTES) await putStateBack(this.at, stateBefore);
     await this.restart();
   }
 

@@ -3,7 +3,8 @@
  * one write and one fsync. A segment goes once all its LSNs are in the tables' files.
  *
  * A write that fails (a full disk) is cut off again and refused; the log stays usable. A failed fsync is different: what the disk kept is unknown,
- * so the log takes nothing more until a restart has read it back. See docs/format/wal.md.
+ * so the log takes nothing more until a restart has read it back. A segment that is missing stops the start, like one that is damaged: each says in
+ * its head what came before it, and `log-state.ts` which was begun last and how far the log was trimmed. See docs/format/wal.md.
  */
 import { randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
@@ -11,15 +12,14 @@ import path from 'node:path';
 import { AppError, isSystemError, messageOf } from '../../common/app-error.js';
 import { faultPoint } from '../../common/fault-points.js';
 import { syncDirectory } from '../../infra/object-store/local-object-store.js';
+import { LogState, lsnText } from './log-state.js';
 import { LSNS_PER_WAL } from './lsn-range.js';
+import { decodeSegmentHead, encodeSegmentHead, SEGMENT_HEAD_BYTES, type SegmentHead, WAL_ID_BYTES } from './segment-head.js';
 import { decodeRecord, encodeRecord, lastLsnOf, RECORD_MAGIC, type WalRecord } from './wal-record.js';
 
 /** A block of a file system: fewer might fit where nothing else does. */
 const PROBE_BYTES = 4_096;
 const SEGMENT_NAME = /^(\d{20})\.wal$/;
-const SEGMENT_MAGIC = 'MDBWAL01';
-const WAL_ID_BYTES = 36;
-const SEGMENT_HEAD_BYTES = SEGMENT_MAGIC.length + WAL_ID_BYTES;
 
 interface Segment {
   readonly file: string;
@@ -50,8 +50,11 @@ export class WriteAheadLog {
   readonly lsnEnd: number;
   /** When the process before this one last wrote to it, in ms since 1970 by the clock of that time; 0 for a new log. */
   #lastWrittenMs = 0;
+  /** The last LSN that the log has or had: of its records, or of those that were trimmed. */
+  #lastLsn: number;
   #handle: FileHandle | undefined;
   #closedBecause: string | undefined;
+  #committed = '';
 
   private constructor(
     private readonly options: WalOptions,
@@ -59,16 +62,18 @@ export class WriteAheadLog {
     readonly id: string,
     /** Number of its range of LSNs; no other log of the store has it. */
     readonly range: number,
+    private readonly state: LogState,
   ) {
     this.lsnStart = range * LSNS_PER_WAL + 1;
     this.lsnEnd = (range + 1) * LSNS_PER_WAL;
+    this.#lastLsn = Math.max(this.lsnStart - 1, state.trimmedLsn);
   }
 
   /** Opens the log in a directory, or starts one. Follow with `replay` before the first `append`. */
   static async open(options: WalOptions): Promise<WriteAheadLog> {
     await mkdir(options.directory, { recursive: true });
     const { id, range } = await readOrMakeIdentity(options);
-    const log = new WriteAheadLog(options, id, range);
+    const log = new WriteAheadLog(options, id, range, await LogState.read(options.directory));
     for (const name of (await readdir(options.directory)).sort()) {
       const firstLsn = SEGMENT_NAME.exec(name)?.[1];
       if (firstLsn === undefined) continue;
@@ -93,32 +98,41 @@ export class WriteAheadLog {
     return this.#segments.length;
   }
 
+  /** True for a log that nothing was ever written to. */
+  get isUnused(): boolean {
+    return this.#segments.length === 0 && this.state.newestLsn === 0;
+  }
+
   /**
    * Every record, in order. Cuts a torn end of the last segment, which was never acknowledged.
-   * @throws AppError DATA_CORRUPTION naming segment and offset when a record is damaged that may have been acknowledged
+   * @param committed what the tables hold of this log, as a sentence for a person who has to decide about missing records
+   * @throws AppError DATA_CORRUPTION when a record that may have been acknowledged is damaged (naming segment and offset) or missing (naming the LSNs)
    */
-  async *replay(): AsyncIterable<WalRecord> {
-    let lastLsn = 0;
-    const count = this.#segments.length;
-    for (const [index, segment] of [...this.#segments].entries()) {
-      const isLast = index === count - 1;
-      for (const record of await this.#readSegment(segment, isLast)) {
-        if (record.firstLsn <= lastLsn) throw damaged(segment.file, 0, `LSN ${record.firstLsn} follows ${lastLsn}`);
-        lastLsn = lastLsnOf(record);
+  async *replay(committed = ''): AsyncIterable<WalRecord> {
+    this.#committed = committed;
+    let last = 0;
+    this.#lastLsn = Math.max(this.lsnStart - 1, this.state.trimmedLsn);
+    for (const segment of [...this.#segments]) {
+      for (const record of await this.#readSegment(segment)) {
+        if (record.firstLsn <= last) throw this.#damaged(segment, 0, `LSN ${record.firstLsn} follows ${last}`);
+        last = lastLsnOf(record);
+        this.#lastLsn = Math.max(this.#lastLsn, last);
         yield record;
       }
     }
+    await this.#assertNewest();
   }
 
-  async #readSegment(segment: Segment, isLast: boolean): Promise<WalRecord[]> {
+  async #readSegment(segment: Segment): Promise<WalRecord[]> {
+    const isLast = segment === this.#segments.at(-1);
     const bytes = await readFile(segment.file);
-    if (bytes.length <= SEGMENT_HEAD_BYTES && isLast) return this.#cut(segment, 0);
-    if (bytes.toString('latin1', 0, SEGMENT_MAGIC.length) !== SEGMENT_MAGIC)
-      throw damaged(segment.file, 0, 'it does not start like a segment');
-    const owner = bytes.toString('latin1', SEGMENT_MAGIC.length, SEGMENT_HEAD_BYTES);
-    if (owner !== this.id) throw damaged(segment.file, 0, `it belongs to the log ${owner}, not to ${this.id}`);
+    const head = decodeSegmentHead(bytes);
+    if (isLast && this.#hasNoRecord(segment, bytes, head)) return this.#remove(segment);
+    if (!head) throw this.#damaged(segment, 0, 'it does not start like a segment');
+    if (head.logId !== this.id) throw this.#damaged(segment, 0, `it belongs to the log ${head.logId}, not to ${this.id}`);
+    if (head.previousLsn !== undefined) this.#assertFollows(segment, head.previousLsn);
     const records: WalRecord[] = [];
-    for (let offset = SEGMENT_HEAD_BYTES; offset < bytes.length;) {
+    for (let offset = head.bytes; offset < bytes.length;) {
       const decoded = decodeRecord(bytes, offset);
       if (decoded.ok) {
         records.push(decoded.record);
@@ -126,28 +140,69 @@ export class WriteAheadLog {
         continue;
       }
       if (!isLast || isSyncedBefore(bytes, offset) || (!decoded.isCut && !isUnwritten(bytes, offset))) {
-        throw damaged(segment.file, offset, 'its checksum does not match');
+        throw this.#damaged(segment, offset, 'its checksum does not match', records.at(-1));
       }
-      await this.#cut(segment, offset);
+      if (this.#hasNoRecord(segment, bytes.subarray(0, offset), head)) return this.#remove(segment);
+      await truncate(segment.file, offset);
+      segment.bytes = offset;
       break;
     }
     return records;
   }
 
-  /**
-   * Takes off what was not synced. A segment without a record goes as a whole: the next write has its first LSN, and so its name.
-   */
-  async #cut(segment: Segment, bytes: number): Promise<WalRecord[]> {
-    if (bytes <= SEGMENT_HEAD_BYTES) {
-      await rm(segment.file);
-      this.#segments.splice(this.#segments.indexOf(segment), 1);
-    } else {
-      await truncate(segment.file, bytes);
-      segment.bytes = bytes;
-    }
+  /** True for a segment that a crash left before its first record could be written: of its head a part, or in format 1 nothing but the head. */
+  #hasNoRecord({ firstLsn }: Segment, bytes: Buffer, head: SegmentHead | undefined): boolean {
+    if (head) return head.previousLsn === undefined && bytes.length === head.bytes;
+    return bytes.length <= SEGMENT_HEAD_BYTES && firstLsn !== this.state.newestLsn;
+  }
+
+  async #remove(segment: Segment): Promise<WalRecord[]> {
+    await rm(segment.file);
+    this.#segments.splice(this.#segments.indexOf(segment), 1);
     return [];
   }
 
+  #assertFollows(segment: Segment, previousLsn: number): void {
+    const from = this.#lastLsn + 1;
+    if (previousLsn < from || this.state.isGivenUp(from, previousLsn)) return;
+    throw this.#missing(from, previousLsn, `${path.basename(segment.file)} says that it comes after them`);
+  }
+
+  /** The segment that was begun last must be there, also when no later one tells of it. */
+  async #assertNewest(): Promise<void> {
+    const { newestLsn } = this.state;
+    if (newestLsn === 0 || this.#segments.some(({ firstLsn }) => firstLsn === newestLsn)) return;
+    if (!this.state.isGivenUp(newestLsn, newestLsn))
+      throw this.#missing(newestLsn, newestLsn, 'the log began that segment last, and later LSNs may have been in it as well');
+    await this.state.note({ newestLsn: this.#segments.at(-1)?.firstLsn ?? 0 });
+    await this.state.forgetGivenUp(({ from, to }) => from === newestLsn && to === newestLsn);
+  }
+
+  /** @throws AppError DATA_CORRUPTION when the log, read back, ends before an LSN of it that a table's files hold */
+  assertReaches(lsn: number, tableName: string): void {
+    const from = this.#lastLsn + 1;
+    if (lsn < from || this.state.isGivenUp(from, lsn)) return;
+    throw this.#missing(from, lsn, `the log ends before them, and the files of table ${tableName} hold what was written up to LSN ${lsn}`);
+  }
+
+  #missing(from: number, to: number, reason: string): AppError {
+    return new AppError(
+      'DATA_CORRUPTION',
+      `the write-ahead log in ${this.options.directory} lacks LSN ${from} to ${to}: ${reason}. Acknowledged writes may be missing, so the start is refused. ` +
+        `${this.#committed}Put segment ${lsnText(from)}.wal and those after it back from a backup, or give these LSNs up with: ${this.state.commandToGiveUp(from, to)}`,
+    );
+  }
+
+  /** What cannot be read is put aside, as far as it goes, and the LSNs that go with it are given up. */
+  #damaged(segment: Segment, offset: number, reason: string, lastRecord?: WalRecord): AppError {
+    const { file, firstLsn } = segment;
+    const next = this.#segments[this.#segments.indexOf(segment) + 1];
+    const from = next ? Math.max(this.#lastLsn, lastRecord ? lastLsnOf(lastRecord) : 0) + 1 : firstLsn;
+    const to = next ? next.firstLsn - 1 : firstLsn;
+    const commands = [offset === 0 ? `mv ${file} ${file}.damaged` : `truncate -s ${offset} ${file}`];
+    if ((next || offset === 0) && from <= to) commands.push(this.state.commandToGiveUp(from, to));
+    return damaged(file, offset, reason, commands.join(' && '));
+  }
   /**
    * Writes records and syncs them. SYNC POINT: once this returns they survive anything that leaves the disk alive.
    * @throws AppError UNAVAILABLE when they could not be written; none of them is in the log then
@@ -163,6 +218,7 @@ export class WriteAheadLog {
     faultPoint('wal.before-sync');
     await this.#sync(segment);
     segment.bytes += bytes;
+    this.#lastLsn = Math.max(this.#lastLsn, ...records.slice(-1).map(lastLsnOf));
     faultPoint('wal.after-sync');
   }
 
@@ -184,15 +240,26 @@ export class WriteAheadLog {
     if (this.#handle && last && last.bytes < this.options.segmentBytes) return last;
     await this.#handle?.close();
     this.#handle = undefined;
-    const file = path.join(this.options.directory, `${String(firstLsn).padStart(20, '0')}.wal`);
+    // One that got no record is used: the log has told itself that it was begun.
+    const segment = last?.bytes === SEGMENT_HEAD_BYTES ? last : await this.#begin(firstLsn);
     try {
-      this.#handle = await open(file, 'w');
-      await this.#handle.write(Buffer.from(SEGMENT_MAGIC + this.id, 'latin1'));
-      await this.#handle.sync();
-      await syncDirectory(this.options.directory);
+      this.#handle = await open(segment.file, 'r+');
+      await this.state.note({ newestLsn: segment.firstLsn });
     } catch (error) {
       await this.#handle?.close();
       this.#handle = undefined;
+      throw notWritten(error);
+    }
+    return segment;
+  }
+
+  /** Makes a segment, durable with its head. Not the newest yet by `log-state.ts`: a crash may have left a part of it until then. */
+  async #begin(firstLsn: number): Promise<Segment> {
+    const file = path.join(this.options.directory, `${lsnText(firstLsn)}.wal`);
+    try {
+      await writeFile(file, encodeSegmentHead(this.id, this.#lastLsn), { flush: true });
+      await syncDirectory(this.options.directory);
+    } catch (error) {
       await rm(file, { force: true });
       throw notWritten(error);
     }
@@ -231,8 +298,6 @@ export class WriteAheadLog {
       await handle?.truncate(segment.bytes);
       await handle?.sync();
       await handle?.close();
-      // The next write may start with the same LSN, and so with a segment of the same name.
-      if (segment.bytes === SEGMENT_HEAD_BYTES) await this.#cut(segment, 0);
       return true;
     } catch (error) {
       this.#closedBecause = `the write-ahead log could not take back a failed write (${messageOf(error)}) and takes no more writes; check the disk and restart the server`;
@@ -247,13 +312,16 @@ export class WriteAheadLog {
 
   /** Removes segments whose every LSN is at or below `lsn`. The newest segment stays. */
   async trim(lsn: number): Promise<void> {
-    for (;;) {
-      const [oldest, next] = this.#segments;
-      if (!oldest || !next || next.firstLsn > lsn + 1) return;
+    const kept = this.#segments.findLastIndex(({ firstLsn }) => firstLsn <= lsn + 1);
+    const trimmedLsn = (this.#segments[kept]?.firstLsn ?? 0) - 1;
+    if (kept < 1) return;
+    await this.state.note({ trimmedLsn: Math.max(this.state.trimmedLsn, trimmedLsn) });
+    for (const { file } of this.#segments.slice(0, kept)) {
       faultPoint('wal.before-trim');
-      await rm(oldest.file, { force: true });
+      await rm(file, { force: true });
       this.#segments.shift();
     }
+    await this.state.forgetGivenUp(({ to }) => to <= trimmedLsn);
   }
 
   async close(): Promise<void> {
@@ -270,9 +338,9 @@ async function readOrMakeIdentity({ directory, claimRange }: WalOptions): Promis
   } catch (error) {
     if (!isSystemError(error, 'ENOENT')) throw error;
   }
-  if ((await readdir(directory)).some((name) => SEGMENT_NAME.test(name))) {
-    throw damaged(file, 0, 'the id of the log is missing though it has segments');
-  }
+  const segment = (await readdir(directory)).find((name) => SEGMENT_NAME.test(name));
+  if (segment !== undefined)
+    throw damaged(file, 0, 'the id of the log is missing though it has segments', await commandToWriteId(directory, segment));
   const id = randomUUID();
   const range = await claimRange(id);
   await writeFile(file, `${id}\n${range}\n`, { flush: true });
@@ -296,11 +364,18 @@ function isUnwritten(segment: Buffer, offset: number): boolean {
   return segment.subarray(-1).every((byte) => byte === 0) && offset < segment.length;
 }
 
-function damaged(file: string, offset: number, reason: string): AppError {
+/** Each segment has the id of its log in its head, and LSNs of the log's range. */
+async function commandToWriteId(directory: string, segment: string): Promise<string> {
+  const head = decodeSegmentHead(await readFile(path.join(directory, segment)));
+  const range = Math.floor((Number.parseInt(segment, 10) - 1) / LSNS_PER_WAL);
+  return head ? `printf '${head.logId}\\n${range}\\n' > ${path.join(directory, 'id')}` : `mv ${directory} ${directory}.damaged`;
+}
+
+function damaged(file: string, offset: number, reason: string, wayOut: string): AppError {
   return new AppError(
     'DATA_CORRUPTION',
     `the write-ahead log is damaged in ${file} at offset ${offset}: ${reason}. Acknowledged writes may stand there, so the start is refused. ` +
-      `Put the file back from a backup, or give up what follows with: truncate -s ${offset} ${file}`,
+      `Put the file back from a backup, or give up what cannot be read with: ${wayOut}`,
   );
 }
 
@@ -311,6 +386,8 @@ function reasonOf(error: unknown): string {
 }
 
 function notWritten(error: unknown): AppError {
-  const reason = isSystemError(error, 'ENOSPC', 'EDQUOT') ? 'the disk is full; free space and it goes on by itself' : reasonOf(error);
+  const reason = isSystemError(error, 'ENOSPC', 'EDQUOT')
+    ? 'the disk is full; free some space; writing resumes by itself'
+    : reasonOf(error);
   return new AppError('UNAVAILABLE', `the write was not stored: ${reason}`, { cause: error, retryAfterSeconds: 5 });
 }

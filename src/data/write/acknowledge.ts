@@ -6,6 +6,7 @@ import { VisibleLsn } from '../../tables/visible-lsn.js';
 import { Freshness } from '../freshness.js';
 import { lastLsn } from './applicable.js';
 import { Applier } from './apply.js';
+import { Replay } from './replay.js';
 import type { Prepared, Waiting } from './waiting.js';
 import { WriterFailure } from './writer-failure.js';
 
@@ -20,12 +21,13 @@ export class Acknowledge {
     private readonly freshness: Freshness,
     private readonly events: TableEvents,
     private readonly failure: WriterFailure,
+    private readonly replay: Replay,
   ) {}
 
   async run(logged: readonly Logged[]): Promise<void> {
     let affected: Map<number, number>;
     try {
-      affected = await this.applier.apply(logged);
+      affected = await this.applier.apply(logged, (table, error) => this.replay.giveUp(table, error));
     } catch (error) {
       // The log has these writes and the buffer does not: only a replay can put that right.
       const failure = this.failure.fail('a logged write could not be applied to the buffer', error);
@@ -37,7 +39,11 @@ export class Acknowledge {
     const tables = new Set(logged.map(({ table }) => table));
     for (const table of tables) table.visibleChanges += 1;
     const nowMs = performance.now();
-    for (const { waiting, answer, write } of logged) {
+    for (const { waiting, answer, write, table } of logged) {
+      if (table.outOfService) {
+        waiting.reject(table.outOfService);
+        continue;
+      }
       this.freshness.note('visible', nowMs - waiting.arrivedMs);
       const count = write.kind === 'rows' ? answer.count : (affected.get(write.firstLsn) ?? 0);
       waiting.resolve({ kind: 'stored', answer: { ...answer, count } });

@@ -8,6 +8,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
+import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { CLOCK, DATA_PATHS } from '../../common/tokens.js';
 import type { DataPaths } from '../../infra/infra.module.js';
@@ -64,13 +65,19 @@ export class Applier {
   ) {}
 
   /**
+   * @param onDamage told of a table one of whose data files cannot be read: its writes are not applied from there on, those of the others are
    * @returns rows hidden or restored, by the LSN of the write that did it
    */
-  async apply(writes: readonly Addressed[]): Promise<Map<number, number>> {
+  async apply(writes: readonly Addressed[], onDamage: (table: Table, error: AppError) => void): Promise<Map<number, number>> {
     const affected = new Map<number, number>();
     for (const [table, own] of groupByTable(writes)) {
-      for (const run of runsOf(own)) {
-        for (const [lsn, count] of await this.#applyRun(table, run)) affected.set(lsn, count);
+      try {
+        for (const run of runsOf(own)) {
+          for (const [lsn, count] of await this.#applyRun(table, run)) affected.set(lsn, count);
+        }
+      } catch (error) {
+        if (!(error instanceof AppError) || error.code !== 'DATA_CORRUPTION') throw error;
+        onDamage(table, error);
       }
       table.lastWriteMs = this.clock.nowMs();
     }
@@ -184,6 +191,8 @@ export class Applier {
       await this.#forgetSoftDeleted(table, operations);
       if (hidden.size > 0) this.#noteMasks(table, Math.min(...hidden.keys()));
       return hidden;
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -214,6 +223,8 @@ export class Applier {
       const soft = await this.#softRowsSql(table, view, [...new Set(hard.map(({ id }) => id))]);
       const rows = `SELECT s.${SOURCE_COLUMN}, s.${POSITION_COLUMN}, max(o.lsn) AS lsn FROM (${soft}) s JOIN (${listed}) o ON o.id = s.id GROUP BY ALL`;
       await this.#harden(table, rows);
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -252,6 +263,8 @@ export class Applier {
     try {
       const row = await this.engine.row(`SELECT count(*) AS n FROM (${await this.#restorable(table, view, ids)})`);
       return asNumber(row['n']);
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -269,6 +282,8 @@ export class Applier {
         where: idCondition(ids),
       });
       return (await this.engine.rows(`SELECT DISTINCT id FROM (${rows}) ORDER BY id LIMIT 10`)).map((row) => String(row['id']));
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -297,6 +312,8 @@ export class Applier {
       } finally {
         await this.engine.run(`DROP TABLE ${kept}`);
       }
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -329,6 +346,8 @@ export class Applier {
         ),
       );
       if (hidden > 0) this.#noteMasks(table, firstLsn);
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -347,6 +366,8 @@ export class Applier {
            FROM ${readIds(file.path)} r SEMI JOIN (${rows}) e ON e.id = r.id`,
         ),
       );
+    } catch (error) {
+      throw await view.explained(error);
     } finally {
       view.release();
     }
@@ -360,7 +381,7 @@ function listOf(lsns: readonly number[]): string {
 function groupByTable(writes: readonly Addressed[]): Map<Table, Addressed[]> {
   const groups = new Map<Table, Addressed[]>();
   for (const addressed of writes) {
-    if (addressed.table.isDropped) continue;
+    if (addressed.table.isDropped || addressed.table.outOfService) continue;
     const group = groups.get(addressed.table);
     if (group) group.push(addressed);
     else groups.set(addressed.table, [addressed]);

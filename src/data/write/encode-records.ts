@@ -34,7 +34,9 @@ export interface EncodeRules {
   /** Bulk rows may name their id by a number. */
   readonly acceptsNumericIds: boolean;
   /** Types that new columns get, by field; where the values alone do not say them. */
-  readonly newTypes?: ReadonlyMap<string, ColumnType>;
+  readonly newTypes?: ReadonlyMap<string, ColumnType> | undefined;
+  /** Columns that the table gets even if no record has a value. */
+  readonly declared?: ReadonlyMap<string, ColumnType> | undefined;
 }
 
 export interface EncodedRequest {
@@ -81,6 +83,7 @@ export function encodeRecords(
     if (!encoded) continue;
     const widened = draft.widened();
     if (widened.length > 0) throw new WideningNeeded(widened);
+    if (encoded.records.length > 0) for (const [name, type] of rules.declared ?? []) draft.declare(name, type);
     return { ...encoded, schema: draft.schema };
   }
 }
@@ -179,7 +182,7 @@ function checkedId(id: unknown, rules: EncodeRules): string {
   }
   const text = rules.acceptsNumericIds && isInteger(id) ? integerText(id) : id;
   if (typeof text !== 'string') throw new FieldRefused(ID_COLUMN, `id must be a string, got ${shown(id)}`);
-  assertId(text, rules.idRule);
+  assertId(text, rules);
   return text;
 }
 
@@ -191,10 +194,16 @@ function integerText(value: number | LosslessNumber): string {
   return typeof value === 'number' ? String(value) : value.value;
 }
 
-/** @throws AppError INVALID_ARGUMENT when an id does not follow the table's rule */
-export function assertId(id: string, rule: IdRule): void {
-  const fits = id.length >= 1 && id.length <= rule.lengthMax && rule.patterns.every((pattern) => pattern.test(id));
-  if (!fits) throw invalidArgument(`id ${shown(id)} is not allowed: it must be ${rule.description}`, [{ field: ID_COLUMN }]);
+/** @throws AppError INVALID_ARGUMENT when an id does not follow the table's rule, CONFLICT when no id can */
+function assertId(id: string, { idRule: rule, tableName }: EncodeRules): void {
+  if (rule.refusal !== undefined)
+    throw new AppError(
+      'CONFLICT',
+      `table ${tableName} takes no rows, because its config.id_validation cannot be used: ${rule.refusal}; ` +
+        `set another with PATCH /v1/tables/${tableName}`,
+    );
+  if (id.length < 1 || id.length > rule.lengthMax || !rule.fits(id))
+    throw invalidArgument(`id ${shown(id)} is not allowed: it must be ${rule.description}`, [{ field: ID_COLUMN }]);
 }
 
 function checkedTimestamp(value: unknown, nowMs: number): string {
@@ -228,14 +237,20 @@ class SchemaDraft {
     assertColumnName(field);
     const type = this.rules.newTypes?.get(field) ?? inferType(value);
     if (type === undefined) throw new FieldRefused(field, `field ${field} has a value of no known type`);
-    if (this.schema.columns.length >= this.rules.columnsMax) {
-      throw new FieldRefused(
-        field,
-        `field ${field} would be column ${this.rules.columnsMax + 1}; a table has at most ${this.rules.columnsMax} (limits.columns_max)`,
-      );
-    }
+    if (this.schema.columns.length >= this.rules.columnsMax) throw new FieldRefused(field, this.#tooMany(field));
     this.schema = this.schema.with(field, type);
     return this.columnFor(field, value);
+  }
+
+  /** A column that no record needs. */
+  declare(name: string, type: ColumnType): void {
+    if (this.schema.column(name)) return;
+    if (this.schema.columns.length >= this.rules.columnsMax) throw invalidArgument(this.#tooMany(name), [{ field: name }]);
+    this.schema = this.schema.with(name, type);
+  }
+
+  #tooMany(field: string): string {
+    return `field ${field} would be column ${this.rules.columnsMax + 1}; a table has at most ${this.rules.columnsMax} (limits.columns_max)`;
   }
 
   /** Carries out what a record asked for, now that all of it was taken: a column that must be DOUBLE. */

@@ -2,9 +2,10 @@
  * Remembers the answers to writes that came with an Idempotency-Key, so that the same request sent again is answered and not stored again. Keys
  * stand in the WAL with their write; before a WAL segment goes, they are saved to a file of their own, so a restart knows them too.
  */
-import { open, readFile, rename } from 'node:fs/promises';
+import { copyFile, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { LRUCache } from 'lru-cache';
+import { type Principal, SYSTEM } from '../../common/access.js';
 import { AppError, isSystemError } from '../../common/app-error.js';
 import { syncDirectory } from '../../infra/object-store/local-object-store.js';
 import type { WriteAnswer } from './write-command.js';
@@ -22,6 +23,17 @@ export interface RememberedAnswer {
 export interface Idempotency {
   readonly key: string;
   readonly fingerprint: string;
+}
+
+/** Stands in no key of a client: headers and metadata cannot hold it. */
+const OWNER_END = '\0';
+
+/**
+ * The key as it is kept: another principal's same key is another one. Where nobody says who they are, all are one, and keys from before principals had their own
+ * are that one's: a retry over the upgrade is answered there; elsewhere nobody's answer is anybody else's.
+ */
+export function ownKey(key: string, principal: Principal): string {
+  return principal === SYSTEM ? key : `${principal.id}${OWNER_END}${key}`;
 }
 
 export class IdempotencyKeys {
@@ -42,16 +54,34 @@ export class IdempotencyKeys {
     });
   }
 
-  async load(): Promise<void> {
-    try {
-      for (const line of (await readFile(this.file, 'utf8')).split('\n')) {
-        if (line === '') continue;
-        const [key, remembered, startMs] = JSON.parse(line) as [string, RememberedAnswer, number];
-        const ttl = this.#answers.ttl - (Date.now() - startMs);
-        if (ttl > 0) this.#answers.set(key, remembered, { ttl });
+  /**
+   * Reads the file. Lines that cannot be read are left out, and a copy of the file is kept beside it: refusing all writes with a key would stop more than
+   * was lost, which is that a request of before, sent once more, is stored once more.
+   * @returns numbers of the lines that were left out
+   */
+  async load(): Promise<number[]> {
+    const damaged: number[] = [];
+    for (const [index, line] of (await this.#lines()).entries()) {
+      if (line === '') continue;
+      const saved = savedAnswer(line);
+      if (!saved) {
+        damaged.push(index + 1);
+        continue;
       }
+      const [key, remembered, startMs] = saved;
+      const ttl = this.#answers.ttl - (Date.now() - startMs);
+      if (ttl > 0) this.#answers.set(key, remembered, { ttl });
+    }
+    if (damaged.length > 0) await copyFile(this.file, `${this.file}.damaged`);
+    return damaged;
+  }
+
+  async #lines(): Promise<string[]> {
+    try {
+      return (await readFile(this.file, 'utf8')).split('\n');
     } catch (error) {
-      if (!isSystemError(error, 'ENOENT')) throw error;
+      if (isSystemError(error, 'ENOENT')) return [];
+      throw error;
     }
   }
 
@@ -62,7 +92,10 @@ export class IdempotencyKeys {
     const known = this.#answers.get(key) ?? this.#running.get(key);
     if (known) {
       if (known.fingerprint !== fingerprint)
-        throw new AppError('CONFLICT', `the idempotency key "${key}" was used for another request; use a new key`);
+        throw new AppError(
+          'CONFLICT',
+          `the idempotency key "${key.slice(key.indexOf(OWNER_END) + 1)}" was used for another request; use a new key`,
+        );
       return known.answer;
     }
     const answer = write()
@@ -100,5 +133,18 @@ export class IdempotencyKeys {
       this.#isSaved = false;
       throw error;
     }
+  }
+}
+
+type SavedAnswer = readonly [key: string, remembered: RememberedAnswer, startMs: number];
+
+/** @returns undefined for a line that `save` did not write so */
+function savedAnswer(line: string): SavedAnswer | undefined {
+  try {
+    const [key, remembered, startMs] = JSON.parse(line) as [unknown, Partial<RememberedAnswer> | undefined, unknown];
+    const isWhole = typeof key === 'string' && typeof startMs === 'number' && typeof remembered?.fingerprint === 'string';
+    return isWhole && Array.isArray(remembered.answer?.ids) ? [key, remembered as RememberedAnswer, startMs] : undefined;
+  } catch {
+    return undefined;
   }
 }

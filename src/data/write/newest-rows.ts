@@ -24,6 +24,8 @@ export async function newestRows(engine: Engine, table: Table, ids: readonly str
        FROM (${rows}) QUALIFY row_number() OVER (PARTITION BY id ORDER BY ${quoteName(TIMESTAMP_COLUMN)} DESC, ${LSN_COLUMN} DESC) = 1`,
     );
     return new Map(newest.map((row) => [String(row['id']), { timestamp: String(row['t']), payload: payloadOf(String(row['payload'])) }]));
+  } catch (error) {
+    throw await view.explained(error);
   } finally {
     view.release();
   }

@@ -40,6 +40,7 @@ export class PrepareWrite {
   async run(submission: Submission, settled: Promise<void>): Promise<Prepared | Outcome> {
     const { command } = submission;
     const { table } = command;
+    if (table.outOfService) throw table.outOfService;
     if (table.isDropped || table.isLeaving) return { kind: 'leaving' };
     if (lacksFiles(submission)) return { kind: 'fetch' };
     switch (command.kind) {
@@ -90,8 +91,8 @@ export class PrepareWrite {
     return { table, schema: encoded.schema, write, answer: { lsn: lastLsn(write), ids, count: ids.length, refusals: encoded.refusals } };
   }
 
-  #rulesOf({ table, onError, acceptsNumericIds = false, newTypes }: RowsCommand): EncodeRules {
-    return { ...this.rules.of(table, onError), acceptsNumericIds, newTypes };
+  #rulesOf({ table, onError, acceptsNumericIds = false, newTypes, declared }: RowsCommand): EncodeRules {
+    return { ...this.rules.of(table, onError), acceptsNumericIds, newTypes, declared };
   }
 
   #nothingStored(ids: readonly string[], refusals: WriteAnswer['refusals']): Outcome {

@@ -3,6 +3,7 @@
  * Writes of a table that the catalogue does not know, though nobody dropped it, stay in the log until the table is taken back.
  */
 import { Inject, Injectable } from '@nestjs/common';
+import type { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import type { Logger } from '../../common/logger.js';
 import { CLOCK, LOGGER } from '../../common/tokens.js';
@@ -16,11 +17,13 @@ import { IdempotencyKeys } from './idempotency.js';
 import { LsnCounter } from './lsn-counter.js';
 
 const GROUP_RECORDS_MAX = 1_000;
+/** Tables that a message about missing records names. */
+const COMMITTED_TOLD_MAX = 10;
 const GROUP_BYTES_MAX = 16 * 1_024 * 1_024;
 
 @Injectable()
 export class Replay {
-  /** Tables that the log has writes of and the catalogue does not know, with the first LSN of each. */
+  /** Tables that the log has writes of and that cannot take them: unknown to the catalogue, or out of service. With the first LSN of each. */
   readonly #homeless = new Map<string, number>();
 
   constructor(
@@ -33,7 +36,13 @@ export class Replay {
     private readonly visible: VisibleLsn,
   ) {}
 
-  /** First LSN of writes whose table is not in the catalogue, though nobody dropped it. */
+  /** A write is in the log and not in the buffers of its table, because a data file of that table cannot be read. The log keeps it. */
+  giveUp(table: Table, error: AppError): void {
+    this.registry.takeOutOfService(table, error);
+    this.#homeless.set(table.id, table.committedLsn(this.wal.id) + 1);
+  }
+
+  /** First LSN of writes whose table is not there to take them, though nobody dropped it. */
   get firstHomelessLsn(): number | undefined {
     return this.#homeless.size === 0 ? undefined : Math.min(...this.#homeless.values());
   }
@@ -46,13 +55,13 @@ export class Replay {
     let groupBytes = 0;
     let replayed = 0;
     const applyGroup = async (): Promise<void> => {
-      const affected = await this.applier.apply(group);
-      for (const { write } of group) this.#rememberAnswer(write, affected);
+      const affected = await this.applier.apply(group, (table, error) => this.giveUp(table, error));
+      for (const { write, table } of group) if (!table.outOfService) this.#rememberAnswer(write, affected);
       replayed += group.length;
       group = [];
       groupBytes = 0;
     };
-    for await (const record of this.wal.replay()) {
+    for await (const record of this.wal.replay(committedText(this.registry.all(), this.wal.id))) {
       const write = fromWalRecord(record);
       this.lsns.raise(lastLsn(write));
       if (write.kind === 'bulk') this.wal.bulkFiles.add(write.fileName);
@@ -68,8 +77,9 @@ export class Replay {
       if (group.length >= GROUP_RECORDS_MAX || groupBytes >= GROUP_BYTES_MAX) await applyGroup();
     }
     if (group.length > 0) await applyGroup();
+    for (const table of this.registry.all()) this.wal.assertReaches(table.committedLsn(this.wal.id), table.name);
     this.visible.value = this.lsns.last;
-    for (const tableId of this.#homeless.keys())
+    for (const tableId of [...this.#homeless.keys()].filter((id) => !this.registry.isOutOfService(id)))
       this.logger.error(
         { table_id: tableId },
         'the write-ahead log has writes of a table that the catalogue does not know; they stay there until the table is taken back with POST /v1/metadata/restore',
@@ -77,9 +87,13 @@ export class Replay {
     return replayed;
   }
 
-  /** The writes of a dropped table went with it. Those of one that the catalogue never heard of stay: it may be the catalogue that is lost. */
+  /**
+   * The writes of a dropped table went with it. Those of one that is out of service stay, and of one that the catalogue never heard of: it may be the
+   * catalogue that is lost.
+   */
   #noteHomeless({ tableId, firstLsn }: Applicable): void {
-    if (!this.registry.hasSeen(tableId) && !this.#homeless.has(tableId)) this.#homeless.set(tableId, firstLsn);
+    const stays = this.registry.isOutOfService(tableId) || !this.registry.hasSeen(tableId);
+    if (stays && !this.#homeless.has(tableId)) this.#homeless.set(tableId, firstLsn);
   }
 
   /** Applies what the log has for a table that was taken back. The caller is alone in the writer loop, and nobody sees the table yet. */
@@ -90,7 +104,9 @@ export class Replay {
     for await (const record of this.wal.replay()) {
       const write = fromWalRecord(record);
       if (write.tableId !== table.id || lastLsn(write) <= table.committedLsn(this.wal.id)) continue;
-      await this.applier.apply([addressed(table, write)]);
+      await this.applier.apply([addressed(table, write)], (_table, error) => {
+        throw error;
+      });
       table.visibleChanges += 1;
       replayed += 1;
     }
@@ -107,6 +123,15 @@ export class Replay {
       answer: { lsn: lastLsn(write), ids, count, refusals: [] },
     });
   }
+}
+
+/** How far tables have the writes of a log in their files, for the message about a log that lacks records. */
+function committedText(tables: readonly Table[], walId: string): string {
+  const held = tables.map((table) => ({ name: table.name, lsn: table.committedLsn(walId) })).filter(({ lsn }) => lsn > 0);
+  if (held.length === 0) return 'No table holds writes of this log in its files. ';
+  const listed = held.sort((a, b) => b.lsn - a.lsn).slice(0, COMMITTED_TOLD_MAX);
+  const more = held.length > listed.length ? `, and ${held.length - listed.length} more tables to lower ones` : '';
+  return `Files of tables hold this log up to these LSNs: ${listed.map(({ name, lsn }) => `${name} ${lsn}`).join(', ')}${more}. `;
 }
 
 /** A write with its table, which has the columns that the write added from here on. */
@@ -129,7 +154,7 @@ export class Fence {
 
   async run(): Promise<void> {
     const tables = new Set<Table>();
-    for await (const record of this.wal.replay()) {
+    for await (const record of this.wal.replay(committedText(this.registry.all(), this.wal.id))) {
       const write = fromWalRecord(record);
       const table = this.registry.findById(write.tableId);
       if (table && lastLsn(write) > table.committedLsn(this.wal.id)) tables.add(table);

@@ -1,4 +1,5 @@
 /** A part of a table by id and time: what a recovery reads from a backup, and what it replaces in the table. */
+import { globExpression } from '../../common/glob.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
 import type { DataFile } from '../../metadata/delta/snapshot.js';
 import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
@@ -19,10 +20,16 @@ export interface RowRange {
 export function rangeCondition({ ids, idPattern, fromMicros, toMicros }: RowRange): string {
   return [
     ...(ids ? [idCondition(ids)] : []),
-    ...(idPattern === undefined ? [] : [`${ID_COLUMN} GLOB ${quoteText(idPattern)}`]),
+    ...(idPattern === undefined ? [] : [globCondition(idPattern)]),
     ...(fromMicros === undefined ? [] : [`"${TIMESTAMP_COLUMN}" >= make_timestamptz(${BigInt(fromMicros)})`]),
     ...(toMicros === undefined ? [] : [`"${TIMESTAMP_COLUMN}" < make_timestamptz(${BigInt(toMicros)})`]),
   ].join(' AND ');
+}
+
+/** The engine's own GLOB tries one way after the other; its regular expressions do not. */
+function globCondition(glob: string): string {
+  // Braces and parentheses may stand in ids.
+  return `regexp_full_match(${ID_COLUMN}, ${quoteText(globExpression(glob, false))}, 's')`;
 }
 
 /** @returns a test that is false only for files that surely hold no row of the range */

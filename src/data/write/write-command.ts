@@ -15,6 +15,8 @@ export interface RowsCommand {
   readonly acceptsNumericIds?: boolean;
   /** Types that new columns get, by field; where the values alone do not say them. */
   readonly newTypes?: ReadonlyMap<string, ColumnType>;
+  /** Columns that the table gets even if no record has a value. */
+  readonly declared?: ReadonlyMap<string, ColumnType> | undefined;
 }
 
 /** Merges fields into the newest row of an id (PUT with `partial`). */

@@ -6,8 +6,9 @@ import { mkdir, stat } from 'node:fs/promises';
 import os from 'node:os';
 import { Readable } from 'node:stream';
 import { Worker } from 'node:worker_threads';
-import { AppError, invalidArgument } from '../../common/app-error.js';
-import type { PieceShare } from './ipc-pieces.js';
+import { AppError, invalidArgument, messageOf } from '../../common/app-error.js';
+import type { SourceField } from '../source-field.js';
+import { IpcPieces, type PieceShare } from './ipc-pieces.js';
 
 export interface ToParquetJob {
   readonly kind: 'toParquet';
@@ -18,22 +19,10 @@ export interface ToParquetJob {
 
 export type ArrowJob = ToParquetJob | { readonly kind: 'toStream'; readonly parquetFile: string };
 
-/** A column of instants that Parquet holds as plain numbers since 1970. */
-export interface PlainInstants {
-  readonly column: string;
-  readonly perSecond: 1 | 1_000;
-}
-
-export interface ConvertedIpc {
-  /** Parquet files by the number of their piece. */
-  readonly files: readonly string[];
-  /** Columns that they hold as plain numbers. */
-  readonly plainInstants: readonly PlainInstants[];
-}
-
 export type FromWorker =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
-  | ({ readonly kind: 'converted' } & ConvertedIpc)
+  /** Parquet files by the number of their piece. */
+  | { readonly kind: 'converted'; readonly files: readonly string[] }
   | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly reason: string };
 
@@ -46,6 +35,7 @@ const WORKERS_MAX = 4;
 const SHARERS_MAX = 2;
 const SHARED_BYTES_MIN = 32 * 1_024 * 1_024;
 const RETRY_SECONDS = 2;
+const REASON_LENGTH_MAX = 300;
 /** A worker that has converted before takes half the time of a new one, which has its code still to compile; it holds the memory of its largest piece. */
 const IDLE_MS = 30_000;
 
@@ -53,11 +43,24 @@ export class ArrowConverter {
   readonly #idle = new Map<Worker, NodeJS.Timeout>();
   #busy = 0;
 
+  /** The columns that a stream declares. @throws AppError INVALID_ARGUMENT when the file is no Arrow IPC stream */
+  async fields(ipcFile: string): Promise<readonly SourceField[]> {
+    try {
+      const ipc = await IpcPieces.open(ipcFile);
+      await ipc.close();
+      return ipc.fields;
+    } catch (error) {
+      throw unreadable(messageOf(error));
+    }
+  }
+
   /**
+   * @param ipcFile whose columns are all of types that the converter keeps, see `fields`
    * @param directory is made, for the Parquet files; whatever comes of the conversion, it is the caller's to remove
+   * @returns the files, in the order of their rows
    * @throws AppError INVALID_ARGUMENT when the file is no Arrow IPC stream, RESOURCE_EXHAUSTED when too many conversions run
    */
-  async toParquet(ipcFile: string, directory: string): Promise<ConvertedIpc> {
+  async toParquet(ipcFile: string, directory: string): Promise<string[]> {
     await mkdir(directory);
     const isLarge = (await stat(ipcFile)).size >= SHARED_BYTES_MIN;
     const of = isLarge ? Math.max(1, Math.min(SHARERS_MAX, os.availableParallelism(), WORKERS_MAX - this.#busy)) : 1;
@@ -66,15 +69,15 @@ export class ArrowConverter {
     );
     // All of them, before the directory is removed.
     const ends = await Promise.allSettled(shares);
-    const converted = ends.map((end) => {
+    const shared = ends.map((end) => {
       if (end.status === 'rejected') throw end.reason;
       return end.value;
     });
-    const files = converted.flatMap((share) => Object.entries(share.files)).sort(([left], [right]) => Number(left) - Number(right));
-    return { files: files.map(([, file]) => file), plainInstants: converted[0]?.plainInstants ?? [] };
+    const files = shared.flatMap((share) => Object.entries(share)).sort(([left], [right]) => Number(left) - Number(right));
+    return files.map(([, file]) => file);
   }
 
-  async #convert(job: ToParquetJob): Promise<ConvertedIpc> {
+  async #convert(job: ToParquetJob): Promise<readonly string[]> {
     const worker = this.#take();
     let isWell = false;
     try {
@@ -83,10 +86,10 @@ export class ArrowConverter {
         worker.once('exit', () => reject(new AppError('INTERNAL', 'the conversion from Arrow ended without an answer')));
         this.#give(worker, job);
       });
-      if (end.kind === 'failed') throw invalidArgument(`the body is not an Arrow IPC stream that can be read: ${end.reason.slice(0, 300)}`);
+      if (end.kind === 'failed') throw unreadable(end.reason);
       if (end.kind !== 'converted') throw new AppError('INTERNAL', `the conversion from Arrow answered with ${end.kind}`);
       isWell = true;
-      return end;
+      return end.files;
     } finally {
       this.#putBack(worker, isWell);
     }
@@ -161,6 +164,10 @@ export class ArrowConverter {
   close(): void {
     for (const worker of [...this.#idle.keys()]) this.#end(worker);
   }
+}
+
+function unreadable(reason: string): AppError {
+  return invalidArgument(`the body is not an Arrow IPC stream that can be read: ${reason.slice(0, REASON_LENGTH_MAX)}`);
 }
 
 /** Ours; a worker has some of its own, without which it does not give its messages. */

@@ -8,7 +8,6 @@ import { openAsBlob } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { type MessagePort, parentPort } from 'node:worker_threads';
-import { DataType, DateUnit, type Schema, Table as JsTable, tableToIPC, TimeUnit } from 'apache-arrow';
 import {
   Compression,
   EnabledStatistics,
@@ -19,7 +18,7 @@ import {
   type WriterProperties,
   WriterPropertiesBuilder,
 } from 'parquet-wasm';
-import type { ArrowJob, ConvertedIpc, FromWorker, PlainInstants, ToParquetJob, ToWorker } from './arrow-converter.js';
+import type { ArrowJob, FromWorker, ToParquetJob, ToWorker } from './arrow-converter.js';
 import { END_OF_STREAM, IpcPieces } from './ipc-pieces.js';
 
 /** Rows of a batch that is given out. */
@@ -30,11 +29,9 @@ const UNTAKEN_MAX = 4;
 const PREFIX_BYTES = 8;
 
 /** Each piece becomes a file of its own: writing them as one would take twice the time, most of it for going back and forth between batches. */
-async function toParquet({ ipcFile, directory, share }: ToParquetJob): Promise<ConvertedIpc> {
+async function toParquet({ ipcFile, directory, share }: ToParquetJob): Promise<string[]> {
   const ipc = await IpcPieces.open(ipcFile);
   try {
-    const { schema } = ipc;
-    assertReadable(schema);
     const files: string[] = [];
     const write = async (stream: Uint8Array, number: number): Promise<void> => {
       const file = path.join(directory, `${number}.parquet`);
@@ -43,8 +40,8 @@ async function toParquet({ ipcFile, directory, share }: ToParquetJob): Promise<C
     };
     for await (const { stream, number } of ipc.pieces(share)) await write(stream, number);
     // A stream without batches still says which columns there are.
-    if (files.length === 0 && share.number === 0) await write(tableToIPC(new JsTable(schema), 'stream'), 0);
-    return { files, plainInstants: plainInstantsOf(schema) };
+    if (files.length === 0 && share.number === 0) await write(await ipc.empty(), 0);
+    return files;
   } finally {
     await ipc.close();
   }
@@ -58,30 +55,6 @@ function quickProperties(): WriterProperties {
     .setDictionaryEnabled(false)
     .setStatisticsEnabled(EnabledStatistics.None)
     .build();
-}
-
-function plainInstantsOf(schema: Schema): PlainInstants[] {
-  return schema.fields.flatMap(({ name, type }) => {
-    const perSecond = plainPerSecond(type as DataType);
-    return perSecond === undefined ? [] : [{ column: name, perSecond }];
-  });
-}
-
-/** Parquet has no such instants: they come out as plain numbers, so many a second. */
-function plainPerSecond(type: DataType): 1 | 1_000 | undefined {
-  if (DataType.isTimestamp(type) && type.unit === TimeUnit.SECOND) return 1;
-  return DataType.isDate(type) && type.unit === DateUnit.MILLISECOND ? 1_000 : undefined;
-}
-
-/** Of types that no table has, some would come out of Parquet as plain numbers. */
-function assertReadable({ fields }: Schema): void {
-  const seen = new Set<string>();
-  for (const { name, type } of fields) {
-    if (seen.has(name.toLowerCase())) throw new Error(`column ${name} is there twice (names are compared without case)`);
-    seen.add(name.toLowerCase());
-    if (DataType.isDuration(type) || DataType.isTime(type) || DataType.isInterval(type))
-      throw new Error(`column ${name} is ${String(type)}, which is not read; send an instant, text or a number`);
-  }
 }
 
 /** Posts the stream piece by piece, a few ahead of who takes them. */
@@ -121,7 +94,7 @@ async function run(job: ArrowJob, port: MessagePort): Promise<void> {
   let end: FromWorker;
   try {
     if (job.kind === 'toParquet') {
-      end = { kind: 'converted', ...(await toParquet(job)) };
+      end = { kind: 'converted', files: await toParquet(job) };
     } else {
       await toStream(job.parquetFile, port);
       end = { kind: 'done' };

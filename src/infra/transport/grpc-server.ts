@@ -1,5 +1,5 @@
 /** The gRPC server: the product's own service, reflection and the standard health service. */
-import { isIPv6 } from 'node:net';
+import { isIPv6, type Server as Listener } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { randomUUID } from 'node:crypto';
 import type { Metadata, Server, ServerInterceptor, ServerWritableStream } from '@grpc/grpc-js';
@@ -9,14 +9,23 @@ import type { ExecutionContext } from '@nestjs/common';
 import { HealthImplementation } from 'grpc-health-check';
 import { Observable } from 'rxjs';
 import { once } from 'node:events';
+import { compiledDescriptors } from './compiled-descriptors.js';
 import { catchUnreadable } from './readable-messages.js';
 import { grpcCredentials, type TlsFiles } from './tls.js';
+import { AppError } from '../../common/app-error.js';
 import { requestContext } from '../../common/request-context.js';
 
 const PROTO = fileURLToPath(new URL('../../../proto/miniodb/v1/miniodb.proto', import.meta.url));
 const PROTO_DIRECTORY = fileURLToPath(new URL('../../../proto', import.meta.url));
 const PACKAGE = 'miniodb.v1';
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
+
+/** A connection on which nothing is asked, or whose other end does not answer, is closed: clients open another when they need one. */
+const CONNECTIONS = {
+  'grpc.max_connection_idle_ms': 300_000,
+  'grpc.keepalive_time_ms': 60_000,
+  'grpc.keepalive_timeout_ms': 20_000,
+} as const;
 
 /** What `grpc.health.v1` answers; SERVING only while the server takes requests. */
 export const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING', [`${PACKAGE}.MinIODBService`]: 'NOT_SERVING' });
@@ -26,6 +35,14 @@ let server: Server | undefined;
 /** Ends calls that go on as long as their client likes. */
 export function cutGrpcCalls(): void {
   server?.forceShutdown();
+}
+
+/** What listens for connections: the library keeps these to itself, and bounds them by nothing. */
+export function grpcListeners(): Listener[] {
+  const { http2Servers } = server as unknown as { readonly http2Servers?: ReadonlyMap<Listener, unknown> };
+  if (!http2Servers?.size)
+    throw new AppError('INTERNAL', 'the gRPC library does not show what listens, so its connections would have no bound');
+  return [...http2Servers.keys()];
 }
 
 export function setGrpcServing(isServing: boolean): void {
@@ -51,7 +68,7 @@ export function grpcOptions({ host, port, messageBytesMax, tls, interceptors }: 
       protoPath: PROTO,
       url: `${isIPv6(host) ? `[${host}]` : host}:${port}`,
       credentials: grpcCredentials(tls),
-      channelOptions: { interceptors },
+      channelOptions: { interceptors, ...CONNECTIONS },
       maxReceiveMessageLength: messageBytesMax,
       maxSendMessageLength: -1,
       gracefulShutdown: true,
@@ -59,7 +76,7 @@ export function grpcOptions({ host, port, messageBytesMax, tls, interceptors }: 
       onLoadPackageDefinition: (definition: unknown, made: unknown) => {
         server = made as Server;
         catchUnreadable(definition as Record<string, unknown>);
-        new ReflectionService(definition as ConstructorParameters<typeof ReflectionService>[0]).addToServer(server);
+        new ReflectionService(compiledDescriptors()).addToServer(server);
         grpcHealth.addToServer(server);
       },
     },

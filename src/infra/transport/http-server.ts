@@ -7,9 +7,11 @@ import { TextDecoder } from 'node:util';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { AppError, invalidArgument } from '../../common/app-error.js';
+import type { Logger } from '../../common/logger.js';
 import { assertTextDepth, parseJson } from '../../common/json.js';
 import { requestContext } from '../../common/request-context.js';
 import { allowOrigins, securityHeaders, setSecurityHeaders } from './browser-rules.js';
+import { cutIdleBodies } from './idle-bodies.js';
 import { replyWithError, toAppError } from './error-filter.js';
 import type { TlsFiles } from './tls.js';
 
@@ -22,14 +24,19 @@ export const STREAMED_JSON = 'application/x-streamed-json';
 /** Longer than the idle time of common load balancers, so that they and not we end a connection. */
 const KEEP_ALIVE_MS = 72_000;
 
+/** A body that may be read and parsed of anybody: of those who are refused, too, the audit log says what they asked for. */
+export const SMALL_BODY_BYTES_MAX = 64 * 1_024;
+
 export interface HttpOptions {
   readonly bodyBytesMax: number;
   readonly jsonDepthMax: number;
   readonly tls: TlsFiles | undefined;
   readonly corsOrigins: readonly string[];
+  readonly bodyIdleSeconds: number;
+  readonly logger: Logger;
 }
 
-export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins }: HttpOptions): FastifyAdapter {
+export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, bodyIdleSeconds, logger }: HttpOptions): FastifyAdapter {
   const headers = securityHeaders(tls !== undefined);
   const adapter = new FastifyAdapter({
     ...(tls ? { https: httpsOptions(tls) } : {}),
@@ -48,6 +55,7 @@ export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins }: Ht
   configure(server, bodyBytesMax, jsonDepthMax);
   setSecurityHeaders(server, headers);
   if (corsOrigins.length > 0) allowOrigins(server, corsOrigins);
+  cutIdleBodies(server, bodyIdleSeconds, logger);
   return adapter;
 }
 
@@ -110,11 +118,18 @@ function refuseOtherMethods(server: FastifyInstance): void {
     if (!request.is404) return done();
     const [path = ''] = request.url.split('?');
     const allowed = [...methodsByPath.values()].filter((route) => route.path.test(path)).flatMap(({ methods }) => [...methods]);
-    if (allowed.length === 0) return done();
+    // Said here, because a large body would be read first.
+    if (allowed.length === 0)
+      return done(hasSmallBody(request) ? undefined : new AppError('NOT_FOUND', `no route for ${request.method} ${request.originalUrl}`));
     const names = [...new Set(allowed)].sort().join(', ');
     void reply.header('allow', names);
     done(new AppError('METHOD_NOT_ALLOWED', `${request.method} is no method of ${path.slice(0, 200)}; there are ${names}`));
   });
+}
+
+/** @returns false where the length is not told, too */
+export function hasSmallBody({ headers }: FastifyRequest): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= SMALL_BODY_BYTES_MAX;
 }
 
 function isJson(contentType: string | undefined): boolean {

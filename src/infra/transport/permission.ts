@@ -6,5 +6,25 @@ export type Permission = 'public' | 'read' | 'write' | 'admin';
 
 export const PERMISSION = Symbol('permission');
 
-/** Of a method, or of all methods of a controller. */
-export const Needs = (permission: Permission): MethodDecorator & ClassDecorator => SetMetadata(PERMISSION, permission);
+/** Of a method, or of all methods of a controller that do not say otherwise: each method carries it, so that a route's handler alone tells. */
+export function Needs(permission: Permission): MethodDecorator & ClassDecorator {
+  const set = SetMetadata(PERMISSION, permission);
+  return <T>(target: object, key?: string | symbol, descriptor?: TypedPropertyDescriptor<T>): void => {
+    if (key !== undefined && descriptor) {
+      set(target, key, descriptor);
+      return;
+    }
+    for (const method of methodsOf(target)) if (permissionOf(method) === undefined) Reflect.defineMetadata(PERMISSION, permission, method);
+  };
+}
+
+/** What a method, or a handler made from it, needs; undefined for what is no route of the product. */
+export function permissionOf(method: object): Permission | undefined {
+  return Reflect.getMetadata(PERMISSION, method) as Permission | undefined;
+}
+
+function methodsOf(target: object): object[] {
+  const { prototype } = target as { readonly prototype: object };
+  const values = Object.values(Object.getOwnPropertyDescriptors(prototype)).map(({ value }) => value as unknown);
+  return values.filter((value) => typeof value === 'function');
+}

@@ -146,3 +146,33 @@ describe('catalogues of several nodes on one store', () => {
     expect((await loaded()).live).toHaveLength(NODES);
   });
 });
+
+describe('a damaged entry of the catalogue', () => {
+  it.each(['', '{', 'null', '[]', '{"action":"create"}', '{"action":"other","name":"a","tableId":"b","directory":"c"}'])(
+    'that is %j leaves the other names as they are, and is named',
+    async (text) => {
+      await catalogue.create(table('broken'));
+      await catalogue.create(table('whole'));
+      const key = '_catalogue/broken/00000000000000000000.json';
+      await store.put(key, Buffer.from(text));
+      const fresh = new Catalogue(store);
+      const { live, damaged } = await fresh.load();
+      expect(live.map(({ name }) => name)).toEqual(['whole']);
+      expect(damaged).toEqual([{ name: 'broken', reason: expect.objectContaining({ code: 'DATA_CORRUPTION' }) as unknown }]);
+      expect(damaged[0]?.reason.message).toContain(key);
+      expect(fresh.hasSeen('id-broken-1'), 'whether it was dropped is not known').toBe(false);
+      await expect(fresh.create(table('broken', 2))).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+    },
+  );
+
+  it('is read anew when it is back', async () => {
+    await catalogue.create(table('broken'));
+    const key = '_catalogue/broken/00000000000000000000.json';
+    const bytes = (await store.get(key)) ?? Buffer.alloc(0);
+    await store.put(key, Buffer.from('{'));
+    const fresh = new Catalogue(store);
+    await fresh.load();
+    await store.put(key, bytes);
+    expect((await fresh.load()).live).toHaveLength(1);
+  });
+});

@@ -5,6 +5,7 @@
  */
 import pMap from 'p-map';
 import { AppError } from '../../common/app-error.js';
+import { isJsonObject } from '../../common/json.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
 
 const PREFIX = '_catalogue/';
@@ -27,6 +28,15 @@ type Entry =
   /** Nothing of the table is left. */
   | ({ readonly action: 'purge' } & CatalogueTable);
 
+const ACTIONS: readonly unknown[] = ['create', 'drop', 'purge'] satisfies Entry['action'][];
+
+/** A name whose entries cannot all be read: whether it has a table, and which, is not known. */
+export interface DamagedName {
+  /** In lower case. */
+  readonly name: string;
+  readonly reason: AppError;
+}
+
 interface NameState {
   readonly live: CatalogueTable | undefined;
   readonly dropped: readonly CatalogueTable[];
@@ -40,16 +50,28 @@ export class Catalogue {
 
   constructor(private readonly store: ObjectStore) {}
 
-  /** The tables that exist, and the dropped ones whose files are not removed yet. */
-  async load(): Promise<{ live: CatalogueTable[]; dropped: CatalogueTable[] }> {
+  /** The tables that exist, the dropped ones whose files are not removed yet, and the names of which nothing can be said. */
+  async load(): Promise<{ live: CatalogueTable[]; dropped: CatalogueTable[]; damaged: DamagedName[] }> {
     const keysByName = new Map<string, string[]>();
     for await (const { key } of this.store.list(PREFIX)) {
       const name = key.slice(PREFIX.length, key.lastIndexOf('/'));
       keysByName.set(name, [...(keysByName.get(name) ?? []), key]);
     }
     for (const name of this.#states.keys()) if (!keysByName.has(name)) this.#states.delete(name);
-    const states = await pMap(keysByName, ([name, keys]) => this.#knownStateOf(name, keys), { concurrency: READING_MAX });
-    return { live: states.flatMap(({ live }) => live ?? []), dropped: states.flatMap(({ dropped }) => dropped) };
+    const damaged: DamagedName[] = [];
+    const stateOf = ([name, keys]: [string, string[]]): Promise<NameState> =>
+      this.#knownStateOf(name, keys).catch((error: unknown) => {
+        if (!(error instanceof AppError) || error.code !== 'DATA_CORRUPTION') throw error;
+        this.#states.delete(name);
+        damaged.push({ name, reason: error });
+        return { live: undefined, dropped: [], ids: [] };
+      });
+    const states = await pMap(keysByName, stateOf, { concurrency: READING_MAX });
+    return {
+      damaged,
+      live: states.flatMap(({ live }) => live ?? []),
+      dropped: states.flatMap(({ dropped }) => dropped),
+    };
   }
 
   async #knownStateOf(name: string, keys: readonly string[]): Promise<NameState> {
@@ -141,7 +163,26 @@ export class Catalogue {
 
   async #read(key: string): Promise<Entry> {
     const bytes = await this.store.get(key);
-    if (bytes === undefined) throw new AppError('DATA_CORRUPTION', `catalogue entry ${key} vanished`);
-    return JSON.parse(bytes.toString()) as Entry;
+    const entry = bytes && entryOf(bytes);
+    if (entry) return entry;
+    const prefix = key.slice(0, key.lastIndexOf('/') + 1);
+    throw new AppError(
+      'DATA_CORRUPTION',
+      `catalogue entry ${key} ${bytes ? 'is damaged' : 'vanished'}: put it back from a copy, or move ${prefix} away; then restart the server, ` +
+        'and if it was moved away take the table back with POST /v1/metadata/restore',
+    );
+  }
+}
+
+/** @returns undefined for bytes that are no entry */
+function entryOf(bytes: Buffer): Entry | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString());
+    if (!isJsonObject(value)) return undefined;
+    const { action, name, tableId, directory } = value;
+    const isEntry = ACTIONS.includes(action) && [name, tableId, directory].every((text) => typeof text === 'string' && text !== '');
+    return isEntry ? (value as unknown as Entry) : undefined;
+  } catch {
+    return undefined;
   }
 }

@@ -16,7 +16,8 @@ const ROOM_BYTES_MIN = 256 * 1_024 * 1_024;
 const MIB = 1_024 * 1_024;
 
 export class MemoryWatch {
-  #idleBytes = process.memoryUsage.rss();
+  #lastBytes = process.memoryUsage.rss();
+  #idleBytes = this.#lastBytes;
   #timer: NodeJS.Timeout | undefined;
   #stoppedMs = 0;
 
@@ -32,21 +33,28 @@ export class MemoryWatch {
 
   /** Bytes that may still be taken; negative when there are too many already. */
   get roomBytes(): number {
-    return Math.max(this.bytesMax, this.#idleBytes + ROOM_BYTES_MIN) - process.memoryUsage.rss();
+    return Math.max(this.bytesMax, this.#idleBytes + ROOM_BYTES_MIN) - this.#residentBytes();
+  }
+
+  /** What it was last where no file can be opened to ask the system. */
+  #residentBytes(): number {
+    try {
+      this.#lastBytes = process.memoryUsage.rss();
+    } catch (error) {
+      this.logger.warn({ err: error }, 'the memory of the process cannot be read');
+    }
+    return this.#lastBytes;
   }
 
   #look(): void {
     const oldest = this.running.oldest;
     if (!oldest) {
-      this.#idleBytes = process.memoryUsage.rss();
+      this.#idleBytes = this.#residentBytes();
       return;
     }
     if (this.roomBytes >= 0 || performance.now() - this.#stoppedMs < RELIEF_MS) return;
     this.#stoppedMs = performance.now();
-    this.logger.warn(
-      { query_id: oldest.id, rss_bytes: process.memoryUsage.rss() },
-      'query stopped: the process has too little memory left',
-    );
+    this.logger.warn({ query_id: oldest.id, rss_bytes: this.#lastBytes }, 'query stopped: the process has too little memory left');
     oldest.stop(outOfMemory());
   }
 

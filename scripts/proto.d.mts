@@ -1,0 +1,2 @@
+export const DESCRIPTORS: string;
+export function compileProto(file: string): void;
