@@ -3,6 +3,7 @@
  * who ask do not spoil each other's figures). Where the system tells the time of each thread (Linux), what the threads beside Node's own take is told
  * apart: there the engine works.
  */
+import { Injectable } from '@nestjs/common';
 import { readFileSync } from 'node:fs';
 
 const WINDOW_MS_MIN = 1_000;
@@ -19,6 +20,7 @@ interface Sample {
   readonly mainMs: number | undefined;
 }
 
+@Injectable()
 export class CpuUsage {
   #last: Sample = { atMs: 0, processMs: 0, mainMs: 0 };
   #percent: Readonly<Record<string, number>> | undefined;

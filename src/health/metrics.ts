@@ -1,48 +1,49 @@
 /**
  * Prometheus metrics, collected when they are asked for from what the parts count anyway. Labels come from tables that exist, never from requests.
  */
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { CLOCK, REDIS } from '../common/tokens.js';
 import { Counter, Gauge, Registry } from 'prom-client';
-import type { BackupCounts } from '../backup/backup-counts.js';
+import { BackupCounts } from '../backup/backup-counts.js';
 import { MS_PER_SECOND, type Clock } from '../common/clock.js';
-import type { Config } from '../common/config/config.js';
-import type { StoragePool } from '../infra/object-store/storage-pool.js';
+import { Config } from '../common/config/config.js';
+import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
-import type { Freshness } from '../data/freshness.js';
-import type { Compaction } from '../data/maintenance/compaction.js';
-import type { OperationCounts } from '../data/operation-counts.js';
-import type { QueryStatistics } from '../query/query-statistics.js';
-import type { QueryStreamCounts } from '../query/query-stream-counts.js';
-import type { DamagedFiles } from '../tables/damaged-files.js';
-import type { TableInfoReader } from '../tables/table-info.js';
+import { Freshness } from '../data/freshness.js';
+import { Compaction } from '../data/maintenance/compaction.js';
+import { OperationCounts } from '../data/operation-counts.js';
+import { QueryStatistics } from '../query/query-statistics.js';
+import { QueryStreamCounts } from '../query/query-stream-counts.js';
+import { DamagedFiles } from '../tables/damaged-files.js';
+import { TableInfoReader } from '../tables/table-info.js';
 import type { Table } from '../tables/table.js';
-import type { TableRegistry } from '../tables/table-registry.js';
-import type { CpuUsage } from './cpu-usage.js';
-import type { RequestCounts } from './request-counts.js';
-import type { PoolStats, StateReader } from './state-reader.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { CpuUsage } from './cpu-usage.js';
+import { RequestCounts } from './request-counts.js';
+import { type PoolStats, StateReader } from './state-reader.js';
 
-export interface MetricsParts {
-  readonly config: Config;
-  readonly clock: Clock;
-  readonly requests: RequestCounts;
-  readonly cpu: CpuUsage;
-  readonly registry: TableRegistry;
-  readonly tableInfo: TableInfoReader;
-  readonly damagedFiles: DamagedFiles;
-  readonly operations: OperationCounts;
-  readonly freshness: Freshness;
-  readonly compaction: Compaction;
-  readonly queries: QueryStatistics;
-  readonly queryStreams: QueryStreamCounts;
-  readonly backups: BackupCounts;
-  readonly pool: StoragePool;
-  readonly state: StateReader;
-  readonly redis: RedisConnection | undefined;
-}
-
+@Injectable()
 export class Metrics {
   #scrapes = 0;
 
-  constructor(private readonly parts: MetricsParts) {}
+  constructor(
+    private readonly config: Config,
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly requests: RequestCounts,
+    private readonly cpu: CpuUsage,
+    private readonly registry: TableRegistry,
+    private readonly tableInfo: TableInfoReader,
+    private readonly damagedFiles: DamagedFiles,
+    private readonly operations: OperationCounts,
+    private readonly freshness: Freshness,
+    private readonly compaction: Compaction,
+    private readonly queries: QueryStatistics,
+    private readonly queryStreams: QueryStreamCounts,
+    private readonly backups: BackupCounts,
+    private readonly pool: StoragePool,
+    private readonly state: StateReader,
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+  ) {}
 
   get scrapes(): number {
     return this.#scrapes;
@@ -51,8 +52,8 @@ export class Metrics {
   async text(): Promise<string> {
     this.#scrapes += 1;
     const registry = new Registry();
-    this.parts.requests.register(registry);
-    registry.registerMetric(this.parts.freshness.histogram);
+    this.requests.register(registry);
+    registry.registerMetric(this.freshness.histogram);
     this.#operations(registry);
     this.#queries(registry);
     this.#backups(registry);
@@ -65,7 +66,7 @@ export class Metrics {
   }
 
   /** What was counted of a table stays away when the table has gone: a label is the name of a table that exists. */
-  #exists = (table: string): boolean => this.parts.registry.find(table)?.name === table;
+  #exists = (table: string): boolean => this.registry.find(table)?.name === table;
 
   #operations(registry: Registry): void {
     const counter = (operation: string): Counter =>
@@ -76,7 +77,7 @@ export class Metrics {
         registers: [registry],
       });
     const counters = { write: counter('write'), update: counter('update'), delete: counter('delete') };
-    for (const { operation, table, outcome, count } of this.parts.operations.entries())
+    for (const { operation, table, outcome, count } of this.operations.entries())
       if (this.#exists(table)) counters[operation].inc({ table, status: outcome }, count);
     const streamed = new Counter({
       name: 'miniodb_stream_write_records_total',
@@ -84,7 +85,7 @@ export class Metrics {
       labelNames: ['table', 'status'],
       registers: [registry],
     });
-    for (const [table, { stored, refused }] of this.parts.operations.streamedRecords) {
+    for (const [table, { stored, refused }] of this.operations.streamedRecords) {
       if (!this.#exists(table)) continue;
       streamed.inc({ table, status: 'success' }, stored);
       streamed.inc({ table, status: 'error' }, refused);
@@ -104,7 +105,7 @@ export class Metrics {
       labelNames: ['table'],
       registers: [registry],
     });
-    for (const [table, { succeeded, failed }] of this.parts.queries.byTable) {
+    for (const [table, { succeeded, failed }] of this.queries.byTable) {
       if (!this.#exists(table)) continue;
       total.inc({ table, status: 'success' }, succeeded);
       total.inc({ table, status: 'error' }, failed);
@@ -122,7 +123,7 @@ export class Metrics {
       labelNames: ['table'],
       registers: [registry],
     });
-    for (const [table, counts] of this.parts.queryStreams.byTable) {
+    for (const [table, counts] of this.queryStreams.byTable) {
       if (!this.#exists(table)) continue;
       batches.inc({ table, status: 'success' }, counts.batches);
       records.inc({ table }, counts.records);
@@ -130,7 +131,7 @@ export class Metrics {
   }
 
   #backups(registry: Registry): void {
-    const { backups, restores, sizes, durations } = this.parts.backups;
+    const { backups, restores, sizes, durations } = this.backups;
     const counter = (name: string, help: string, counts: Readonly<Record<'success' | 'error', number>>): void => {
       const total = new Counter({ name, help, labelNames: ['status'], registers: [registry] });
       for (const [status, count] of Object.entries(counts)) total.inc({ status }, count);
@@ -147,7 +148,7 @@ export class Metrics {
 
   /** Connections to the stores. */
   #pools(registry: Registry): void {
-    const { config, state } = this.parts;
+    const { config, state } = this;
     const gauge = (name: string, help: string, labelNames = ['node']): Gauge =>
       new Gauge({ name, help, labelNames, registers: [registry] });
     const node = config.node_id;
@@ -168,7 +169,7 @@ export class Metrics {
 
   /** What keeps acknowledged rows until the object store has them, and what is asked of the stores. */
   #stores(registry: Registry): void {
-    const { config, state, pool, redis } = this.parts;
+    const { config, state, pool, redis } = this;
     const node = config.node_id;
     const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, labelNames: ['node'], registers: [registry] });
     const { wal_bytes: walBytes = 0, wal_bytes_max: walBytesMax = 0 } = state.bufferStats();
@@ -199,7 +200,7 @@ export class Metrics {
       labelNames: ['cache_type'],
       registers: [registry],
     });
-    for (const { type, hits, misses, byTable } of this.parts.state.cacheStats()) {
+    for (const { type, hits, misses, byTable } of this.state.cacheStats()) {
       for (const [table, counts] of byTable) {
         hitCount.inc({ cache_type: type, table }, counts.hits);
         missCount.inc({ cache_type: type, table }, counts.misses);
@@ -222,13 +223,13 @@ export class Metrics {
       'Age of the oldest data file that waits to be merged or purged; 0 without one',
     );
     const damaged = gauge('miniodb_table_damaged_files', 'Data files that were found damaged or missing');
-    const damagedFiles = await this.parts.damagedFiles.byTable();
-    gauge('miniodb_tables_out_of_service', 'Tables that exist and cannot be served', []).set(this.parts.registry.outOfService().length);
-    const { storage, minio } = this.parts.config;
+    const damagedFiles = await this.damagedFiles.byTable();
+    gauge('miniodb_tables_out_of_service', 'Tables that exist and cannot be served', []).set(this.registry.outOfService().length);
+    const { storage, minio } = this.config;
     const bucket = storage.kind === 'local' ? 'local' : minio.bucket;
     const objects = gauge('miniodb_storage_objects_total', 'Data files in the object store', ['bucket', 'table']);
-    for (const table of this.parts.registry.all()) {
-      const stats = await this.parts.tableInfo.stats(table).catch((error: unknown) => {
+    for (const table of this.registry.all()) {
+      const stats = await this.tableInfo.stats(table).catch((error: unknown) => {
         if (table.isDropped) return undefined;
         throw error;
       });
@@ -239,37 +240,37 @@ export class Metrics {
       bytes.set({ table: table.name }, stats.size_bytes);
       utilization.set({ table: table.name }, stats.buffered_records / table.config.buffer_size);
       buffer.set(
-        { node: this.parts.config.node_id, table: table.name },
+        { node: this.config.node_id, table: table.name },
         table.generations.reduce((sum, generation) => sum + generation.bytes, 0),
       );
       unflushed.set({ table: table.name }, this.#unflushedSeconds(table));
-      uncompacted.set({ table: table.name }, this.parts.compaction.waitingMs(table) / MS_PER_SECOND);
+      uncompacted.set({ table: table.name }, this.compaction.waitingMs(table) / MS_PER_SECOND);
       objects.set({ bucket, table: table.name }, stats.file_count);
     }
   }
 
   #unflushedSeconds({ generations }: Table): number {
-    const nowMs = this.parts.clock.nowMs();
+    const nowMs = this.clock.nowMs();
     const oldestMs = Math.min(nowMs, ...generations.flatMap(({ oldestMs: ms, isEmpty }) => (ms === undefined || isEmpty ? [] : [ms])));
     return (nowMs - oldestMs) / MS_PER_SECOND;
   }
 
   async #process(registry: Registry): Promise<void> {
     new Gauge({ name: 'miniodb_system_health_score', help: 'Health, 0 to 100; see docs/operations.md', registers: [registry] }).set(
-      await this.parts.state.healthScore(),
+      await this.state.healthScore(),
     );
     const memory = new Gauge({ name: 'miniodb_memory_usage_bytes', help: 'Memory', labelNames: ['component'], registers: [registry] });
-    const used = await this.parts.state.memory();
+    const used = await this.state.memory();
     memory.set({ component: 'process' }, used['rss_bytes'] ?? 0);
     memory.set({ component: 'query_engine' }, used['engine_bytes'] ?? 0);
     memory.set({ component: 'small_files' }, used['small_files_bytes'] ?? 0);
-    memory.set({ component: 'buffer' }, this.parts.state.bufferStats()['buffered_bytes'] ?? 0);
+    memory.set({ component: 'buffer' }, this.state.bufferStats()['buffered_bytes'] ?? 0);
     const cpu = new Gauge({
       name: 'miniodb_cpu_usage_percent',
       help: 'Percent of one processor; query_engine is what all threads but one take, of process',
       labelNames: ['component'],
       registers: [registry],
     });
-    for (const [component, percent] of Object.entries(this.parts.cpu.read())) cpu.set({ component }, percent);
+    for (const [component, percent] of Object.entries(this.cpu.read())) cpu.set({ component }, percent);
   }
 }

@@ -4,22 +4,25 @@
  *
  * Whoever asks within a second of another gets the same outcome: health is open to everybody, and must not be a way to keep the disk busy.
  */
-import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
-import type { Replicator } from '../backup/replication/replicator.js';
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { LOGGER, OBJECT_STORE, REDIS } from '../common/tokens.js';
+import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
+import { Replicator } from '../backup/replication/replicator.js';
 import { AppError } from '../common/app-error.js';
+import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
-import type { LostLog } from '../data/wal/lost-log.js';
-import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
-import type { VisibleLsn } from '../tables/visible-lsn.js';
-import type { GroupCommit } from '../data/write/group-commit.js';
-import type { WriterFailure } from '../data/write/writer-failure.js';
-import type { Engine } from '../infra/duckdb/engine.js';
+import { LostLog } from '../data/wal/lost-log.js';
+import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
+import { VisibleLsn } from '../tables/visible-lsn.js';
+import { GroupCommit } from '../data/write/group-commit.js';
+import { WriterFailure } from '../data/write/writer-failure.js';
+import { Engine } from '../infra/duckdb/engine.js';
 import type { ObjectStore } from '../infra/object-store/object-store.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
-import type { DamagedFiles } from '../tables/damaged-files.js';
+import { DamagedFiles } from '../tables/damaged-files.js';
 import { selectRows } from '../tables/row-sql.js';
 import type { Table } from '../tables/table.js';
-import type { TableRegistry } from '../tables/table-registry.js';
+import { TableRegistry } from '../tables/table-registry.js';
 
 /** A component that does not answer for so long does not work. Shorter than a scrape may take: figures are wanted most when a store hangs. */
 const PROBE_MS_MAX = 5_000;
@@ -29,33 +32,31 @@ const DAMAGE = 'a table is damaged; see `tables`';
 /** Tables that health names. */
 const DAMAGE_TOLD_MAX = 5;
 
-export interface ProbeParts {
-  readonly logger: Logger;
-  readonly indicators: HealthIndicatorService;
-  readonly engine: Engine;
-  readonly store: ObjectStore;
-  readonly registry: TableRegistry;
-  readonly damagedFiles: DamagedFiles;
-  readonly groupCommit: GroupCommit;
-  readonly failure: WriterFailure;
-  readonly visible: VisibleLsn;
-  readonly wal: WriteAheadLog;
-  readonly lostLog: LostLog;
-  readonly redis: RedisConnection | undefined;
-  readonly replicator: Replicator | undefined;
-  /** Data files have to be fetched before the engine can read them. */
-  readonly fetchesFiles: boolean;
-}
-
 export type Probe = () => PromiseLike<HealthIndicatorResult>;
 
+@Injectable()
 export class Probes {
   #turn = 0;
 
-  constructor(private readonly parts: ProbeParts) {}
+  constructor(
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly indicators: HealthIndicatorService,
+    private readonly engine: Engine,
+    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
+    private readonly registry: TableRegistry,
+    private readonly damagedFiles: DamagedFiles,
+    private readonly groupCommit: GroupCommit,
+    private readonly failure: WriterFailure,
+    private readonly visible: VisibleLsn,
+    private readonly wal: WriteAheadLog,
+    private readonly lostLog: LostLog,
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+    @Optional() @Inject(Replicator) private readonly replicator: Replicator | undefined,
+    private readonly config: Config,
+  ) {}
 
   all(): Probe[] {
-    const { engine, store, redis, replicator, lostLog } = this.parts;
+    const { engine, store, redis, replicator, lostLog } = this;
     const copyError = replicator?.state.lastError;
     return [
       this.#attempt('query_engine', () => engine.rows('SELECT 1')),
@@ -78,20 +79,20 @@ export class Probes {
           throw this.#asToldToAll(component, error);
         },
       );
-    return () => this.parts.indicators.check(component).attempt(quietly).withTimeout(PROBE_MS_MAX).cacheFor(KEPT_MS);
+    return () => this.indicators.check(component).attempt(quietly).withTimeout(PROBE_MS_MAX).cacheFor(KEPT_MS);
   }
 
   /** Health is open to everybody: what the engine or the system says of a failure has paths in it and goes to the log. */
   #asToldToAll(component: string, error: unknown): Error {
     if (error instanceof AppError && error.code === 'DATA_CORRUPTION') return new Error(DAMAGE);
     if (error instanceof AppError) return error;
-    this.parts.logger.warn({ err: error }, `health: ${component} does not work`);
+    this.logger.warn({ err: error }, `health: ${component} does not work`);
     return new Error('it does not work; the log has the details');
   }
 
   /** Tables that are not served, or not all of whose rows are; nothing when all are. The others go on. */
   async #damagedTables(): Promise<HealthIndicatorResult> {
-    const { registry, damagedFiles, indicators } = this.parts;
+    const { registry, damagedFiles, indicators } = this;
     const out = registry.outOfService().map(({ name }) => `table ${name} is out of service`);
     const files = [...(await damagedFiles.byTable())].map(
       ([table, paths]) => `table ${table}: ${paths.length} of its data files damaged or missing`,
@@ -105,13 +106,13 @@ export class Probes {
   }
 
   #state(component: string, trouble: string | undefined): Probe {
-    const indicator = this.parts.indicators.check(component);
+    const indicator = this.indicators.check(component);
     return () => Promise.resolve(trouble === undefined ? indicator.up() : indicator.degraded(trouble));
   }
 
   /** A row of one table, another one each time: from its buffers and its smallest file. Nothing is fetched for it: whether the store answers is another probe. */
   async #read(): Promise<void> {
-    const tables = this.parts.registry.all();
+    const tables = this.registry.all();
     const table = tables[this.#turn++ % Math.max(1, tables.length)];
     if (!table) return;
     try {
@@ -122,13 +123,13 @@ export class Probes {
   }
 
   async #readFrom(table: Table): Promise<void> {
-    const view = table.pin(this.parts.visible.value);
+    const view = table.pin(this.visible.value);
     try {
-      const files = this.parts.fetchesFiles ? [] : view.files.map(({ file }) => file);
+      const files = this.config.storage.kind !== 'local' ? [] : view.files.map(({ file }) => file);
       const [smallest] = files.sort((left, right) => left.sizeBytes - right.sizeBytes);
       const sources = await view.sources(undefined, (file) => file === smallest);
       const rows = selectRows(sources, { columns: view.schema.columns.slice(0, 2), withPlace: false, rows: 'visible' });
-      await this.parts.engine.rows(`SELECT count(*) FROM (SELECT * FROM (${rows}) LIMIT 1)`);
+      await this.engine.rows(`SELECT count(*) FROM (SELECT * FROM (${rows}) LIMIT 1)`);
     } catch (error) {
       throw await view.explained(error);
     } finally {
@@ -137,7 +138,7 @@ export class Probes {
   }
 
   async #write(): Promise<void> {
-    const { groupCommit, failure, wal } = this.parts;
+    const { groupCommit, failure, wal } = this;
     if (failure.error) throw failure.error;
     await Promise.all([groupCommit.exclusive(() => Promise.resolve()), wal.probe()]);
   }

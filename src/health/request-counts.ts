@@ -4,10 +4,11 @@
  * The table is the one that a request names or turns out to read; empty when there is none, or several, or none of that name: labels are names of
  * tables that exist.
  */
+import { Injectable } from '@nestjs/common';
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { ERROR_STATUS } from '../common/app-error.js';
 import { MS_PER_SECOND } from '../common/clock.js';
-import type { TableRegistry } from '../tables/table-registry.js';
+import { TableRegistry } from '../tables/table-registry.js';
 import type { EndedRequest, Result } from './request-watch.js';
 
 const BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
@@ -22,6 +23,7 @@ interface Series {
   readonly status: 'success' | 'error';
 }
 
+@Injectable()
 export class RequestCounts {
   readonly #total = new Counter({
     name: 'miniodb_requests_total',

@@ -1,29 +1,31 @@
 /** What the server knows of itself, read without changing anything: for status, metrics and health. Every figure is measured at the time of asking. */
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { CLOCK, REDIS } from '../common/tokens.js';
 import os from 'node:os';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { HealthIndicatorResult } from '@nestjs/terminus';
-import type { Replicator } from '../backup/replication/replicator.js';
-import type { NodeDirectory, NodeInfo } from '../cluster/node-directory.js';
+import { Replicator } from '../backup/replication/replicator.js';
+import { NodeDirectory, type NodeInfo } from '../cluster/node-directory.js';
 import { AppError } from '../common/app-error.js';
 import type { CacheCounts, HitsAndMisses } from '../common/cache-counts.js';
 import type { Clock } from '../common/clock.js';
-import type { Config } from '../common/config/config.js';
-import type { Engine } from '../infra/duckdb/engine.js';
+import { Config } from '../common/config/config.js';
+import { Engine } from '../infra/duckdb/engine.js';
 import { asNumber } from '../infra/duckdb/engine.js';
-import type { StoragePool } from '../infra/object-store/storage-pool.js';
+import { StoragePool } from '../infra/object-store/storage-pool.js';
 import type { RedisConnection } from '../infra/redis/redis-connection.js';
-import type { Scheduler } from '../data/maintenance/scheduler.js';
-import type { WriteAheadLog } from '../data/wal/write-ahead-log.js';
-import type { BufferManager } from '../data/buffer/buffer-manager.js';
-import type { GroupCommit } from '../data/write/group-commit.js';
-import type { VisibleLsn } from '../tables/visible-lsn.js';
-import type { Admission } from '../query/admission.js';
-import type { Cursors } from '../query/cursors.js';
-import type { ResultCache } from '../query/result-cache.js';
-import type { QueryStatistics } from '../query/query-statistics.js';
-import type { TableRegistry } from '../tables/table-registry.js';
-import type { Probes } from './probes.js';
-import type { RequestCounts } from './request-counts.js';
+import { Scheduler } from '../data/maintenance/scheduler.js';
+import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
+import { BufferManager } from '../data/buffer/buffer-manager.js';
+import { GroupCommit } from '../data/write/group-commit.js';
+import { VisibleLsn } from '../tables/visible-lsn.js';
+import { Admission } from '../query/admission.js';
+import { Cursors } from '../query/cursors.js';
+import { ResultCache } from '../query/result-cache.js';
+import { QueryStatistics } from '../query/query-statistics.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { Probes } from './probes.js';
+import { RequestCounts } from './request-counts.js';
 
 const DELAY_RESOLUTION_MS = 20;
 const NS_PER_MS = 1e6;
@@ -48,37 +50,36 @@ export interface PoolStats {
   readonly idle: number;
 }
 
-export interface StateParts {
-  readonly config: Config;
-  readonly clock: Clock;
-  readonly engine: Engine;
-  readonly probes: Probes;
-  readonly registry: TableRegistry;
-  readonly buffers: BufferManager;
-  readonly groupCommit: GroupCommit;
-  readonly visible: VisibleLsn;
-  readonly wal: WriteAheadLog;
-  readonly scheduler: Scheduler;
-  readonly admission: Admission;
-  readonly cursors: Cursors;
-  readonly results: ResultCache;
-  readonly statistics: QueryStatistics;
-  readonly requests: RequestCounts;
-  readonly pool: StoragePool;
-  readonly nodes: NodeDirectory;
-  readonly redis: RedisConnection | undefined;
-  readonly replicator: Replicator | undefined;
-}
-
+@Injectable()
 export class StateReader {
   readonly #loopDelay = monitorEventLoopDelay({ resolution: DELAY_RESOLUTION_MS });
 
-  constructor(private readonly parts: StateParts) {
+  constructor(
+    private readonly config: Config,
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly engine: Engine,
+    private readonly probes: Probes,
+    private readonly registry: TableRegistry,
+    private readonly buffers: BufferManager,
+    private readonly groupCommit: GroupCommit,
+    private readonly visible: VisibleLsn,
+    private readonly wal: WriteAheadLog,
+    private readonly scheduler: Scheduler,
+    private readonly admission: Admission,
+    private readonly cursors: Cursors,
+    private readonly results: ResultCache,
+    private readonly statistics: QueryStatistics,
+    private readonly requests: RequestCounts,
+    private readonly pool: StoragePool,
+    private readonly nodeDirectory: NodeDirectory,
+    @Optional() @Inject(REDIS) private readonly redis: RedisConnection | undefined,
+    @Optional() @Inject(Replicator) private readonly replicator: Replicator | undefined,
+  ) {
     this.#loopDelay.enable();
   }
 
   bufferStats(): Record<string, number> {
-    const { registry, buffers, groupCommit, visible, wal, config } = this.parts;
+    const { registry, buffers, groupCommit, visible, wal, config } = this;
     const generations = registry.all().flatMap((table) => table.generations);
     return {
       tables: registry.all().length,
@@ -94,7 +95,7 @@ export class StateReader {
   }
 
   queryStats(): Record<string, number> {
-    const { admission, cursors, statistics, config } = this.parts;
+    const { admission, cursors, statistics, config } = this;
     return {
       running: admission.running,
       waiting: admission.waiting,
@@ -111,7 +112,7 @@ export class StateReader {
 
   /** What is kept so that it need not be made or fetched again. */
   cacheStats(): CacheStats[] {
-    const { results, pool, registry } = this.parts;
+    const { results, pool, registry } = this;
     const stats = (type: CacheStats['type'], counts: CacheCounts, entries: number, bytes: number): CacheStats => {
       const nameOf = type === 'file' ? tableNameOfDirectory(registry) : (name: string) => registry.find(name)?.name;
       return { type, hits: counts.hits, misses: counts.misses, byTable: countsByTable(counts, nameOf), entries, bytes };
@@ -125,9 +126,9 @@ export class StateReader {
 
   /** The data files of the newest versions; with a bucket also what went over the wire since the start, and the cache before it. */
   storageStats(): Record<string, number> {
-    const files = this.parts.registry.all().flatMap((table) => [...table.snapshot.files.values()]);
+    const files = this.registry.all().flatMap((table) => [...table.snapshot.files.values()]);
     const stored = { objects: files.length, bytes: files.reduce((sum, file) => sum + file.sizeBytes, 0) };
-    const { primary, cached } = this.parts.pool;
+    const { primary, cached } = this.pool;
     if (!primary || !cached) return { enabled: 0, ...stored };
     const { counts, connections } = primary.requests;
     const requests = Object.entries(counts.requests).map(([kind, count]): [string, number] => [`${kind.toLowerCase()}_requests`, count]);
@@ -149,7 +150,7 @@ export class StateReader {
 
   /** How far the copy in the backup bucket is behind. */
   replicationStats(): Record<string, number> {
-    const { replicator } = this.parts;
+    const { replicator } = this;
     if (!replicator) return { enabled: 0 };
     const { lagSeconds, tablesBehind, copiedBytes, failures } = replicator.state;
     return {
@@ -158,13 +159,13 @@ export class StateReader {
       tables_behind: tablesBehind,
       copied_bytes: copiedBytes,
       failures,
-      fallback_reads: this.parts.pool.fallbacks,
+      fallback_reads: this.pool.fallbacks,
     };
   }
 
   /** Connections to the stores; none where a store is not configured. */
   pools(): { readonly redis: PoolStats; readonly minio: PoolStats } {
-    const { config, pool, redis } = this.parts;
+    const { config, pool, redis } = this;
     const { active: redisActive = 0, idle: redisIdle = 0 } = redis?.counts ?? {};
     const minioActive = pool.primary?.requests.connections.active ?? 0;
     const minioMax = pool.primary ? config.minio.connections_max : 0;
@@ -172,7 +173,7 @@ export class StateReader {
   }
 
   redisStats(): Record<string, number> {
-    const { redis } = this.parts;
+    const { redis } = this;
     if (!redis) return { enabled: 0 };
     const { calls, failures, active, idle } = redis.counts;
     return {
@@ -188,20 +189,20 @@ export class StateReader {
   /** Every node; this one alone when Redis cannot be asked. */
   async nodes(): Promise<NodeInfo[]> {
     try {
-      return await this.parts.nodes.list();
+      return await this.nodeDirectory.list();
     } catch (error) {
-      if (error instanceof AppError && error.code === 'UNAVAILABLE') return [this.parts.nodes.self()];
+      if (error instanceof AppError && error.code === 'UNAVAILABLE') return [this.nodeDirectory.self()];
       throw error;
     }
   }
 
   maintenanceRounds(): number {
-    return this.parts.scheduler.rounds;
+    return this.scheduler.rounds;
   }
 
   async memory(): Promise<Record<string, number>> {
     const { rss, heapUsed, external } = process.memoryUsage();
-    const row = await this.parts.engine.row(
+    const row = await this.engine.row(
       'SELECT coalesce(sum(memory_usage_bytes), 0)::BIGINT AS used, coalesce(sum(temporary_storage_bytes), 0)::BIGINT AS spilled FROM duckdb_memory()',
     );
     return {
@@ -209,8 +210,8 @@ export class StateReader {
       heap_bytes: heapUsed,
       external_bytes: external,
       engine_bytes: asNumber(row['used']),
-      engine_bytes_max: this.parts.engine.memoryBytesMax,
-      small_files_bytes: this.parts.registry.all().reduce((sum, table) => sum + table.residents.bytes, 0),
+      engine_bytes_max: this.engine.memoryBytesMax,
+      small_files_bytes: this.registry.all().reduce((sum, table) => sum + table.residents.bytes, 0),
       spilled_bytes: asNumber(row['spilled']),
     };
   }
@@ -240,7 +241,7 @@ export class StateReader {
 
   /** Asks each part whether it does its work. */
   async components(): Promise<Record<string, string>> {
-    const results = await Promise.all(this.parts.probes.all().map((probe) => probe()));
+    const results = await Promise.all(this.probes.all().map((probe) => probe()));
     return Object.fromEntries(
       results.flatMap((result) => Object.entries(result)).map(([component, outcome]) => [component, textOf(outcome)]),
     );
@@ -262,7 +263,7 @@ export class StateReader {
     const components = Object.values(await this.components());
     const working = components.filter((state) => state === 'healthy').length / components.length;
     const { wal_bytes: used = 0, wal_bytes_max: max = 1 } = this.bufferStats();
-    const { answered, faults } = this.parts.requests.queries;
+    const { answered, faults } = this.requests.queries;
     const withoutFault = answered === 0 ? 1 : 1 - faults / answered;
     const score = Math.round((100 * (working + (1 - Math.min(1, used / max)) + withoutFault)) / 3);
     // Whatever else is well: whoever watches the score alone must notice.

@@ -1,19 +1,13 @@
 /** Queries: analysis, admission, execution, results. */
 import { setTimeout } from 'node:timers/promises';
-import { type BeforeApplicationShutdown, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { type BeforeApplicationShutdown, Module, type OnModuleInit, type OnApplicationShutdown } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
-import { type Clock, MS_PER_SECOND } from '../common/clock.js';
+import { MS_PER_SECOND } from '../common/clock.js';
 import { Config } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { DataModule } from '../data/data.module.js';
-import { VisibleLsn } from '../tables/visible-lsn.js';
 import { Engine } from '../infra/duckdb/engine.js';
-import { CLOCK, DATA_PATHS, LOGGER } from '../common/tokens.js';
-import type { DataPaths } from '../infra/infra.module.js';
-import { ArrowConverter } from '../infra/arrow/arrow-converter.js';
-import { ScratchFiles } from '../infra/scratch-files.js';
-import { DamagedFiles } from '../tables/damaged-files.js';
-import { TableRegistry } from '../tables/table-registry.js';
+import { LOGGER } from '../common/tokens.js';
 import { Admission } from './admission.js';
 import { SqlAnalyser } from './analyse-sql.js';
 import { MemoryWatch } from './bounds/memory-watch.js';
@@ -37,7 +31,7 @@ const POLL_MS = 20;
   providers: [
     QueryStatistics,
     QueryStreamCounts,
-    { provide: RunningQueries, inject: [CLOCK], useFactory: (clock: Clock) => new RunningQueries(clock) },
+    RunningQueries,
     {
       provide: Admission,
       inject: [Config],
@@ -72,59 +66,12 @@ const POLL_MS = 20;
         return analyser;
       },
     },
-    {
-      provide: ReadPath,
-      inject: [
-        Config,
-        CLOCK,
-        LOGGER,
-        Engine,
-        TableRegistry,
-        VisibleLsn,
-        Admission,
-        QueryConnections,
-        Cursors,
-        ResultCache,
-        RunningQueries,
-        QueryStatistics,
-        SqlAnalyser,
-        DamagedFiles,
-        DATA_PATHS,
-      ],
-      useFactory: async (
-        config: Config,
-        clock: Clock,
-        logger: Logger,
-        engine: Engine,
-        registry: TableRegistry,
-        visible: VisibleLsn,
-        admission: Admission,
-        connections: QueryConnections,
-        cursors: Cursors,
-        results: ResultCache,
-        running: RunningQueries,
-        statistics: QueryStatistics,
-        analyser: SqlAnalyser,
-        damagedFiles: DamagedFiles,
-        paths: DataPaths,
-      ) => {
-        const directories = Object.values(paths) as string[];
-        const readPath = new ReadPath({
-          config: config.query, slowQueryMs: config.log.slow_query_ms, clock, logger, engine, registry, visible, analyser, admission, connections, cursors, results, running, statistics, damagedFiles, directories,
-        }); // prettier-ignore
-        await readPath.open();
-        return readPath;
-      },
-    },
-    {
-      provide: ResultStreams,
-      inject: [ReadPath, ScratchFiles, ArrowConverter],
-      useFactory: (readPath: ReadPath, scratch: ScratchFiles, arrow: ArrowConverter) => new ResultStreams(readPath, scratch, arrow),
-    },
+    ReadPath,
+    ResultStreams,
   ],
   exports: [DataModule, SqlAnalyser, Admission, Cursors, ResultCache, QueryStatistics, QueryStreamCounts],
 })
-export class QueryModule implements BeforeApplicationShutdown, OnApplicationShutdown {
+export class QueryModule implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown {
   constructor(
     private readonly config: Config,
     private readonly running: RunningQueries,
@@ -132,7 +79,12 @@ export class QueryModule implements BeforeApplicationShutdown, OnApplicationShut
     private readonly connections: QueryConnections,
     private readonly memoryWatch: MemoryWatch,
     private readonly analyser: SqlAnalyser,
+    private readonly readPath: ReadPath,
   ) {}
+
+  onModuleInit(): Promise<void> {
+    return this.readPath.open();
+  }
 
   /** Queries under way may end by themselves for a while; the server cannot close before they have. */
   async beforeApplicationShutdown(): Promise<void> {

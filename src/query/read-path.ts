@@ -6,38 +6,41 @@
  * All tables of a query are pinned in one tick, so it reads one state of the whole server. The engine executes and encodes; what comes here is
  * JSON text, row by row, or bytes in a pipe. Whatever ends a query (its end, a deadline, a client that leaves) gives back everything it held.
  */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK, DATA_PATHS, LOGGER } from '../common/tokens.js';
 import { randomUUID } from 'node:crypto';
 import type { DuckDBConnection, DuckDBPreparedStatement, DuckDBValue } from '@duckdb/node-api';
 import { assertMayRead, type Principal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
-import type { QueryConfig } from '../common/config/config.js';
+import type { DataPaths } from '../infra/infra.module.js';
+import { LogConfig, QueryConfig } from '../common/config/config.js';
 import type { Logger } from '../common/logger.js';
 import { redactSql } from '../common/redact-sql.js';
 import { noteTables } from '../common/request-context.js';
 import { traced } from '../common/tracing.js';
 import { toAppError } from '../infra/transport/error-filter.js';
-import { asNumber, type Engine } from '../infra/duckdb/engine.js';
+import { asNumber, Engine } from '../infra/duckdb/engine.js';
 import { distinctNames } from '../infra/duckdb/json-expression.js';
-import type { VisibleLsn } from '../tables/visible-lsn.js';
-import type { DamagedFiles } from '../tables/damaged-files.js';
+import { VisibleLsn } from '../tables/visible-lsn.js';
+import { DamagedFiles } from '../tables/damaged-files.js';
 import type { ReadView } from '../tables/read-view.js';
-import type { TableRegistry } from '../tables/table-registry.js';
-import type { Admission } from './admission.js';
-import { type SqlAnalyser, type SqlAnalysis, withoutEnd } from './analyse-sql.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import { Admission } from './admission.js';
+import { SqlAnalyser, type SqlAnalysis, withoutEnd } from './analyse-sql.js';
 import { type AsOf, pinAsOf } from './as-of.js';
 import { BatchChannel } from './batch-channel.js';
-import { type Cursors, type OpenResult, statementHash } from './cursors.js';
+import { Cursors, type OpenResult, statementHash } from './cursors.js';
 import { type Column, jsonRowsSql, type Meaning, type Prepared, shapeOf, typeName } from './prepared-statement.js';
 import { mayHoldMatches } from './prune.js';
-import type { QueryConnection, QueryConnections } from './query-connections.js';
+import { type QueryConnection, QueryConnections } from './query-connections.js';
 import { asQueryError } from './query-error.js';
 import { hasNone, parameterKinds, parameterTypes, type QueryParameters, toParameters } from './query-parameters.js';
-import type { QueryStatistics } from './query-statistics.js';
-import type { CacheKey, ResultCache } from './result-cache.js';
+import { QueryStatistics } from './query-statistics.js';
+import { type CacheKey, ResultCache } from './result-cache.js';
 import { promisesFewValues, runSmall, type SmallResult } from './small-result.js';
 import { summarySql } from './summary.js';
-import type { RunningQueries, RunningQuery } from './running-queries.js';
+import { RunningQueries, type RunningQuery } from './running-queries.js';
 
 const KEPT_SCHEMA = 'kept';
 const LOGGED_SQL_MAX = 500;
@@ -107,33 +110,31 @@ export interface Running {
   readonly views: ReadonlyMap<string, ReadView>;
 }
 
-export interface ReadPathParts {
-  readonly config: QueryConfig;
-  readonly slowQueryMs: number;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  readonly engine: Engine;
-  readonly registry: TableRegistry;
-  readonly visible: VisibleLsn;
-  readonly analyser: SqlAnalyser;
-  readonly admission: Admission;
-  readonly connections: QueryConnections;
-  readonly cursors: Cursors;
-  readonly results: ResultCache;
-  readonly running: RunningQueries;
-  readonly statistics: QueryStatistics;
-  readonly damagedFiles: DamagedFiles;
-  /** Of this server; no caller is told of them. */
-  readonly directories: readonly string[];
-}
-
+@Injectable()
 export class ReadPath {
   #nextKept = 1;
 
-  constructor(private readonly parts: ReadPathParts) {}
+  constructor(
+    private readonly config: QueryConfig,
+    private readonly logConfig: LogConfig,
+    @Inject(CLOCK) private readonly clock: Clock,
+    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly engine: Engine,
+    private readonly registry: TableRegistry,
+    private readonly visible: VisibleLsn,
+    private readonly analyser: SqlAnalyser,
+    private readonly admission: Admission,
+    private readonly connections: QueryConnections,
+    private readonly cursors: Cursors,
+    private readonly results: ResultCache,
+    private readonly running: RunningQueries,
+    private readonly statistics: QueryStatistics,
+    private readonly damagedFiles: DamagedFiles,
+    @Inject(DATA_PATHS) private readonly paths: DataPaths,
+  ) {}
 
   async open(): Promise<void> {
-    await this.parts.engine.run(`CREATE SCHEMA ${KEPT_SCHEMA}`);
+    await this.engine.run(`CREATE SCHEMA ${KEPT_SCHEMA}`);
   }
 
   /** One page of a result, as rows of JSON text. */
@@ -143,8 +144,8 @@ export class ReadPath {
     const analysis = await this.analyse(request.sql);
     const key = this.#cacheKey(request, analysis, limit);
     if (!key) return this.#firstPage(request, analysis, limit, 'none');
-    const startedMs = this.parts.clock.nowMs();
-    const { page, isHit } = await this.parts.results.page(key, () => this.#firstPage(request, analysis, limit, 'miss'));
+    const startedMs = this.clock.nowMs();
+    const { page, isHit } = await this.results.page(key, () => this.#firstPage(request, analysis, limit, 'miss'));
     return isHit ? this.#hit(page, request, analysis, startedMs) : page;
   }
 
@@ -154,25 +155,25 @@ export class ReadPath {
     { fingerprint, tables }: SqlAnalysis,
     limit: number,
   ): CacheKey | undefined {
-    if (fingerprint === undefined || asOf !== undefined || isFresh === true || !this.parts.results.isOn) return undefined;
+    if (fingerprint === undefined || asOf !== undefined || isFresh === true || !this.results.isOn) return undefined;
     const parameters = toParameters(params);
     const values = JSON.stringify(parameters, (_name, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
     // The run says what may not be read.
     if (!tables.every((name) => reader.mayRead(name))) return undefined;
-    const states = tables.map((name) => this.parts.registry.find(name)?.state);
+    const states = tables.map((name) => this.registry.find(name)?.state);
     const policies = tables.map((name) => reader.rowsOf(name) ?? '');
     // The run says that it is missing.
     if (states.includes(undefined)) return undefined;
-    const [only = '', ...others] = tables.map((name) => this.parts.registry.get(name).name);
+    const [only = '', ...others] = tables.map((name) => this.registry.get(name).name);
     const text = [fingerprint, limit, parameterKinds(parameters), values, ...states, ...policies].join('|');
     return { text, table: others.length === 0 ? only : '', timeoutMs };
   }
 
   #hit(page: Page, { sql, reader }: QueryRequest, analysis: SqlAnalysis, startedMs: number): Page {
     const id = randomUUID();
-    const elapsedMs = this.parts.clock.nowMs() - startedMs;
+    const elapsedMs = this.clock.nowMs() - startedMs;
     // The statement may write a name in another case than the table has.
-    const tables = analysis.tables.map((name) => this.parts.registry.find(name)?.name ?? name);
+    const tables = analysis.tables.map((name) => this.registry.find(name)?.name ?? name);
     noteTables(tables);
     this.#note({ id, sql, startedMs }, tables, undefined);
     const cache = tables.some((name) => reader.rowsOf(name) !== undefined) ? 'none' : 'hit';
@@ -192,9 +193,9 @@ export class ReadPath {
           return { page: { columns: prepared.columns, rows, hasMore: false, nextCursor: '' }, keepViews: false };
         const { result, isScan } = await this.#keep(running, prepared, request, analysis);
         const first = isScan ? rows.slice(0, limit) : (await this.#rowsOf(running, result, limit, 0)).rows;
-        const id = this.parts.cursors.keep(result);
+        const id = this.cursors.keep(result);
         return {
-          page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.parts.cursors.token(id, first.length) },
+          page: { columns: prepared.columns, rows: first, hasMore: true, nextCursor: this.cursors.token(id, first.length) },
           keepViews: isScan,
         };
       },
@@ -218,7 +219,7 @@ export class ReadPath {
 
   async #smallResult(running: Running, sql: string, parameters: QueryParameters, limit: number): Promise<SmallResult | undefined> {
     try {
-      return await runSmall(running, await withoutEnd(this.parts.engine, sql), parameters, limit, PAGE_LENGTH_MAX);
+      return await runSmall(running, await withoutEnd(this.engine, sql), parameters, limit, PAGE_LENGTH_MAX);
     } catch (error) {
       running.query.assertGoesOn();
       // What is wrong with the statement or its parameters is said of the caller's own text.
@@ -228,7 +229,7 @@ export class ReadPath {
   }
 
   #pageRows(limit: number | undefined): number {
-    const { page_rows: rows, page_rows_max: rowsMax } = this.parts.config;
+    const { page_rows: rows, page_rows_max: rowsMax } = this.config;
     if (limit === undefined) return rows;
     if (!Number.isInteger(limit) || limit < 1 || limit > rowsMax)
       throw invalidArgument(`limit must be a whole number from 1 to ${rowsMax}, got ${limit}`, [{ field: 'limit' }]);
@@ -240,7 +241,7 @@ export class ReadPath {
    * @throws AppError for a statement that is not one that may be asked
    */
   async analyse(sql: string): Promise<SqlAnalysis> {
-    const startedMs = this.parts.clock.nowMs();
+    const startedMs = this.clock.nowMs();
     try {
       return await traced('analyse', {}, () => this.#analyseNow(sql));
     } catch (error) {
@@ -250,10 +251,10 @@ export class ReadPath {
   }
 
   async #analyseNow(sql: string): Promise<SqlAnalysis> {
-    if (Buffer.byteLength(sql) > this.parts.config.sql_bytes_max)
-      throw new AppError('PAYLOAD_TOO_LARGE', `the SQL has more than ${this.parts.config.sql_bytes_max} bytes (query.sql_bytes_max)`);
+    if (Buffer.byteLength(sql) > this.config.sql_bytes_max)
+      throw new AppError('PAYLOAD_TOO_LARGE', `the SQL has more than ${this.config.sql_bytes_max} bytes (query.sql_bytes_max)`);
     if (sql.includes('\0')) throw invalidArgument('the SQL has a zero byte', [{ field: 'sql' }]);
-    return this.parts.analyser.analyse(sql);
+    return this.analyser.analyse(sql);
   }
 
   async #nextPage(request: QueryRequest, cursor: string, limit: number): Promise<Page> {
@@ -263,18 +264,18 @@ export class ReadPath {
       () => Promise.resolve(result.views),
       async (running) => {
         const { rows, isCut } = await this.#rowsOf(running, result, limit + 1, position).catch((error: unknown) => {
-          throw this.parts.cursors.isOpen(id) ? error : this.parts.cursors.expired();
+          throw this.cursors.isOpen(id) ? error : this.cursors.expired();
         });
         const page = rows.slice(0, limit);
         const hasMore = isCut || rows.length > limit;
-        const nextCursor = hasMore ? this.parts.cursors.token(id, position + page.length) : '';
+        const nextCursor = hasMore ? this.cursors.token(id, position + page.length) : '';
         return { page: { columns: result.columns, rows: page, hasMore, nextCursor }, keepViews: true };
       },
     );
   }
 
   #open({ sql, params, asOf, reader }: QueryRequest, cursor: string): ReturnType<Cursors['find']> {
-    return this.parts.cursors.find(cursor, reader, sql.trim() === '' ? undefined : statementHash(sql, params, asOf));
+    return this.cursors.find(cursor, reader, sql.trim() === '' ? undefined : statementHash(sql, params, asOf));
   }
 
   async #rowsOf(running: Running, result: OpenResult, limit: number, offset: number): Promise<PageRows> {
@@ -300,9 +301,9 @@ export class ReadPath {
   }
 
   async #pin(analysis: SqlAnalysis, asOf: AsOf | undefined): Promise<ReadonlyMap<string, ReadView>> {
-    const tables = analysis.tables.map((name) => this.parts.registry.get(name));
+    const tables = analysis.tables.map((name) => this.registry.get(name));
     if (asOf !== undefined) return pinAsOf(tables, asOf);
-    const lsn = this.parts.visible.value;
+    const lsn = this.visible.value;
     const views = new Map(tables.map((table) => [table.name, table.pin(lsn)]));
     for (const view of views.values()) if (analysis.conditions.length > 0) view.keepOnly(mayHoldMatches(analysis.conditions, view.schema));
     return views;
@@ -319,7 +320,7 @@ export class ReadPath {
     cache: QueryStats['cache'] = 'none',
   ): Promise<Page> {
     const timeoutMs = this.#timeoutMs(request.timeoutMs);
-    const query = this.parts.running.start(request.sql, request.reader);
+    const query = this.running.start(request.sql, request.reader);
     const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
     if (request.signal?.aborted === true) abort();
     request.signal?.addEventListener('abort', abort);
@@ -330,8 +331,8 @@ export class ReadPath {
     let error: AppError | undefined;
     try {
       query.assertGoesOn();
-      leave = await traced('wait for a turn', {}, () => this.parts.admission.enter({ waitMs: timeoutMs, stopped: query.stopped }));
-      query.stopAfter(Math.max(1, timeoutMs - (this.parts.clock.nowMs() - query.startedMs)), timeoutMs);
+      leave = await traced('wait for a turn', {}, () => this.admission.enter({ waitMs: timeoutMs, stopped: query.stopped }));
+      query.stopAfter(Math.max(1, timeoutMs - (this.clock.nowMs() - query.startedMs)), timeoutMs);
       views = await query.orStopped(pin(), (late) => (keepViews ? undefined : releaseAll(late)));
       tables = request.tables ?? [...views.keys()];
       noteTables(tables);
@@ -354,8 +355,8 @@ export class ReadPath {
 
   async #withConnection<T>(query: RunningQuery, views: ReadonlyMap<string, ReadView>, use: (running: Running) => Promise<T>): Promise<T> {
     // Known already: every statement that comes here was analysed.
-    const { mayAmplify } = await this.parts.analyser.analyse(query.sql);
-    const taken = await this.parts.connections.take(query, mayAmplify);
+    const { mayAmplify } = await this.analyser.analyse(query.sql);
+    const taken = await this.connections.take(query, mayAmplify);
     let isClean = false;
     try {
       query.attach(taken.connection);
@@ -364,7 +365,7 @@ export class ReadPath {
       });
       const result = await traced('execute', { 'miniodb.query_id': query.id }, async () => {
         try {
-          await this.parts.connections.bind(taken, views);
+          await this.connections.bind(taken, views);
           return await use({ query, taken, connection: taken.connection, views });
         } catch (thrown) {
           throw await this.asTold(thrown, query, views);
@@ -373,18 +374,18 @@ export class ReadPath {
       isClean = true;
       return result;
     } finally {
-      this.parts.connections.giveBack(taken, isClean);
+      this.connections.giveBack(taken, isClean);
     }
   }
 
   /** A failure of a query as its caller is told: of files that cannot be read by their table. */
   async asTold(thrown: unknown, query: RunningQuery, views: ReadonlyMap<string, ReadView>): Promise<AppError> {
-    const damage = query.stoppedWith ? undefined : await this.parts.damagedFiles.explain(thrown, views.values());
-    return damage ?? asQueryError(thrown, query, this.parts.directories);
+    const damage = query.stoppedWith ? undefined : await this.damagedFiles.explain(thrown, views.values());
+    return damage ?? asQueryError(thrown, query, Object.values(this.paths) as string[]);
   }
 
   #timeoutMs(asked: number | undefined): number {
-    const { timeout_ms: normal, timeout_ms_max: max } = this.parts.config;
+    const { timeout_ms: normal, timeout_ms_max: max } = this.config;
     if (asked === undefined) return normal;
     if (!Number.isInteger(asked) || asked < 1 || asked > max)
       throw invalidArgument(`timeout_ms must be a whole number from 1 to ${max}, got ${asked}`, [{ field: 'timeout_ms' }]);
@@ -410,7 +411,7 @@ export class ReadPath {
         throw invalidArgument(`the statement has ${statement.parameterCount} parameters and params has ${count}`, [{ field: 'params' }]);
       }
       if (!Array.isArray(parameters)) assertNames(statement, parameters);
-      const text = await withoutEnd(this.parts.engine, sql);
+      const text = await withoutEnd(this.engine, sql);
       const isPlain = count === 0 && statement.columnCount <= PREPARED_COLUMNS_MAX;
       const { names, types } = isPlain ? shapeOf(statement) : await this.#shapeOfRun(running, text, parameters);
       const columns = names.map((name, index) => ({ name, type: typeName(types[index]) }));
@@ -447,20 +448,20 @@ export class ReadPath {
 
   /** Keeps the rows themselves, in their order, for results that would come out differently a second time. */
   async #keepRows(running: Running, prepared: Prepared, statement: string): Promise<OpenResult> {
-    const { kept_rows_max: rowsMax } = this.parts.config;
+    const { kept_rows_max: rowsMax } = this.config;
     const table = `${KEPT_SCHEMA}.result_${this.#nextKept++}`;
     const aliases = prepared.names.map((_, index) => `c${index}`);
     const drop = (): void =>
-      void this.parts.engine
+      void this.engine
         .run(`DROP TABLE IF EXISTS ${table}`)
-        .catch((error: unknown) => this.parts.logger.error({ err: error }, 'a kept result could not be dropped'));
+        .catch((error: unknown) => this.logger.error({ err: error }, 'a kept result could not be dropped'));
     try {
       await running.connection.run(
         `CREATE TABLE ${table} AS SELECT * FROM (SELECT * FROM (\n${prepared.sql}\n) LIMIT ${rowsMax + 1}) t(${aliases.join(', ')})`,
         prepared.parameters,
         parameterTypes(prepared.parameters),
       );
-      const rowCount = asNumber((await this.parts.engine.row(`SELECT count(*) AS n FROM ${table}`))['n']);
+      const rowCount = asNumber((await this.engine.row(`SELECT count(*) AS n FROM ${table}`))['n']);
       if (rowCount > rowsMax) {
         throw new ResultTooLarge(rowsMax);
       }
@@ -524,7 +525,7 @@ export class ReadPath {
       prepare,
       position,
       batchRows,
-      (at) => this.parts.cursors.token(id, at),
+      (at) => this.cursors.token(id, at),
     );
   }
 
@@ -539,7 +540,7 @@ export class ReadPath {
         async (running) => {
           const prepared = await this.prepare(running, request.sql, toParameters(request.params));
           const { result, isScan } = await this.#keep(running, prepared, request, analysis);
-          cursor = this.parts.cursors.token(this.parts.cursors.keep(result), 0);
+          cursor = this.cursors.token(this.cursors.keep(result), 0);
           return { page: { columns: prepared.columns, rows: [], hasMore: true, nextCursor: cursor }, keepViews: isScan };
         },
       );
@@ -605,7 +606,7 @@ export class ReadPath {
 
   #stats(query: RunningQuery, views: ReadonlyMap<string, ReadView>, cache: QueryStats['cache']): QueryStats {
     const all = [...views.values()];
-    const elapsed = { elapsed_ms: Math.round(this.parts.clock.nowMs() - query.startedMs), query_id: query.id };
+    const elapsed = { elapsed_ms: Math.round(this.clock.nowMs() - query.startedMs), query_id: query.id };
     // Which files a condition leaves, and whether a table has changed, tells of rows that are not there for the caller.
     if (all.some((view) => view.isFiltered)) return { ...elapsed, files_total: 0, files_scanned: 0, bytes_scanned: 0, cache: 'none' };
     const scanned = all.flatMap((view) => view.scannedFiles);
@@ -619,15 +620,15 @@ export class ReadPath {
   }
 
   #note(query: Pick<RunningQuery, 'id' | 'sql' | 'startedMs'>, tables: readonly string[], error: AppError | undefined): void {
-    const elapsedMs = this.parts.clock.nowMs() - query.startedMs;
-    this.parts.statistics.note(tables, elapsedMs, error);
+    const elapsedMs = this.clock.nowMs() - query.startedMs;
+    this.statistics.note(tables, elapsedMs, error);
     const line = { query_id: query.id, duration_ms: elapsedMs, tables, ...(error ? { error: error.code } : {}) };
     const label = tables.map((table) => `table:${table}`).join(' ');
     if (error?.code === 'INTERNAL')
-      this.parts.logger.error({ ...line, err: error, sql: redactSql(query.sql, LOGGED_SQL_MAX) }, `query failed ${label}`);
-    if (elapsedMs >= this.parts.slowQueryMs)
-      this.parts.logger.warn({ ...line, sql: redactSql(query.sql, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
-    else this.parts.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
+      this.logger.error({ ...line, err: error, sql: redactSql(query.sql, LOGGED_SQL_MAX) }, `query failed ${label}`);
+    if (elapsedMs >= this.logConfig.slow_query_ms)
+      this.logger.warn({ ...line, sql: redactSql(query.sql, LOGGED_SQL_MAX) }, `slow query: query duration ${elapsedMs} ms ${label}`);
+    else this.logger.info(line, `query duration ${elapsedMs} ms ${label}`);
   }
 }
 

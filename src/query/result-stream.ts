@@ -1,15 +1,16 @@
 /** A whole result as a stream of bytes in one of the formats that the engine writes, or that is made of one of them. */
+import { Injectable } from '@nestjs/common';
 import type { Readable } from 'node:stream';
 import type { DuckDBType } from '@duckdb/node-api';
 import { AppError } from '../common/app-error.js';
-import type { ArrowConverter } from '../infra/arrow/arrow-converter.js';
+import { ArrowConverter } from '../infra/arrow/arrow-converter.js';
 import { jsonExpression } from '../infra/duckdb/json-expression.js';
 import { parquetExpression } from '../infra/duckdb/parquet-expression.js';
-import type { ScratchFiles } from '../infra/scratch-files.js';
+import { ScratchFiles } from '../infra/scratch-files.js';
 import { quoteText } from '../infra/duckdb/sql-text.js';
 import { textExpression } from '../infra/duckdb/text-expression.js';
 import { namedColumns, type Prepared } from './prepared-statement.js';
-import type { QueryRequest, ReadPath, Running } from './read-path.js';
+import { type QueryRequest, ReadPath, type Running } from './read-path.js';
 import { parameterTypes, toParameters } from './query-parameters.js';
 import { openResultPipe } from './result-pipe.js';
 
@@ -53,6 +54,7 @@ export interface StreamedResult {
 
 type Started = (result: StreamedResult) => void;
 
+@Injectable()
 export class ResultStreams {
   constructor(
     private readonly readPath: ReadPath,

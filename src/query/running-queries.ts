@@ -1,4 +1,6 @@
 /** The queries under way: listed, stopped by a person, stopped by their deadline or because the client went away. */
+import { Inject, Injectable } from '@nestjs/common';
+import { CLOCK } from '../common/tokens.js';
 import { randomUUID } from 'node:crypto';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import type { Principal } from '../common/access.js';
@@ -103,10 +105,11 @@ export class RunningQuery {
   }
 }
 
+@Injectable()
 export class RunningQueries {
   readonly #byId = new Map<string, RunningQuery>();
 
-  constructor(private readonly clock: Clock) {}
+  constructor(@Inject(CLOCK) private readonly clock: Clock) {}
 
   start(sql: string, reader: Principal): RunningQuery {
     const query = new RunningQuery(sql, reader, this.clock.nowMs(), ({ id }) => this.#byId.delete(id));
