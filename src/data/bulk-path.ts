@@ -31,7 +31,7 @@ import type { Table } from '../tables/table.js';
 import type { BulkBodies } from './bulk/bulk-bodies.js';
 import type { BulkBody, BulkLines, BulkPlan } from './bulk/bulk-body.js';
 import type { BulkFormat } from './bulk/bulk-format.js';
-import { type BulkFields, readLines } from './bulk/bulk-lines.js';
+import { type BulkFields, type Line, readLines } from './bulk/bulk-lines.js';
 import { fieldType, ndjson } from './bulk/ndjson-body.js';
 import { RefusalList } from './bulk/refusal-list.js';
 import { spool } from './bulk/spool.js';
@@ -46,6 +46,10 @@ import { BulkOutdated, type WritePath } from './write-path.js';
 const SMALL_BYTES_MAX = 2 * 1_024 * 1_024;
 /** Bodies for upsert tables, whose rows must meet the buffer one by one. */
 const UPSERT_BYTES_MAX = 64 * 1_024 * 1_024;
+/** Rows that go through the buffer at once: all of them are checked and encoded without a turn of the event loop between. */
+const SMALL_ROWS_MAX = 20_000;
+/** They are in memory together. */
+const UPSERT_ROWS_MAX = 1_000_000;
 const LINES_IN_ONE_STEP = 2_000;
 const ATTEMPTS_MAX = 5;
 const EXACT_DOUBLE_MAX = 2 ** 53;
@@ -150,28 +154,45 @@ export class BulkPath {
     const lines = await body.lines();
     // Packed formats unpack to many times their size.
     if (lines.bytes > SMALL_BYTES_MAX && !isUpsert) return this.#storeAsFile(request, body, refusals);
-    return this.#storeAsRows(request, lines, refusals);
-  }
-
-  async #storeAsRows(request: BulkRequest, lines: BulkLines, refusals: RefusalList): Promise<BulkAnswer> {
     if (lines.bytes > UPSERT_BYTES_MAX)
       throw new AppError(
         'PAYLOAD_TOO_LARGE',
         `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes as NDJSON; send it in parts`,
       );
-    const { table, fields, onError, idempotency, isGone } = request;
+    const listed = refusals.copy();
+    const records = await this.#readRecords(request, lines, isUpsert ? UPSERT_ROWS_MAX : SMALL_ROWS_MAX, listed);
+    if (records) return this.#storeAsRows(request, records, lines.newTypes, listed);
+    if (!isUpsert) return this.#storeAsFile(request, body, refusals);
+    throw new AppError('PAYLOAD_TOO_LARGE', `a bulk body for an upsert table may have at most ${UPSERT_ROWS_MAX} rows; send it in parts`);
+  }
+
+  /** @returns undefined when there are more than `rowsMax` */
+  async #readRecords(
+    { table, fields, onError }: BulkRequest,
+    lines: BulkLines,
+    rowsMax: number,
+    refusals: RefusalList,
+  ): Promise<RecordInput[] | undefined> {
     const records: RecordInput[] = [];
-    for await (const line of readLines(lines, fields, this.parts.config.limits.json_depth_max)) {
-      if ('record' in line) records.push(line.record);
-      else if (onError === 'abort') throw refusedBody(table, line.refusal);
-      else refusals.add(line.refusal);
+    for await (const some of readLines(lines, fields, this.parts.config.limits.json_depth_max)) {
+      records.push(...takeLines(table, some, onError, refusals));
+      if (records.length > rowsMax) return undefined;
     }
+    return records;
+  }
+
+  async #storeAsRows(
+    { table, onError, idempotency, isGone }: BulkRequest,
+    records: readonly RecordInput[],
+    newTypes: BulkLines['newTypes'],
+    refusals: RefusalList,
+  ): Promise<BulkAnswer> {
     assertThere(isGone);
     const answer = await this.parts.writePath.submit(
-      { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes: lines.newTypes },
+      { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes },
       idempotency,
     );
-    refusals.add(...answer.refusals);
+    refusals.add(answer.refusals);
     return bulkAnswer(answer, refusals);
   }
 
@@ -298,16 +319,14 @@ export class BulkPath {
     const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
       const encoded = await this.#encodeStep(table, step, schema, rules);
       schema = encoded.schema;
-      refusals.add(...encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
+      refusals.add(encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
       return encoded.records.map((record) => `{${record.text}}\n`).join('');
     };
     async function* cleaned(): AsyncIterable<string> {
       let step: RecordInput[] = [];
       let start = 0;
-      for await (const line of readLines(lines, request.fields, rules.depthMax)) {
-        if ('record' in line) step.push(line.record);
-        else if (onError === 'abort') throw refusedBody(table, line.refusal);
-        else refusals.add(line.refusal);
+      for await (const some of readLines(lines, request.fields, rules.depthMax)) {
+        step.push(...takeLines(table, some, onError, refusals));
         if (step.length < LINES_IN_ONE_STEP) continue;
         yield await encodeStep(step, start);
         start += step.length;
@@ -384,6 +403,14 @@ function bracketsOf(column: string): string {
 function isWithin(min: unknown, max: unknown): boolean {
   const isKnown = typeof min === 'number' && typeof max === 'number';
   return isKnown && min > -EXACT_DOUBLE_MAX && max < EXACT_DOUBLE_MAX;
+}
+
+/** The records of some lines; those that are none are listed, or refuse the body. */
+function takeLines(table: Table, lines: readonly Line[], onError: 'abort' | 'skip', refusals: RefusalList): RecordInput[] {
+  const refused = lines.flatMap((line) => ('refusal' in line ? [line.refusal] : []));
+  if (refused[0] && onError === 'abort') throw refusedBody(table, refused[0]);
+  refusals.add(refused);
+  return lines.flatMap((line) => ('record' in line ? [line.record] : []));
 }
 
 function refusedBody(table: Table, refusal: RecordRefusal): AppError {

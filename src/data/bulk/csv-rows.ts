@@ -101,14 +101,13 @@ async function takeRejects(connection: DuckDBConnection, refusals: RefusalList):
   // Past the bound the engine leaves lines out and does not say so.
   if (rows.reduce((sum, row) => sum + asNumber(row['faults']), 0) >= FAULTS_MAX)
     throw invalidArgument(`the CSV has ${FAULTS_MAX} faults or more in its lines; it was refused as a whole`);
-  for (const row of rows) {
-    const line = asNumber(row['line']);
-    refusals.add({
-      index: line - 1 - HEADER_LINES,
-      line,
-      reason: String(row['reason']).split('\n', 1)[0]?.slice(0, REASON_LENGTH_MAX) ?? '',
-    });
-  }
+  refusals.add(
+    rows.map((row) => {
+      const line = asNumber(row['line']);
+      const reason = String(row['reason']).split('\n', 1)[0]?.slice(0, REASON_LENGTH_MAX) ?? '';
+      return { index: line - 1 - HEADER_LINES, line, reason };
+    }),
+  );
   return rows.map((row) => asNumber(row['line']));
 }
 
