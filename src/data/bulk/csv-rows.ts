@@ -13,7 +13,7 @@ import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
 import type { RefusalList } from './refusal-list.js';
 import type { BulkTarget } from './bulk-target.js';
-import { TIMESTAMP_PATTERN } from './row-keys.js';
+import { FIRST_INSTANT, LAST_INSTANT, TIMESTAMP_PATTERN } from './row-keys.js';
 
 const INTEGER = quoteText('-?(0|[1-9]\\d{0,18})');
 const NUMBER = quoteText('-?(0|[1-9]\\d*)(\\.\\d+)?([eE][+-]?\\d+)?');
@@ -147,10 +147,10 @@ export async function typedCells(engine: Engine, parquet: string, { fields, sche
 const LOOKS = {
   integer: (cell: string) => `regexp_full_match(${cell}, ${INTEGER}) AND try_cast(${cell} AS BIGINT) IS NOT NULL`,
   // A DOUBLE would round a long integer.
-  number: (cell: string) =>
-    `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND isfinite(try_cast(${cell} AS DOUBLE))`,
+  number: (cell: string) => `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND ${isHeld(cell)}`,
   boolean: (cell: string) => `${cell} IN ('true', 'false')`,
-  instant: (cell: string) => `regexp_full_match(${cell}, ${TIMESTAMP_PATTERN}) AND try_cast(${cell} AS TIMESTAMPTZ) IS NOT NULL`,
+  instant: (cell: string) =>
+    `regexp_full_match(${cell}, ${TIMESTAMP_PATTERN}) AND try_cast(${cell} AS TIMESTAMPTZ) BETWEEN ${FIRST_INSTANT} AND ${LAST_INSTANT}`,
   date: (cell: string) => `regexp_full_match(${cell}, ${DATE}) AND try_cast(${cell} AS DATE) IS NOT NULL`,
   document: (cell: string) => `json_valid(${cell})`,
 } as const;
@@ -201,7 +201,13 @@ function typedCell(cell: string, looks: Looks, known: ColumnType | undefined): s
   }
 }
 
+/** Condition of a number that a DOUBLE holds: it is neither infinite there nor, without being 0, nothing. */
+function isHeld(cell: string): string {
+  const double = `try_cast(${cell} AS DOUBLE)`;
+  return `isfinite(${double}) AND (${double} <> 0 OR regexp_full_match(${cell}, '-?[0.]+([eE].*)?'))`;
+}
+
 /** Numbers and truth values as they are, the rest as text. */
 function asJson(cell: string): string {
-  return `CASE WHEN ${LOOKS.boolean(cell)} OR regexp_full_match(${cell}, ${NUMBER}) THEN ${cell}::JSON ELSE to_json(${cell}) END`;
+  return `CASE WHEN ${LOOKS.boolean(cell)} OR regexp_full_match(${cell}, ${NUMBER}) AND ${isHeld(cell)} THEN ${cell}::JSON ELSE to_json(${cell}) END`;
 }
