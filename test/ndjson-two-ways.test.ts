@@ -151,6 +151,9 @@ describe('a row means the same in a small and in a large body', () => {
 const FIELDS = ['a', 'b', 'c', 'd', 'A', 'é', 'a b', "it's", 'a.b', '$'];
 const PLAIN = [
   '1',
+  '0.000001',
+  '123456789012345680000.5',
+  '123456789.12345679',
   '-7',
   '0.5',
   '19.90',

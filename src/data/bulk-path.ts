@@ -287,11 +287,11 @@ export class BulkPath {
       ({ column, hasIntegers }) => column.type !== 'DOUBLE' || !hasIntegers || isWithin(minValues?.[column.name], maxValues?.[column.name]),
     );
     if (!lostNothing || !isExact || nullCount?.['id'] !== 0 || nullCount[TIMESTAMP_COLUMN] !== 0) return false;
-    // A value that opens this many brackets may be nested too deeply; the other way counts exactly.
+    // A value that opens this many brackets may be nested too deeply in its row, which is a level, too; the other way counts exactly.
     const depthMax = this.parts.config.limits.json_depth_max;
     const nested = plan.payload
       .filter(({ column }) => column.type === 'JSON')
-      .map(({ column: { name } }) => `NOT json_valid(${quoteName(name)}) OR ${bracketsOf(quoteName(name))} > ${depthMax}`);
+      .map(({ column: { name } }) => `NOT json_valid(${quoteName(name)}) OR ${bracketsOf(quoteName(name))} >= ${depthMax}`);
     const suspicious = [`NOT regexp_full_match(id, ${ID_PATTERN})`, ...nested].join(' OR ');
     const row = await this.parts.engine.row(
       `SELECT count(*) FILTER (WHERE ${suspicious}) AS n FROM read_parquet(${quoteText(parquet.file)})`,

@@ -7,6 +7,7 @@ import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
 import { assertColumnName, type Column, type TableSchema } from '../../metadata/table-schema.js';
 import { type BulkFields, LINE_BYTES_MAX } from './bulk-lines.js';
+import { areNestedValuesKept } from './nested-values.js';
 
 /**
  * What the engine reads and JSON does not have, or that it reads as 0: a comma at the end of a list, NaN and infinity, a number that may be too small
@@ -15,11 +16,6 @@ import { type BulkFields, LINE_BYTES_MAX } from './bulk-lines.js';
 const NOT_PLAIN = quoteText(
   [',\\s*[}\\]]', '[:,\\[]\\s*-?(?i:nan|inf|infinity)\\s*[,}\\]]', '[:,\\[]\\s*-?[\\d.]+[eE]-\\d{3}', '0\\.0{200}'].join('|'),
 );
-/** A number that `parseJson` keeps as it is written. */
-const NEEDS_LOSSLESS = quoteText('[:,\\[\\s]-?(?:[\\d.]{16}|\\d+\\.0+(?:\\D|$)|\\d+(?:\\.\\d+)?[eE])');
-/** A text, with the colon behind it when it is a key. */
-const JSON_TEXT = quoteText('"(?:[^"\\\\]|\\\\.)*":?');
-
 export interface FieldUse {
   /** JSON types of the field's values, as the engine names them, without NULL. */
   readonly types: Set<string>;
@@ -72,15 +68,8 @@ export async function decideColumns(
     if (column?.name !== field || column.fieldId <= 2 || !fits(column, use.types)) return undefined;
     payload.push({ column, use });
   }
-  const nested = payload.filter(({ use }) => use.types.has('OBJECT') || use.types.has('ARRAY'));
-  if (
-    !(await keepsNested(
-      engine,
-      file,
-      nested.map(({ column }) => column.name),
-    ))
-  )
-    return undefined;
+  const hasNested = payload.some(({ use }) => use.types.has('OBJECT') || use.types.has('ARRAY'));
+  if (hasNested && !(await areNestedValuesKept(file))) return undefined;
   return { rows, id, timestamp, payload, schema };
 }
 
@@ -125,22 +114,6 @@ async function usesOf(engine: Engine, objects: string, fields: readonly string[]
     use.rows += asNumber(n);
   }
   return { rows, byField: new Map(fields.map((field, index) => [field, uses[index] ?? { types: new Set(), rows: 0 }])) };
-}
-
-/**
- * True when objects and arrays in these fields come out of the engine as they come out of `parseJson`: with no key twice in one object and no number
- * written otherwise. In doubt false: a key may be there twice in two objects, and a text may look like a number.
- */
-async function keepsNested(engine: Engine, file: string, fields: readonly string[]): Promise<boolean> {
-  if (fields.length === 0) return true;
-  const repeatsKey = fields.map((field) => {
-    const texts = `regexp_extract_all((json->${quoteText(`$."${field}"`)})::VARCHAR, ${JSON_TEXT})`;
-    const keys = `list_filter(${texts}, lambda text: suffix(text, ':'))`;
-    return `len(${keys}) > len(list_distinct(${keys}))`;
-  });
-  const isRewritten = `translate(json, e' \\t\\r', '') <> translate(json(json), ' ', '') AND regexp_matches(json, ${NEEDS_LOSSLESS})`;
-  const row = await engine.row(`SELECT count(*) AS n FROM ${ndjsonObjects(file)} WHERE ${[...repeatsKey, isRewritten].join(' OR ')}`);
-  return asNumber(row['n']) === 0;
 }
 
 function newType(types: ReadonlySet<string>): Column['type'] | undefined {
