@@ -11,6 +11,7 @@ import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ColumnType } from '../../metadata/table-schema.js';
 import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
+import { assertOneLineEnd, checkCsvText } from './csv-text.js';
 import type { RefusalList } from './refusal-list.js';
 import type { BulkTarget } from './bulk-target.js';
 import { FIRST_INSTANT, LAST_INSTANT, TIMESTAMP_PATTERN } from './row-keys.js';
@@ -35,8 +36,15 @@ export interface CsvCells {
  * Reads the cells of a CSV file as text into a Parquet file.
  * @param refusals takes the lines that are no rows; without it they are refused
  */
-export async function readCells(engine: Engine, csv: string, parquet: string, refusals: RefusalList | undefined): Promise<CsvCells> {
-  const columns = (await readHeader(csv)).map((name) => `${quoteText(name)}: 'VARCHAR'`);
+export async function readCells(
+  engine: Engine,
+  csv: string,
+  parquet: string,
+  columnsMax: number,
+  refusals: RefusalList | undefined,
+): Promise<CsvCells> {
+  const lineEnds = await checkCsvText(csv);
+  const columns = (await readHeader(csv, columnsMax)).map((name) => `${quoteText(name)}: 'VARCHAR'`);
   const skips = refusals ? `, store_rejects = true, rejects_limit = ${FAULTS_MAX}` : '';
   const cells = `read_csv(${quoteText(csv)}, auto_detect = false, columns = {${columns.join(', ')}}, header = true, delim = ',', quote = '"', escape = '"', comment = '', nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = ${LINE_BYTES_MAX}${skips})`;
   return engine.withConnection(async (connection) => {
@@ -44,6 +52,7 @@ export async function readCells(engine: Engine, csv: string, parquet: string, re
       await connection.run(`COPY (SELECT * FROM ${cells}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION snappy)`);
       return { brokenLines: refusals ? await takeRejects(connection, refusals) : [] };
     } catch (error) {
+      assertOneLineEnd(lineEnds);
       throw bodyError(error, 'the body is not CSV as it is read here', csv);
     } finally {
       await connection.run('DROP TABLE IF EXISTS reject_errors');
@@ -57,8 +66,11 @@ export async function readCells(engine: Engine, csv: string, parquet: string, re
  * that is there twice or missing.
  * @throws AppError INVALID_ARGUMENT
  */
-async function readHeader(csv: string): Promise<string[]> {
+async function readHeader(csv: string, columnsMax: number): Promise<string[]> {
   const names = cellsOf(await firstLine(csv));
+  // The engine takes minutes for a hundred thousand.
+  if (names.length > columnsMax)
+    throw invalidArgument(`the CSV has ${names.length} columns; a table has at most ${columnsMax} (limits.columns_max)`);
   const seen = new Set<string>();
   for (const [index, name] of names.entries()) {
     if (name === '') throw invalidArgument(`column ${index + 1} of the CSV has no name; the first line must name the columns`);
