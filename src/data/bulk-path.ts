@@ -27,7 +27,7 @@ import type { ScratchFiles } from '../infra/scratch-files.js';
 import { type FileStatistics, fileStatistics } from '../metadata/delta/file-statistics.js';
 import { TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import { parquetSelect } from '../tables/row-sql.js';
-import type { Table } from '../tables/table.js';
+import { Table } from '../tables/table.js';
 import type { BulkBodies } from './bulk/bulk-bodies.js';
 import type { BulkBody, BulkLines, BulkPlan } from './bulk/bulk-body.js';
 import type { BulkFormat } from './bulk/bulk-format.js';
@@ -55,8 +55,14 @@ const ATTEMPTS_MAX = 5;
 const EXACT_DOUBLE_MAX = 2 ** 53;
 const ID_PATTERN = quoteText('[A-Za-z0-9_-]{1,255}');
 
+/** What a body needs to know of its table. */
+export type BulkTable = Pick<Table, 'name' | 'config' | 'idRule' | 'schema' | 'logLabel'>;
+
 export interface BulkRequest {
-  readonly table: Table;
+  /** As it is, or as it would be made. */
+  readonly table: BulkTable;
+  /** Makes the table when there is none. Asked once rows are known to be good, so that a refused body leaves no empty table behind. */
+  readonly ensureTable: () => Promise<Table>;
   readonly body: Readable;
   readonly format: BulkFormat;
   readonly encoding: string | undefined;
@@ -182,29 +188,45 @@ export class BulkPath {
   }
 
   async #storeAsRows(
-    { table, onError, idempotency, isGone }: BulkRequest,
+    { table, ensureTable, onError, idempotency, isGone }: BulkRequest,
     records: readonly RecordInput[],
     newTypes: BulkLines['newTypes'],
     refusals: RefusalList,
   ): Promise<BulkAnswer> {
     assertThere(isGone);
+    if (!(table instanceof Table)) {
+      const rules = { ...this.parts.writePath.rulesOf(table, onError), newTypes };
+      const encoded = encodeRecords(records, table.schema, rules, false);
+      if (encoded.records.length === 0) {
+        refusals.add(encoded.refusals);
+        return this.#nothingStored(refusals);
+      }
+    }
     const answer = await this.parts.writePath.submit(
-      { kind: 'rows', table, records, replaces: false, onError, acceptsNumericIds: true, newTypes },
+      { kind: 'rows', table: await ensureTable(), records, replaces: false, onError, acceptsNumericIds: true, newTypes },
       idempotency,
     );
     refusals.add(answer.refusals);
     return bulkAnswer(answer, refusals);
   }
 
-  async #storeAsFile(request: BulkRequest, body: BulkBody, given: RefusalList): Promise<BulkAnswer> {
+  #nothingStored(refusals: RefusalList): BulkAnswer {
+    return { lsn: this.parts.writePath.appliedLsn, count: 0, refusedCount: refusals.count, refusals: refusals.first };
+  }
+
+  async #storeAsFile(given: BulkRequest, body: BulkBody, refusalsBefore: RefusalList): Promise<BulkAnswer> {
+    let request = given;
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const { nextFieldId } = request.table.schema;
-      const refusals = given.copy();
+      const refusals = refusalsBefore.copy();
       let parquet: BulkParquet | undefined;
       try {
         parquet = (await this.#encodeAtOnce(request, body)) ?? (await this.#encodeByLine(request, body, refusals));
-        if (!parquet) return { lsn: this.parts.writePath.appliedLsn, count: 0, refusedCount: refusals.count, refusals: refusals.first };
-        return bulkAnswer(await this.#log(request, parquet, nextFieldId), refusals);
+        if (!parquet) return this.#nothingStored(refusals);
+        assertThere(request.isGone);
+        const table = await request.ensureTable();
+        request = { ...request, table };
+        return bulkAnswer(await this.#log({ ...request, table }, parquet, nextFieldId), refusals);
       } catch (error) {
         // Other writes brought columns meanwhile: the field ids in the file may be theirs now.
         if (!(error instanceof BulkOutdated)) throw error;
@@ -239,7 +261,7 @@ export class BulkPath {
   }
 
   async #log(
-    request: Pick<BulkRequest, 'table' | 'idempotency' | 'isGone'>,
+    request: Pick<BulkRequest, 'idempotency' | 'isGone'> & { readonly table: Table },
     parquet: BulkParquet,
     nextFieldIdBefore: number,
     existing: SelectedRows['existing'] = {},
@@ -338,7 +360,7 @@ export class BulkPath {
     return schema;
   }
 
-  async #encodeStep(table: Table, records: readonly RecordInput[], schema: TableSchema, rules: EncodeRules): Promise<EncodedRequest> {
+  async #encodeStep(table: BulkTable, records: readonly RecordInput[], schema: TableSchema, rules: EncodeRules): Promise<EncodedRequest> {
     let mayWiden = true;
     let draft = schema;
     for (;;) {
@@ -346,7 +368,7 @@ export class BulkPath {
         return encodeRecords(records, draft, rules, mayWiden);
       } catch (error) {
         if (!(error instanceof WideningNeeded)) throw error;
-        if (table.schema.column(error.column.name)) {
+        if (table instanceof Table && table.schema.column(error.column.name)) {
           mayWiden = await this.parts.writePath.widen(table, error.column.name);
           if (mayWiden) throw new BulkOutdated();
         } else draft = draft.retypedUnused(error.column.name, 'DOUBLE');
@@ -379,7 +401,7 @@ export class BulkPath {
     return path.join(this.parts.directory, `${day}_${randomUUID()}.parquet`);
   }
 
-  async #copy(table: Table, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
+  async #copy(table: BulkTable, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
     const file = this.#newFile();
     const order = sortOrder(schema, table.config.sort_by).split(', ').slice(0, -1);
     const ordered = `SELECT ${parquetSelect(schema.columns)} FROM (${select})${order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''}`;
@@ -406,14 +428,14 @@ function isWithin(min: unknown, max: unknown): boolean {
 }
 
 /** The records of some lines; those that are none are listed, or refuse the body. */
-function takeLines(table: Table, lines: readonly Line[], onError: 'abort' | 'skip', refusals: RefusalList): RecordInput[] {
+function takeLines(table: BulkTable, lines: readonly Line[], onError: 'abort' | 'skip', refusals: RefusalList): RecordInput[] {
   const refused = lines.flatMap((line) => ('refusal' in line ? [line.refusal] : []));
   if (refused[0] && onError === 'abort') throw refusedBody(table, refused[0]);
   refusals.add(refused);
   return lines.flatMap((line) => ('record' in line ? [line.record] : []));
 }
 
-function refusedBody(table: Table, refusal: RecordRefusal): AppError {
+function refusedBody(table: BulkTable, refusal: RecordRefusal): AppError {
   return invalidArgument(`table ${table.name}: line ${refusal.line ?? '?'}: ${refusal.reason}`, [refusal]);
 }
 
