@@ -1383,6 +1383,22 @@ describe('a body that is refused', () => {
     expectStatus(await call(server, 'GET', `/v1/tables/${table}`), 404);
   });
 
+  test('changes no column, and one that is taken does', async () => {
+    const table = newName('types');
+    await load(table, 'ndjson', '{"id":"a","n":1,"m":1}\n');
+    const rows = `{"id":"b","n":1.5,"m":2,"pad":"${'x'.repeat(SMALL_BYTES_MAX)}"}\n{"id":"c","m":2.5,"new":1}\n`;
+    const typesOf = async (): Promise<unknown> => (await rowsOf(server, `SELECT typeof(n) AS n, typeof(m) AS m FROM ${table} LIMIT 1`))[0];
+    expectStatus(await sendBulk(server, table, 'ndjson', rows + badRow), 400);
+    expect(await typesOf()).toEqual({ n: 'BIGINT', m: 'BIGINT' });
+    await load(table, 'ndjson', rows);
+    expect(await typesOf()).toEqual({ n: 'DOUBLE', m: 'DOUBLE' });
+    expect(await rowsOf(server, `SELECT id, n, m, new FROM ${table} ORDER BY id`)).toEqual([
+      { id: 'a', n: 1, m: 1, new: null },
+      { id: 'b', n: 1.5, m: 2, new: null },
+      { id: 'c', n: null, m: 2.5, new: 1 },
+    ]);
+  });
+
   test('makes its table with the first good row', async () => {
     const table = newName('good');
     expect(await load(table, 'ndjson', `${badRow}{"id":"a","x":1.5}\n`, { query: '&on_error=skip' })).toMatchObject({

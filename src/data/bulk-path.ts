@@ -104,6 +104,14 @@ interface BulkParquet {
   readonly schema: TableSchema;
 }
 
+/** Columns of the table that are BIGINT and met a fraction. */
+interface Fractions {
+  /** Those that must become DOUBLE. */
+  readonly wide: Set<string>;
+  /** Those that the rule keeps as they are. */
+  readonly narrow: Set<string>;
+}
+
 export interface BulkPathParts {
   readonly config: Config;
   readonly clock: Clock;
@@ -216,12 +224,13 @@ export class BulkPath {
 
   async #storeAsFile(given: BulkRequest, body: BulkBody, refusalsBefore: RefusalList): Promise<BulkAnswer> {
     let request = given;
+    const narrow = new Set<string>();
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const { nextFieldId } = request.table.schema;
       const refusals = refusalsBefore.copy();
       let parquet: BulkParquet | undefined;
       try {
-        parquet = (await this.#encodeAtOnce(request, body)) ?? (await this.#encodeByLine(request, body, refusals));
+        parquet = (await this.#encodeAtOnce(request, body)) ?? (await this.#encodeByLine(request, body, refusals, narrow));
         if (!parquet) return this.#nothingStored(refusals);
         assertThere(request.isGone);
         const table = await request.ensureTable();
@@ -322,10 +331,12 @@ export class BulkPath {
   }
 
   /** The thorough way: checks and encodes each row in JavaScript, writes those that fit as clean NDJSON, and has the engine encode that. */
-  async #encodeByLine(request: BulkRequest, body: BulkBody, refusals: RefusalList): Promise<BulkParquet | undefined> {
+  async #encodeByLine(request: BulkRequest, body: BulkBody, refusals: RefusalList, narrow: Set<string>): Promise<BulkParquet | undefined> {
     const clean = this.parts.scratch.path('ndjson');
     try {
-      const schema = await this.#cleanLines(request, await body.lines(), clean, refusals);
+      const wide = new Set<string>();
+      const schema = await this.#cleanLines(request, await body.lines(), clean, refusals, { wide, narrow });
+      if (request.table instanceof Table && wide.size > 0) await this.#widen(request.table, { wide, narrow });
       const select = `SELECT ${schema.columnList} FROM ${ndjson(clean, schema.columns.map(fieldType))}`;
       return await this.#copy(request.table, schema, select);
     } finally {
@@ -333,13 +344,25 @@ export class BulkPath {
     }
   }
 
+  /** Widens columns once every row was taken, so that a refused body changes none. @throws BulkOutdated always: the rows are encoded again */
+  async #widen(table: Table, { wide, narrow }: Fractions): Promise<never> {
+    for (const column of wide) if (!(await this.parts.writePath.widen(table, column))) narrow.add(column);
+    throw new BulkOutdated();
+  }
+
   /** @returns the table's schema with the columns that the rows add */
-  async #cleanLines(request: BulkRequest, lines: BulkLines, clean: string, refusals: RefusalList): Promise<TableSchema> {
+  async #cleanLines(
+    request: BulkRequest,
+    lines: BulkLines,
+    clean: string,
+    refusals: RefusalList,
+    fractions: Fractions,
+  ): Promise<TableSchema> {
     const { table, onError } = request;
     const rules = { ...this.parts.writePath.rulesOf(table, onError), newTypes: lines.newTypes };
     let { schema } = table;
-    const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
-      const encoded = await this.#encodeStep(table, step, schema, rules);
+    const encodeStep = (step: readonly RecordInput[], start: number): string => {
+      const encoded = encodeStepOf(table, step, schema, rules, fractions);
       schema = encoded.schema;
       refusals.add(encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
       return encoded.records.map((record) => `{${record.text}}\n`).join('');
@@ -350,30 +373,14 @@ export class BulkPath {
       for await (const some of readLines(lines, request.fields, rules.depthMax)) {
         step.push(...takeLines(table, some, onError, refusals));
         if (step.length < LINES_IN_ONE_STEP) continue;
-        yield await encodeStep(step, start);
+        yield encodeStep(step, start);
         start += step.length;
         step = [];
       }
-      yield await encodeStep(step, start);
+      yield encodeStep(step, start);
     }
     await pipeline(cleaned, createWriteStream(clean));
     return schema;
-  }
-
-  async #encodeStep(table: BulkTable, records: readonly RecordInput[], schema: TableSchema, rules: EncodeRules): Promise<EncodedRequest> {
-    let mayWiden = true;
-    let draft = schema;
-    for (;;) {
-      try {
-        return encodeRecords(records, draft, rules, mayWiden);
-      } catch (error) {
-        if (!(error instanceof WideningNeeded)) throw error;
-        if (table instanceof Table && table.schema.column(error.column.name)) {
-          mayWiden = await this.parts.writePath.widen(table, error.column.name);
-          if (mayWiden) throw new BulkOutdated();
-        } else draft = draft.retypedUnused(error.column.name, 'DOUBLE');
-      }
-    }
   }
 
   /** A file that a client wrote just as we would becomes the data file, with field ids. */
@@ -414,6 +421,30 @@ export class BulkPath {
     }
     await rm(file, { force: true });
     return undefined;
+  }
+}
+
+function encodeStepOf(
+  table: BulkTable,
+  records: readonly RecordInput[],
+  schema: TableSchema,
+  rules: EncodeRules,
+  { wide, narrow }: Fractions,
+): EncodedRequest {
+  let mayWiden = true;
+  let draft = schema;
+  for (;;) {
+    try {
+      return encodeRecords(records, draft, rules, mayWiden);
+    } catch (error) {
+      if (!(error instanceof WideningNeeded)) throw error;
+      const { name } = error.column;
+      if (narrow.has(name)) mayWiden = false;
+      else {
+        if (table.schema.column(name)) wide.add(name);
+        draft = draft.retypedUnused(name, 'DOUBLE');
+      }
+    }
   }
 }
 
