@@ -150,6 +150,9 @@ const bodies: readonly RestCase[] = [
     invalid(/gzip|body could not be read/i),
     { ...ndjson, 'content-encoding': 'gzip' },
   ),
+  post('a packed record', '/v1/data', gzipSync(goodLine), UNSUPPORTED_MEDIA_TYPE(/Content-Encoding gzip.*\/v1\/data\/bulk/), {
+    'content-encoding': 'gzip',
+  }),
 ];
 
 const records: readonly RestCase[] = [

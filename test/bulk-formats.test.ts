@@ -1372,6 +1372,100 @@ describe('BulkWrite', () => {
   });
 });
 
+describe('a body that is refused', () => {
+  const badRow = '{"id":"not an id","x":1}\n';
+
+  test.each([
+    ['small', badRow, 400],
+    ['large', `{"id":"a","x":"${'x'.repeat(SMALL_BYTES_MAX)}"}\n${badRow}`, 400],
+    ['without a good row', '{"id":"a"}'.slice(1), 400],
+    ['not JSON', 'x\n', 400],
+  ])('makes no table: %s', async (_, body, status) => {
+    const table = newName('refused');
+    expectStatus(await sendBulk(server, table, 'ndjson', body), status);
+    expectStatus(await call(server, 'GET', `/v1/tables/${table}`), 404);
+    expect((await load(table, 'ndjson', body, { query: '&on_error=skip' })).refused_count).toBeGreaterThan(0);
+  });
+
+  test.each(FORMATS)('makes no table when it is cut short: %s', async (format) => {
+    const table = newName('cut');
+    expectStatus(await sendBulk(server, table, format, Buffer.from('{"id":'), { query: '&on_error=abort' }), 400);
+    expectStatus(await call(server, 'GET', `/v1/tables/${table}`), 404);
+  });
+
+  test('changes no column, and one that is taken does', async () => {
+    const table = newName('types');
+    await load(table, 'ndjson', '{"id":"a","n":1,"m":1}\n');
+    const rows = `{"id":"b","n":1.5,"m":2,"pad":"${'x'.repeat(SMALL_BYTES_MAX)}"}\n{"id":"c","m":2.5,"new":1}\n`;
+    const typesOf = async (): Promise<unknown> => (await rowsOf(server, `SELECT typeof(n) AS n, typeof(m) AS m FROM ${table} LIMIT 1`))[0];
+    expectStatus(await sendBulk(server, table, 'ndjson', rows + badRow), 400);
+    expect(await typesOf()).toEqual({ n: 'BIGINT', m: 'BIGINT' });
+    await load(table, 'ndjson', rows);
+    expect(await typesOf()).toEqual({ n: 'DOUBLE', m: 'DOUBLE' });
+    expect(await rowsOf(server, `SELECT id, n, m, new FROM ${table} ORDER BY id`)).toEqual([
+      { id: 'a', n: 1, m: 1, new: null },
+      { id: 'b', n: 1.5, m: 2, new: null },
+      { id: 'c', n: null, m: 2.5, new: 1 },
+    ]);
+  });
+
+  test('makes its table with the first good row', async () => {
+    const table = newName('good');
+    expect(await load(table, 'ndjson', `${badRow}{"id":"a","x":1.5}\n`, { query: '&on_error=skip' })).toMatchObject({
+      count: 1,
+      refused_count: 1,
+    });
+    expect(await rowsOf(server, `SELECT id, x FROM ${table}`)).toEqual([{ id: 'a', x: 1.5 }]);
+  });
+});
+
+test.each([
+  ['an element that is no JSON', '[{"id":"a","x":"1"},{"id":"b","x":"\\ud800"},{"id":"c","x":"3"}]', ['a', 'c'], [2]],
+  ['a line break within a text', '[{"id":"a"},\n{"id":"b","x":"1\n2"},\r\n {"id":"c"}\n]\n', ['a', 'c'], [2]],
+  ['brackets and commas within a text', '[{"id":"a","x":"]},["},{"id":"b",},{"id":"c","z":[{"y":[1,2]}]},tru]', ['a', 'c'], [2, 4]],
+])('JSON array, skip: %s', async (_, body, ids, lines) => {
+  const table = newName('array');
+  const answer = await load(table, 'json', body, { query: '&on_error=skip' });
+  expect(answer['errors'].map(({ line }: JsonRow) => line)).toEqual(lines);
+  expect((await rowsOf(server, `SELECT id FROM ${table} ORDER BY id`)).map(({ id }) => id)).toEqual(ids);
+});
+
+test.each(['[{"id":"a"},{"id":"\\ud800"}', '[{"id":"\\ud800"},]', '[{"id":"\\ud800"}]]', '[{"id":"\\ud800"} {"id":"b"}] x'])(
+  'JSON array, skip: brackets that are wrong refuse it whole: %s',
+  async (body) => {
+    expectError(
+      await sendBulk(server, newName('array'), 'json', body, { query: '&on_error=skip' }),
+      400,
+      'INVALID_ARGUMENT',
+      /not a JSON array of rows/,
+    );
+  },
+);
+
+test.each([
+  ['a space before quotes', 'id,x\na, "hello"\n', /line 2 of the CSV has a space beside the quotes/],
+  ['a space after quotes', 'id,x\na,"hello" \n', /line 2 of the CSV has a space beside the quotes/],
+  ['line ends of two kinds', 'id,x\na,1\r\nb,2\n', /line 1 with LF, line 2 with CR LF/],
+  ['too many columns', `${Array.from({ length: 100_000 }, (_, index) => `c${index}`).join()}\n`, /100000 columns; a table has at most/],
+])('CSV says in words: %s', async (_, body, says) => {
+  expectError(await sendBulk(server, newName('csv'), 'csv', body), 400, 'INVALID_ARGUMENT', says);
+  expectError(await sendBulk(server, newName('csv'), 'csv', body, { query: '&on_error=skip' }), 400, 'INVALID_ARGUMENT', says);
+});
+
+test.each(['1e-400', '-0.01E-323'])('CSV: %s is not made 0', async (number) => {
+  const table = await declaredTable('tiny', { x: 'DOUBLE' });
+  expectError(await sendBulk(server, table, 'csv', `id,x\na,${number}\n`), 400, 'INVALID_ARGUMENT', /column x is DOUBLE/);
+  const other = newName('tiny');
+  await load(other, 'csv', `id,x\na,${number}\nb,1\n`);
+  expect(await valueOf(server, `SELECT x FROM ${other} WHERE id = 'a'`)).toBe(number);
+});
+
+test('very many short rows are stored like few long ones', async () => {
+  const table = newName('short');
+  expect((await load(table, 'ndjson', '{"id":"a"}\n'.repeat(150_000))).count).toBe(150_000);
+  expect(await countOf(server, table)).toBe(150_000);
+});
+
 /* ------------------------------------------------------------------------------------------------------------------ memory */
 
 test('300 MB of CSV, made while it is sent, are stored in bounded memory', { timeout: 180_000 }, async () => {

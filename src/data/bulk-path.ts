@@ -29,11 +29,11 @@ import { ScratchFiles } from '../infra/scratch-files.js';
 import { type FileStatistics, fileStatistics } from '../metadata/delta/file-statistics.js';
 import { TableSchema, TIMESTAMP_COLUMN } from '../metadata/table-schema.js';
 import { parquetSelect } from '../tables/row-sql.js';
-import type { Table } from '../tables/table.js';
+import { Table } from '../tables/table.js';
 import { BulkBodies } from './bulk/bulk-bodies.js';
 import type { BulkBody, BulkLines, BulkPlan } from './bulk/bulk-body.js';
 import type { BulkFormat } from './bulk/bulk-format.js';
-import { type BulkFields, readLines } from './bulk/bulk-lines.js';
+import { type BulkFields, type Line, readLines } from './bulk/bulk-lines.js';
 import { fieldType, ndjson } from './bulk/ndjson-body.js';
 import { RefusalList } from './bulk/refusal-list.js';
 import { spool } from './bulk/spool.js';
@@ -53,13 +53,23 @@ import { BulkOutdated, WritePath } from './write-path.js';
 const SMALL_BYTES_MAX = 2 * 1_024 * 1_024;
 /** Bodies for upsert tables, whose rows must meet the buffer one by one. */
 const UPSERT_BYTES_MAX = 64 * 1_024 * 1_024;
+/** Rows that go through the buffer at once: all of them are checked and encoded without a turn of the event loop between. */
+const SMALL_ROWS_MAX = 20_000;
+/** They are in memory together. */
+const UPSERT_ROWS_MAX = 1_000_000;
 const LINES_IN_ONE_STEP = 2_000;
 const ATTEMPTS_MAX = 5;
 const EXACT_DOUBLE_MAX = 2 ** 53;
 const ID_PATTERN = quoteText('[A-Za-z0-9_-]{1,255}');
 
+/** What a body needs to know of its table. */
+export type BulkTable = Pick<Table, 'name' | 'config' | 'idRule' | 'schema' | 'logLabel'>;
+
 export interface BulkRequest {
-  readonly table: Table;
+  /** As it is, or as it would be made. */
+  readonly table: BulkTable;
+  /** Makes the table when there is none. Asked once rows are known to be good, so that a refused body leaves no empty table behind. */
+  readonly ensureTable: () => Promise<Table>;
   readonly body: Readable;
   readonly format: BulkFormat;
   readonly encoding: string | undefined;
@@ -99,6 +109,14 @@ interface BulkParquet {
   readonly file: string;
   readonly statistics: FileStatistics;
   readonly schema: TableSchema;
+}
+
+/** Columns of the table that are BIGINT and met a fraction. */
+interface Fractions {
+  /** Those that must become DOUBLE. */
+  readonly wide: Set<string>;
+  /** Those that the rule keeps as they are. */
+  readonly narrow: Set<string>;
 }
 
 @Injectable()
@@ -160,49 +178,74 @@ export class BulkPath {
     const lines = await body.lines();
     // Packed formats unpack to many times their size.
     if (lines.bytes > SMALL_BYTES_MAX && !isUpsert) return this.#storeAsFile(request, body, refusals);
-    return this.#storeAsRows(request, lines, refusals);
-  }
-
-  async #storeAsRows(request: BulkRequest, lines: BulkLines, refusals: RefusalList): Promise<BulkAnswer> {
     if (lines.bytes > UPSERT_BYTES_MAX)
       throw new AppError(
         'PAYLOAD_TOO_LARGE',
         `a bulk body for an upsert table may have at most ${UPSERT_BYTES_MAX} bytes as NDJSON; send it in parts`,
       );
-    const { table, fields, onError, idempotency, isGone } = request;
+    const listed = refusals.copy();
+    const records = await this.#readRecords(request, lines, isUpsert ? UPSERT_ROWS_MAX : SMALL_ROWS_MAX, listed);
+    if (records) return this.#storeAsRows(request, records, lines, listed);
+    if (!isUpsert) return this.#storeAsFile(request, body, refusals);
+    throw new AppError('PAYLOAD_TOO_LARGE', `a bulk body for an upsert table may have at most ${UPSERT_ROWS_MAX} rows; send it in parts`);
+  }
+
+  /** @returns undefined when there are more than `rowsMax` */
+  async #readRecords(
+    { table, fields, onError }: BulkRequest,
+    lines: BulkLines,
+    rowsMax: number,
+    refusals: RefusalList,
+  ): Promise<RecordInput[] | undefined> {
     const records: RecordInput[] = [];
-    for await (const line of readLines(lines, fields, this.config.limits.json_depth_max)) {
-      if ('record' in line) records.push(line.record);
-      else if (onError === 'abort') throw refusedBody(table, line.refusal);
-      else refusals.add(line.refusal);
+    for await (const some of readLines(lines, fields, this.config.limits.json_depth_max)) {
+      records.push(...takeLines(table, some, onError, refusals));
+      if (records.length > rowsMax) return undefined;
     }
+    return records;
+  }
+
+  async #storeAsRows(
+    { table, ensureTable, onError, idempotency, isGone }: BulkRequest,
+    records: readonly RecordInput[],
+    lines: BulkLines,
+    refusals: RefusalList,
+  ): Promise<BulkAnswer> {
     assertThere(isGone);
-    const answer = await this.writePath.submit(
-      () => ({
-        kind: 'rows',
-        table,
-        records,
-        replaces: false,
-        onError,
-        acceptsNumericIds: true,
-        newTypes: lines.newTypes,
-        declared: lines.declared,
-      }),
-      idempotency,
-    );
-    refusals.add(...answer.refusals);
+    const { newTypes, declared } = lines;
+    if (!(table instanceof Table)) {
+      const encoded = encodeRecords(records, table.schema, { ...this.rules.of(table, onError), newTypes, declared });
+      if (encoded.records.length === 0) {
+        refusals.add(encoded.refusals);
+        return this.#nothingStored(refusals);
+      }
+    }
+    const answer = await this.writePath.submit(async () => {
+      const stored = await ensureTable();
+      return { kind: 'rows', table: stored, records, replaces: false, onError, acceptsNumericIds: true, newTypes, declared };
+    }, idempotency);
+    refusals.add(answer.refusals);
     return bulkAnswer(answer, refusals);
   }
 
-  async #storeAsFile(request: BulkRequest, body: BulkBody, given: RefusalList): Promise<BulkAnswer> {
+  #nothingStored(refusals: RefusalList): BulkAnswer {
+    return { lsn: this.visible.value, count: 0, refusedCount: refusals.count, refusals: refusals.first };
+  }
+
+  async #storeAsFile(given: BulkRequest, body: BulkBody, refusalsBefore: RefusalList): Promise<BulkAnswer> {
+    let request = given;
+    const narrow = new Set<string>();
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const { nextFieldId } = request.table.schema;
-      const refusals = given.copy();
+      const refusals = refusalsBefore.copy();
       let parquet: BulkParquet | undefined;
       try {
-        parquet = (await this.#encodeAtOnce(request, body)) ?? (await this.#encodeByLine(request, body, refusals));
-        if (!parquet) return { lsn: this.visible.value, count: 0, refusedCount: refusals.count, refusals: refusals.first };
-        return bulkAnswer(await this.#log(request, parquet, nextFieldId), refusals);
+        parquet = (await this.#encodeAtOnce(request, body)) ?? (await this.#encodeByLine(request, body, refusals, narrow));
+        if (!parquet) return this.#nothingStored(refusals);
+        assertThere(request.isGone);
+        const table = await request.ensureTable();
+        request = { ...request, table };
+        return bulkAnswer(await this.#log({ ...request, table }, parquet, nextFieldId), refusals);
       } catch (error) {
         // Other writes brought columns meanwhile: the field ids in the file may be theirs now.
         if (!(error instanceof BulkOutdated)) throw error;
@@ -237,7 +280,7 @@ export class BulkPath {
   }
 
   async #log(
-    request: Pick<BulkRequest, 'table' | 'idempotency' | 'isGone'>,
+    request: Pick<BulkRequest, 'idempotency' | 'isGone'> & { readonly table: Table },
     parquet: BulkParquet,
     nextFieldIdBefore: number,
     existing: SelectedRows['existing'] = {},
@@ -285,21 +328,23 @@ export class BulkPath {
       ({ column, hasIntegers }) => column.type !== 'DOUBLE' || !hasIntegers || isWithin(minValues?.[column.name], maxValues?.[column.name]),
     );
     if (!lostNothing || !isExact || nullCount?.['id'] !== 0 || nullCount[TIMESTAMP_COLUMN] !== 0) return false;
-    // A value that opens this many brackets may be nested too deeply; the other way counts exactly.
+    // A value that opens this many brackets may be nested too deeply in its row, which is a level, too; the other way counts exactly.
     const depthMax = this.config.limits.json_depth_max;
     const nested = plan.payload
       .filter(({ column }) => column.type === 'JSON')
-      .map(({ column: { name } }) => `NOT json_valid(${quoteName(name)}) OR ${bracketsOf(quoteName(name))} > ${depthMax}`);
+      .map(({ column: { name } }) => `NOT json_valid(${quoteName(name)}) OR ${bracketsOf(quoteName(name))} >= ${depthMax}`);
     const suspicious = [`NOT regexp_full_match(id, ${ID_PATTERN})`, ...nested].join(' OR ');
     const row = await this.engine.row(`SELECT count(*) FILTER (WHERE ${suspicious}) AS n FROM read_parquet(${quoteText(parquet.file)})`);
     return Number(row['n']) === 0;
   }
 
   /** The thorough way: checks and encodes each row in JavaScript, writes those that fit as clean NDJSON, and has the engine encode that. */
-  async #encodeByLine(request: BulkRequest, body: BulkBody, refusals: RefusalList): Promise<BulkParquet | undefined> {
+  async #encodeByLine(request: BulkRequest, body: BulkBody, refusals: RefusalList, narrow: Set<string>): Promise<BulkParquet | undefined> {
     const clean = this.scratch.path('ndjson');
     try {
-      const schema = await this.#cleanLines(request, await body.lines(), clean, refusals);
+      const wide = new Set<string>();
+      const schema = await this.#cleanLines(request, await body.lines(), clean, refusals, { wide, narrow });
+      if (request.table instanceof Table && wide.size > 0) await this.#widen(request.table, { wide, narrow });
       const select = `SELECT ${schema.columnList} FROM ${ndjson(clean, schema.columns.map(fieldType))}`;
       return await this.#copy(request.table, schema, select);
     } finally {
@@ -307,51 +352,43 @@ export class BulkPath {
     }
   }
 
+  /** Widens columns once every row was taken, so that a refused body changes none. @throws BulkOutdated always: the rows are encoded again */
+  async #widen(table: Table, { wide, narrow }: Fractions): Promise<never> {
+    for (const column of await this.widening.widen(table, [...wide])) narrow.add(column);
+    throw new BulkOutdated();
+  }
+
   /** @returns the table's schema with the columns that the rows add */
-  async #cleanLines(request: BulkRequest, lines: BulkLines, clean: string, refusals: RefusalList): Promise<TableSchema> {
+  async #cleanLines(
+    request: BulkRequest,
+    lines: BulkLines,
+    clean: string,
+    refusals: RefusalList,
+    fractions: Fractions,
+  ): Promise<TableSchema> {
     const { table, onError } = request;
     const rules = { ...this.rules.of(table, onError), newTypes: lines.newTypes, declared: lines.declared };
     let { schema } = table;
-    const encodeStep = async (step: readonly RecordInput[], start: number): Promise<string> => {
-      const encoded = await this.#encodeStep(table, step, schema, rules);
+    const encodeStep = (step: readonly RecordInput[], start: number): string => {
+      const encoded = encodeStepOf(table, step, schema, rules, fractions);
       schema = encoded.schema;
-      refusals.add(...encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
+      refusals.add(encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
       return encoded.records.map((record) => `{${record.text}}\n`).join('');
     };
     async function* cleaned(): AsyncIterable<string> {
       let step: RecordInput[] = [];
       let start = 0;
-      for await (const line of readLines(lines, request.fields, rules.depthMax)) {
-        if ('record' in line) step.push(line.record);
-        else if (onError === 'abort') throw refusedBody(table, line.refusal);
-        else refusals.add(line.refusal);
+      for await (const some of readLines(lines, request.fields, rules.depthMax)) {
+        step.push(...takeLines(table, some, onError, refusals));
         if (step.length < LINES_IN_ONE_STEP) continue;
-        yield await encodeStep(step, start);
+        yield encodeStep(step, start);
         start += step.length;
         step = [];
       }
-      yield await encodeStep(step, start);
+      yield encodeStep(step, start);
     }
     await pipeline(cleaned, createWriteStream(clean));
     return schema;
-  }
-
-  async #encodeStep(table: Table, records: readonly RecordInput[], schema: TableSchema, rules: EncodeRules): Promise<EncodedRequest> {
-    const fixed = new Set<string>();
-    let draft = schema;
-    for (;;) {
-      try {
-        return encodeRecords(records, draft, rules, fixed);
-      } catch (error) {
-        if (!(error instanceof WideningNeeded)) throw error;
-        const stored = error.columns.filter((name) => table.schema.column(name));
-        for (const name of error.columns) if (!stored.includes(name)) draft = draft.retypedUnused(name, 'DOUBLE');
-        if (stored.length === 0) continue;
-        const forbidden = await this.widening.widen(table, stored);
-        if (forbidden.length === 0) throw new BulkOutdated();
-        for (const name of forbidden) fixed.add(name);
-      }
-    }
   }
 
   /** A file that a client wrote just as we would becomes the data file, with field ids. */
@@ -379,7 +416,7 @@ export class BulkPath {
     return path.join(this.paths.bulk, `${day}_${randomUUID()}.parquet`);
   }
 
-  async #copy(table: Table, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
+  async #copy(table: BulkTable, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
     const file = this.#newFile();
     const order = sortOrder(schema, table.config.sort_by).split(', ').slice(0, -1);
     const ordered = `SELECT ${parquetSelect(schema.columns)} FROM (${select})${order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''}`;
@@ -395,6 +432,27 @@ export class BulkPath {
   }
 }
 
+function encodeStepOf(
+  table: BulkTable,
+  records: readonly RecordInput[],
+  schema: TableSchema,
+  rules: EncodeRules,
+  { wide, narrow }: Fractions,
+): EncodedRequest {
+  let draft = schema;
+  for (;;) {
+    try {
+      return encodeRecords(records, draft, rules, narrow);
+    } catch (error) {
+      if (!(error instanceof WideningNeeded)) throw error;
+      for (const name of error.columns) {
+        if (table.schema.column(name)) wide.add(name);
+        draft = draft.retypedUnused(name, 'DOUBLE');
+      }
+    }
+  }
+}
+
 /** SQL of how many brackets a JSON text opens. */
 function bracketsOf(column: string): string {
   return `2 * length(${column}) - length(replace(${column}, '[', '')) - length(replace(${column}, '{', ''))`;
@@ -405,7 +463,15 @@ function isWithin(min: unknown, max: unknown): boolean {
   return isKnown && min > -EXACT_DOUBLE_MAX && max < EXACT_DOUBLE_MAX;
 }
 
-function refusedBody(table: Table, refusal: RecordRefusal): AppError {
+/** The records of some lines; those that are none are listed, or refuse the body. */
+function takeLines(table: BulkTable, lines: readonly Line[], onError: 'abort' | 'skip', refusals: RefusalList): RecordInput[] {
+  const refused = lines.flatMap((line) => ('refusal' in line ? [line.refusal] : []));
+  if (refused[0] && onError === 'abort') throw refusedBody(table, refused[0]);
+  refusals.add(refused);
+  return lines.flatMap((line) => ('record' in line ? [line.record] : []));
+}
+
+function refusedBody(table: BulkTable, refusal: RecordRefusal): AppError {
   return invalidArgument(`table ${table.name}: line ${refusal.line ?? '?'}: ${refusal.reason}`, [refusal]);
 }
 

@@ -14,12 +14,14 @@ import { stringifyJson } from '../common/json.js';
 import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
 import { Needs } from '../infra/transport/permission.js';
 import { UnreadableMessage } from '../infra/transport/readable-messages.js';
+import { TableSchema } from '../metadata/table-schema.js';
 import type { Table } from '../tables/table.js';
+import { idRuleOf } from '../tables/table-config.js';
 import { assertTableName } from '../tables/table-name.js';
 import { TableDefaults } from '../tables/table-defaults.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { type BulkFormat, bulkFormatOf, parseFormat } from './bulk/bulk-format.js';
-import { type BulkAnswer, BulkPath } from './bulk-path.js';
+import { type BulkAnswer, BulkPath, type BulkTable } from './bulk-path.js';
 import {
   ACK_QUERY,
   BULK_BODY,
@@ -171,7 +173,7 @@ export class DataController {
       key,
       () => false,
     );
-    if (isFlushed) await this.flushPath.flush(table);
+    if (isFlushed && table) await this.flushPath.flush(table);
     return {
       success: true,
       message: `${answer.count} rows stored${answer.refusedCount > 0 ? `, ${answer.refusedCount} refused` : ''}`,
@@ -218,12 +220,25 @@ export class DataController {
     body: Readable,
     key: string | undefined,
     isGone: () => boolean,
-  ): Promise<{ table: Table; answer: BulkAnswer }> {
-    const { fields, onError } = request;
-    const table = await this.#tableToWrite(request.table);
+  ): Promise<{ table: Table | undefined; answer: BulkAnswer }> {
+    const { table: name, fields, onError } = request;
+    const table = this.#tableOrDraft(name);
     const idempotency = idempotencyOf(key, 'BULK', { ...request, format });
-    const store = (): Promise<BulkAnswer> => this.bulkPath.store({ table, body, format, encoding, fields, onError, idempotency, isGone });
-    return { table, answer: await this.#counted('write', table.name, store) };
+    const ensureTable = (): Promise<Table> => this.registry.ensure(name);
+    const run = (): Promise<BulkAnswer> =>
+      this.bulkPath.store({ table, ensureTable, body, format, encoding, fields, onError, idempotency, isGone });
+    const answer = await this.#counted('write', name, run);
+    return { table: this.registry.find(name), answer };
+  }
+
+  /** The table of a bulk body, or what it would be if the body made it. */
+  #tableOrDraft(name: string): BulkTable {
+    assertMayWrite(name);
+    const table = this.registry.find(name);
+    if (table) return table;
+    if (!this.config.tables.auto_create) return this.registry.get(name);
+    const { config } = this.defaults;
+    return { name, config, idRule: idRuleOf(config), schema: TableSchema.initial(), logLabel: `table:${name}` };
   }
 
   @Put()
@@ -385,6 +400,7 @@ export class DataController {
     return this.#counted(operation, name, () => this.writePath.submit(makeCommand, idempotency));
   }
 
+  /** Only what is done to a table is counted: a name alone, which anybody can make up, would be a label. */
   async #counted<T>(operation: 'write' | 'update' | 'delete', name: string, run: () => Promise<T>): Promise<T> {
     const note = (outcome: Outcome): void => {
       const table = this.registry.find(name);

@@ -50,12 +50,12 @@ export class BulkBodies {
         return use(new NdjsonBody(this.engine, target, file, bytes));
       case 'json':
         return this.#withFile('ndjson', async (lines) => {
-          const lineBytes = await arrayToLines(this.engine, file, lines);
+          const lineBytes = await arrayToLines(this.engine, file, lines, refusals !== undefined);
           return use(new NdjsonBody(this.engine, target, lines, lineBytes));
         });
       case 'csv':
         return this.#withFile('parquet', async (cells) => {
-          const { brokenLines } = await readCells(this.engine, file, cells, refusals);
+          const { brokenLines } = await readCells(this.engine, file, cells, target.columnsMax, refusals);
           const select = await typedCells(this.engine, cells, target);
           return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
         });

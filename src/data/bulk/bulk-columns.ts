@@ -3,15 +3,19 @@
  * whether each fits its column. The engine alone would round, cut and NULL in silence, so anything but a clear yes gives undefined, and the rows
  * are then read line by line.
  */
-import type { DuckDBListValue } from '@duckdb/node-api';
 import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
 import { quoteText } from '../../infra/duckdb/sql-text.js';
 import { assertColumnName, type Column, type TableSchema } from '../../metadata/table-schema.js';
 import { type BulkFields, LINE_BYTES_MAX } from './bulk-lines.js';
+import { areNestedValuesKept } from './nested-values.js';
 
-/** Different combinations of fields and types that are looked at; more, and the body is no uniform one. */
-const SHAPES_MAX = 10_000;
-
+/**
+ * What the engine reads and JSON does not have, or that it reads as 0: a comma at the end of a list, NaN and infinity, a number that may be too small
+ * for a DOUBLE. May also stand in a text: that only costs time.
+ */
+const NOT_PLAIN = quoteText(
+  [',\\s*[}\\]]', '[:,\\[]\\s*-?(?i:nan|inf|infinity)\\s*[,}\\]]', '[:,\\[]\\s*-?[\\d.]+[eE]-\\d{3}', '0\\.0{200}'].join('|'),
+);
 export interface FieldUse {
   /** JSON types of the field's values, as the engine names them, without NULL. */
   readonly types: Set<string>;
@@ -42,7 +46,7 @@ export async function decideColumns(
   stored: TableSchema,
   columnsMax: number,
 ): Promise<BulkColumns | undefined> {
-  const uses = await fieldUses(engine, file);
+  const uses = await fieldUses(engine, file, columnsMax);
   if (!uses) return undefined;
   const { rows, byField } = uses;
   const none = (): FieldUse => ({ types: new Set(), rows: 0 });
@@ -51,62 +55,65 @@ export async function decideColumns(
   let schema = stored;
   const payload: { column: Column; use: FieldUse }[] = [];
   for (const [field, use] of byField) {
-    if (field === fields.id || field === fields.timestamp || use.rows === 0) continue;
+    if (field === fields.id || field === fields.timestamp) continue;
+    // Also where it has no value: a name that cannot be a column's is refused, not passed over.
+    if (!schema.column(field) && !isColumnName(field)) return undefined;
+    if (use.rows === 0) continue;
     if (!schema.column(field)) {
       const type = newType(use.types);
-      if (type === undefined || !isColumnName(field) || schema.columns.length >= columnsMax) return undefined;
+      if (type === undefined || schema.columns.length >= columnsMax) return undefined;
       schema = schema.with(field, type);
     }
     const column = schema.column(field);
     if (column?.name !== field || column.fieldId <= 2 || !fits(column, use.types)) return undefined;
     payload.push({ column, use });
   }
+  const hasNested = payload.some(({ use }) => use.types.has('OBJECT') || use.types.has('ARRAY'));
+  if (hasNested && !(await areNestedValuesKept(file))) return undefined;
   return { rows, id, timestamp, payload, schema };
 }
 
-async function fieldUses(engine: Engine, file: string): Promise<{ rows: number; byField: Map<string, FieldUse> } | undefined> {
+async function fieldUses(engine: Engine, file: string, fieldsMax: number): Promise<FieldUses | undefined> {
   const objects = ndjsonObjects(file);
-  const names = await engine.rows(`SELECT DISTINCT unnest(json_keys(json)) AS field FROM (SELECT json FROM ${objects} LIMIT 1000)`);
-  let fields = names.map((row) => String(row['field']));
-  let shapes = await shapesOf(engine, objects, fields);
-  if (shapes === 'unknown fields') {
-    fields = (await engine.rows(`SELECT DISTINCT unnest(json_keys(json)) AS field FROM ${objects}`)).map((row) => String(row['field']));
-    shapes = await shapesOf(engine, objects, fields);
-  }
-  if (shapes === 'unknown fields' || shapes.length > SHAPES_MAX) return undefined;
-  const byField = new Map(fields.map((field): [string, FieldUse] => [field, { types: new Set(), rows: 0 }]));
-  let rows = 0;
-  for (const shape of shapes) {
-    rows += shape.rows;
-    shape.types.forEach((type, index) => {
-      const use = byField.get(fields[index] ?? '');
-      if (!use || type === null || type === 'NULL') return;
-      use.types.add(type);
-      use.rows += shape.rows;
-    });
-  }
-  return { rows, byField };
-}
-
-interface Shape {
-  readonly types: readonly (string | null)[];
-  readonly rows: number;
-}
-
-/** Which combinations of types the fields have. A row with more keys than were asked for has a field that the list lacks, or one twice. */
-async function shapesOf(engine: Engine, objects: string, fields: readonly string[]): Promise<Shape[] | 'unknown fields'> {
-  if (fields.length === 0 || fields.some((field) => field === '' || field.includes('"'))) return 'unknown fields';
-  const paths = fields.map((field) => quoteText(`$."${field}"`));
-  const rows = await engine.rows(
-    `SELECT json_type(json, [${paths.join(', ')}]) AS types, len(json_keys(json)) AS keys, count(*) AS n FROM ${objects} GROUP BY ALL LIMIT ${SHAPES_MAX + 1}`,
+  return (
+    (await usesOf(engine, objects, await fieldNames(engine, `(SELECT json FROM ${objects} LIMIT 1000)`, fieldsMax))) ??
+    usesOf(engine, objects, await fieldNames(engine, objects, fieldsMax))
   );
-  const shapes: Shape[] = [];
-  for (const row of rows) {
-    const types = (row['types'] as DuckDBListValue).items.map((type) => (typeof type === 'string' ? type : null));
-    if (asNumber(row['keys']) !== types.filter((type) => type !== null).length) return 'unknown fields';
-    shapes.push({ types, rows: asNumber(row['n']) });
+}
+
+/** @returns undefined when there are more than `fieldsMax` */
+async function fieldNames(engine: Engine, objects: string, fieldsMax: number): Promise<string[] | undefined> {
+  const rows = await engine.rows(`SELECT DISTINCT unnest(json_keys(json)) AS field FROM ${objects} LIMIT ${fieldsMax + 1}`);
+  return rows.length > fieldsMax ? undefined : rows.map((row) => String(row['field']));
+}
+
+interface FieldUses {
+  readonly rows: number;
+  readonly byField: ReadonlyMap<string, FieldUse>;
+}
+
+/**
+ * Which types the fields have, told for each field and type, however many combinations there are of them.
+ * @returns undefined for a body that is not plain: with fields that the list lacks (a row has more keys then than were asked for) or one twice, or
+ * with what the engine reads and JSON does not have
+ */
+async function usesOf(engine: Engine, objects: string, fields: readonly string[] | undefined): Promise<FieldUses | undefined> {
+  if (!fields || fields.length === 0 || fields.some((field) => field === '' || field.includes('"'))) return undefined;
+  const paths = fields.map((field) => quoteText(`$."${field}"`));
+  const shapes = `SELECT json_type(json, [${paths.join(', ')}]) AS types, len(json_keys(json)) AS keys, regexp_matches(json, ${NOT_PLAIN}) AS odd, count(*) AS n FROM ${objects} GROUP BY ALL`;
+  const pieces = `SELECT generate_subscripts(types, 1) AS field, unnest(types) AS type, odd OR keys <> list_aggregate(types, 'count') AS odd, n FROM (${shapes})`;
+  const counts = await engine.rows(`SELECT field, type, bool_or(odd) AS odd, sum(n)::BIGINT AS n FROM (${pieces}) GROUP BY ALL`);
+  const uses = fields.map((): FieldUse => ({ types: new Set(), rows: 0 }));
+  let rows = 0;
+  for (const { field, type, odd, n } of counts) {
+    const use = uses[asNumber(field) - 1];
+    if (odd === true || !use) return undefined;
+    if (asNumber(field) === 1) rows += asNumber(n);
+    if (typeof type !== 'string' || type === 'NULL') continue;
+    use.types.add(type);
+    use.rows += asNumber(n);
   }
-  return shapes;
+  return { rows, byField: new Map(fields.map((field, index) => [field, uses[index] ?? { types: new Set(), rows: 0 }])) };
 }
 
 function newType(types: ReadonlySet<string>): Column['type'] | undefined {

@@ -3,6 +3,7 @@
  * told by line number, field and reason.
  */
 import { createReadStream } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { TextDecoder } from 'node:util';
 import { AppError, messageOf } from '../../common/app-error.js';
 import { assertTextDepth, isJsonObject, parseJson } from '../../common/json.js';
@@ -13,6 +14,9 @@ import type { BulkLines } from './bulk-body.js';
 /** Longest row; the engine sets twice this aside for each thread that reads. */
 export const LINE_BYTES_MAX = 16 * 1_024 * 1_024;
 const NEWLINE = 10;
+const READ_BYTES = 64 * 1_024;
+/** Lines between two turns of the event loop: a piece may have one for each two bytes, and one that is refused takes as long as a long one. */
+const LINES_IN_ONE_TURN = 1_000;
 
 export interface BulkFields {
   readonly id: string;
@@ -21,43 +25,56 @@ export interface BulkFields {
 
 export type Line = { readonly record: RecordInput } | { readonly refusal: RecordRefusal };
 
-/** The rows in order. Empty lines are passed over but counted. */
+/** The rows in order, those of a piece of the file at once. Empty lines are passed over but counted. */
 export async function* readLines(
   { file, originOf }: Pick<BulkLines, 'file' | 'originOf'>,
   fields: BulkFields,
   depthMax: number,
-): AsyncIterable<Line> {
+): AsyncIterable<readonly Line[]> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
-  let number = 0;
   let index = 0;
-  for await (const bytes of rawLines(file)) {
-    number += 1;
-    if (isBlank(bytes)) continue;
-    yield toLine(bytes, originOf(number), index++, fields, decoder, depthMax);
-  }
+  for await (const lines of rawLines(file))
+    yield lines.map(({ bytes, number }) => toLine(bytes, originOf(number), index++, fields, decoder, depthMax));
 }
 
-async function* rawLines(file: string): AsyncIterable<Buffer> {
+interface RawLine {
+  readonly bytes: Buffer;
+  /** Counted from 1. */
+  readonly number: number;
+}
+
+/** Lines are cut within the piece that was read, and blank ones cost no more than their bytes: a body may be nothing but line breaks. */
+async function* rawLines(file: string): AsyncIterable<readonly RawLine[]> {
   let rest: Buffer[] = [];
   let restBytes = 0;
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+  let number = 1;
+  for await (const chunk of createReadStream(file, { highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>) {
+    let lines: RawLine[] = [];
     let start = 0;
-    for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
-      rest.push(chunk.subarray(start, end));
-      yield Buffer.concat(rest);
-      rest = [];
-      restBytes = 0;
-      start = end + 1;
+    for (;;) {
+      for (; restBytes === 0 && isBlank(chunk[start]); start += 1) if (chunk[start] === NEWLINE) number += 1;
+      if (start >= chunk.length) break;
+      const end = chunk.indexOf(NEWLINE, start);
+      const piece = chunk.subarray(start, end === -1 ? chunk.length : end);
+      restBytes += piece.length;
+      if (restBytes > LINE_BYTES_MAX) throw new AppError('PAYLOAD_TOO_LARGE', `line ${number} has more than ${LINE_BYTES_MAX} bytes`);
+      rest.push(piece);
+      if (end === -1) break;
+      lines.push({ bytes: rest.length === 1 ? piece : Buffer.concat(rest), number });
+      number += 1;
+      [rest, restBytes, start] = [[], 0, end + 1];
+      if (lines.length < LINES_IN_ONE_TURN) continue;
+      yield lines;
+      lines = [];
+      await nextTurn();
     }
-    rest.push(chunk.subarray(start));
-    restBytes += chunk.length - start;
-    if (restBytes > LINE_BYTES_MAX) throw new AppError('PAYLOAD_TOO_LARGE', `a line has more than ${LINE_BYTES_MAX} bytes`);
+    yield lines;
   }
-  if (restBytes > 0) yield Buffer.concat(rest);
+  if (restBytes > 0) yield [{ bytes: Buffer.concat(rest), number }];
 }
 
-function isBlank(bytes: Buffer): boolean {
-  return bytes.every((byte) => byte === 32 || byte === 9 || byte === 13);
+function isBlank(byte: number | undefined): boolean {
+  return byte === 32 || byte === NEWLINE || byte === 13 || byte === 9;
 }
 
 function toLine(bytes: Buffer, line: number, index: number, fields: BulkFields, decoder: TextDecoder, depthMax: number): Line {

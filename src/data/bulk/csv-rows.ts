@@ -11,9 +11,10 @@ import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import type { ColumnType } from '../../metadata/table-schema.js';
 import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
+import { assertOneLineEnd, checkCsvText } from './csv-text.js';
 import type { RefusalList } from './refusal-list.js';
 import type { BulkTarget } from './bulk-target.js';
-import { TIMESTAMP_PATTERN } from './row-keys.js';
+import { FIRST_INSTANT, LAST_INSTANT, TIMESTAMP_PATTERN } from './row-keys.js';
 
 const INTEGER = quoteText('-?(0|[1-9]\\d{0,18})');
 const NUMBER = quoteText('-?(0|[1-9]\\d*)(\\.\\d+)?([eE][+-]?\\d+)?');
@@ -35,8 +36,15 @@ export interface CsvCells {
  * Reads the cells of a CSV file as text into a Parquet file.
  * @param refusals takes the lines that are no rows; without it they are refused
  */
-export async function readCells(engine: Engine, csv: string, parquet: string, refusals: RefusalList | undefined): Promise<CsvCells> {
-  const columns = (await readHeader(csv)).map((name) => `${quoteText(name)}: 'VARCHAR'`);
+export async function readCells(
+  engine: Engine,
+  csv: string,
+  parquet: string,
+  columnsMax: number,
+  refusals: RefusalList | undefined,
+): Promise<CsvCells> {
+  const lineEnds = await checkCsvText(csv);
+  const columns = (await readHeader(csv, columnsMax)).map((name) => `${quoteText(name)}: 'VARCHAR'`);
   const skips = refusals ? `, store_rejects = true, rejects_limit = ${FAULTS_MAX}` : '';
   const cells = `read_csv(${quoteText(csv)}, auto_detect = false, columns = {${columns.join(', ')}}, header = true, delim = ',', quote = '"', escape = '"', comment = '', nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = ${LINE_BYTES_MAX}${skips})`;
   return engine.withConnection(async (connection) => {
@@ -44,6 +52,7 @@ export async function readCells(engine: Engine, csv: string, parquet: string, re
       await connection.run(`COPY (SELECT * FROM ${cells}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION snappy)`);
       return { brokenLines: refusals ? await takeRejects(connection, refusals) : [] };
     } catch (error) {
+      assertOneLineEnd(lineEnds);
       throw bodyError(error, 'the body is not CSV as it is read here', csv);
     } finally {
       await connection.run('DROP TABLE IF EXISTS reject_errors');
@@ -57,8 +66,11 @@ export async function readCells(engine: Engine, csv: string, parquet: string, re
  * that is there twice or missing.
  * @throws AppError INVALID_ARGUMENT
  */
-async function readHeader(csv: string): Promise<string[]> {
+async function readHeader(csv: string, columnsMax: number): Promise<string[]> {
   const names = cellsOf(await firstLine(csv));
+  // The engine takes minutes for a hundred thousand.
+  if (names.length > columnsMax)
+    throw invalidArgument(`the CSV has ${names.length} columns; a table has at most ${columnsMax} (limits.columns_max)`);
   const seen = new Set<string>();
   for (const [index, name] of names.entries()) {
     if (name === '') throw invalidArgument(`column ${index + 1} of the CSV has no name; the first line must name the columns`);
@@ -101,14 +113,13 @@ async function takeRejects(connection: DuckDBConnection, refusals: RefusalList):
   // Past the bound the engine leaves lines out and does not say so.
   if (rows.reduce((sum, row) => sum + asNumber(row['faults']), 0) >= FAULTS_MAX)
     throw invalidArgument(`the CSV has ${FAULTS_MAX} faults or more in its lines; it was refused as a whole`);
-  for (const row of rows) {
-    const line = asNumber(row['line']);
-    refusals.add({
-      index: line - 1 - HEADER_LINES,
-      line,
-      reason: String(row['reason']).split('\n', 1)[0]?.slice(0, REASON_LENGTH_MAX) ?? '',
-    });
-  }
+  refusals.add(
+    rows.map((row) => {
+      const line = asNumber(row['line']);
+      const reason = String(row['reason']).split('\n', 1)[0]?.slice(0, REASON_LENGTH_MAX) ?? '';
+      return { index: line - 1 - HEADER_LINES, line, reason };
+    }),
+  );
   return rows.map((row) => asNumber(row['line']));
 }
 
@@ -148,10 +159,10 @@ export async function typedCells(engine: Engine, parquet: string, { fields, sche
 const LOOKS = {
   integer: (cell: string) => `regexp_full_match(${cell}, ${INTEGER}) AND try_cast(${cell} AS BIGINT) IS NOT NULL`,
   // A DOUBLE would round a long integer.
-  number: (cell: string) =>
-    `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND isfinite(try_cast(${cell} AS DOUBLE))`,
+  number: (cell: string) => `regexp_full_match(${cell}, ${NUMBER}) AND NOT regexp_full_match(${cell}, ${LONG_INTEGER}) AND ${isHeld(cell)}`,
   boolean: (cell: string) => `${cell} IN ('true', 'false')`,
-  instant: (cell: string) => `regexp_full_match(${cell}, ${TIMESTAMP_PATTERN}) AND try_cast(${cell} AS TIMESTAMPTZ) IS NOT NULL`,
+  instant: (cell: string) =>
+    `regexp_full_match(${cell}, ${TIMESTAMP_PATTERN}) AND try_cast(${cell} AS TIMESTAMPTZ) BETWEEN ${FIRST_INSTANT} AND ${LAST_INSTANT}`,
   date: (cell: string) => `regexp_full_match(${cell}, ${DATE}) AND try_cast(${cell} AS DATE) IS NOT NULL`,
   document: (cell: string) => `json_valid(${cell})`,
 } as const;
@@ -202,7 +213,13 @@ function typedCell(cell: string, looks: Looks, known: ColumnType | undefined): s
   }
 }
 
+/** Condition of a number that a DOUBLE holds: it is neither infinite there nor, without being 0, nothing. */
+function isHeld(cell: string): string {
+  const double = `try_cast(${cell} AS DOUBLE)`;
+  return `isfinite(${double}) AND (${double} <> 0 OR regexp_full_match(${cell}, '-?[0.]+([eE].*)?'))`;
+}
+
 /** Numbers and truth values as they are, the rest as text. */
 function asJson(cell: string): string {
-  return `CASE WHEN ${LOOKS.boolean(cell)} OR regexp_full_match(${cell}, ${NUMBER}) THEN ${cell}::JSON ELSE to_json(${cell}) END`;
+  return `CASE WHEN ${LOOKS.boolean(cell)} OR regexp_full_match(${cell}, ${NUMBER}) AND ${isHeld(cell)} THEN ${cell}::JSON ELSE to_json(${cell}) END`;
 }

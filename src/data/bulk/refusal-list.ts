@@ -22,8 +22,10 @@ export class RefusalList {
     return this.#first;
   }
 
-  add(...refusals: readonly RecordRefusal[]): void {
+  add(refusals: readonly RecordRefusal[]): void {
     this.#count += refusals.length;
-    this.#first = [...this.#first, ...refusals].sort((a, b) => (a.line ?? 0) - (b.line ?? 0)).slice(0, LISTED_MAX);
+    const lastLine = this.#first[LISTED_MAX - 1]?.line ?? Infinity;
+    const listed = refusals.filter(({ line = 0 }) => line < lastLine);
+    if (listed.length > 0) this.#first = [...this.#first, ...listed].sort((a, b) => (a.line ?? 0) - (b.line ?? 0)).slice(0, LISTED_MAX);
   }
 }

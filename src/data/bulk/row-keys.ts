@@ -6,6 +6,9 @@ import { fromMs } from '../write/timestamp.js';
 /** RFC 3339 with a zone, as a pattern of the engine. */
 export const TIMESTAMP_PATTERN = quoteText('\\d{4}-\\d\\d-\\d\\dT([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]\\d\\d:[0-5]\\d)');
 
+export const FIRST_INSTANT = `TIMESTAMPTZ '0001-01-01 00:00:00+00'`;
+export const LAST_INSTANT = `TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'`;
+
 /** What a body has in the field of its ids or of its times. */
 export interface KeyField {
   /** SQL of the value. */
@@ -38,13 +41,18 @@ export function timestampSql({ value, kind, rows }: KeyField, rowsInAll: number,
 export function instantSql(value: string, kind: KeyField['kind']): string | undefined {
   switch (kind) {
     case 'text':
-      return `CASE WHEN regexp_full_match(${value}, ${TIMESTAMP_PATTERN}) THEN try_cast(${value} AS TIMESTAMPTZ) END`;
+      return withinYears(`CASE WHEN regexp_full_match(${value}, ${TIMESTAMP_PATTERN}) THEN try_cast(${value} AS TIMESTAMPTZ) END`);
     case 'integer':
-      return `make_timestamptz(try_cast(${value} AS BIGINT) * 1000)`;
+      return withinYears(`make_timestamptz(try_cast(${value} AS BIGINT) * 1000)`);
     case 'instant':
     case 'date':
       return `CASE WHEN isfinite(${value}) THEN ${value}::TIMESTAMPTZ END`;
     case 'other':
       return undefined;
   }
+}
+
+/** SQL of an instant in the years that RFC 3339 can write, NULL for any other: a zone may carry it beyond. */
+function withinYears(instant: string): string {
+  return `CASE WHEN ${instant} BETWEEN ${FIRST_INSTANT} AND ${LAST_INSTANT} THEN ${instant} END`;
 }

@@ -2,11 +2,11 @@
 import { createHash, type Hash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { Transform } from 'node:stream';
+import { Duplex, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { Decompress } from 'fzstd';
 import { AppError, isSystemError, invalidArgument, messageOf } from '../../common/app-error.js';
+import { unzstd } from './unzstd.js';
 
 export interface Spooled {
   readonly bytes: number;
@@ -39,18 +39,19 @@ export async function spool(
   return { bytes: counter.bytes, digest: counter.digest };
 }
 
-function unpackers(encoding: string | undefined): Transform[] {
-  switch (encoding) {
-    case undefined:
+/** Names of codings have no case (RFC 9110, 8.4.1). */
+function unpackers(encoding = ''): Duplex[] {
+  switch (encoding.trim().toLowerCase()) {
     case '':
     case 'identity':
       return [];
     case 'gzip':
+    case 'x-gzip':
       return [createGunzip()];
     case 'zstd':
-      return [new Unzstd()];
+      return [Duplex.from(unzstd)];
     default:
-      throw new AppError('UNSUPPORTED_MEDIA_TYPE', `Content-Encoding ${encoding} is not known; send gzip, zstd or none`);
+      throw new AppError('UNSUPPORTED_MEDIA_TYPE', `Content-Encoding ${encoding.slice(0, 100)} is not known; send gzip, zstd or none`);
   }
 }
 
@@ -74,26 +75,5 @@ class Counter extends Transform {
     if (this.bytes > this.bytesMax)
       done(new AppError('PAYLOAD_TOO_LARGE', `the body has more than ${this.bytesMax} bytes (limits.bulk_bytes_max); send it in parts`));
     else done(null, chunk);
-  }
-}
-
-class Unzstd extends Transform {
-  readonly #decompress = new Decompress((chunk) => this.push(Buffer.from(chunk)));
-
-  override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error: Error | null) => void): void {
-    this.#take(chunk, false, done);
-  }
-
-  override _flush(done: (error: Error | null) => void): void {
-    this.#take(Buffer.alloc(0), true, done);
-  }
-
-  #take(chunk: Buffer, isLast: boolean, done: (error: Error | null) => void): void {
-    try {
-      this.#decompress.push(chunk, isLast);
-      done(null);
-    } catch (error) {
-      done(error instanceof Error ? error : new Error(String(error)));
-    }
   }
 }

@@ -43,6 +43,10 @@ describe('value that fits its column', () => {
     ['-9223372036854775808', 'BIGINT', '-9223372036854775808'],
     ['10.0', 'BIGINT', '10'],
     ['1e3', 'BIGINT', '1000'],
+    ['90071992547409930e-1', 'BIGINT', '9007199254740993'],
+    ['0.000e-400', 'BIGINT', '0'],
+    ['0e-400', 'DOUBLE', '0e-400'],
+    ['5e-324', 'DOUBLE', '5e-324'],
     ['-0', 'BIGINT', '0'],
     ['2147483647', 'INTEGER', '2147483647'],
     ['-2147483648', 'INTEGER', '-2147483648'],
@@ -122,6 +126,10 @@ describe('value that does not fit its column', () => {
     ['-0.25', 'BIGINT'],
     ['1e-3', 'BIGINT'],
     ['0.1234567890123456789', 'BIGINT'],
+    ['9007199254740990.5', 'BIGINT'],
+    ['1.00000000000000000001', 'BIGINT'],
+    ['1e-400', 'BIGINT'],
+    ['1e30', 'BIGINT'],
   ] as [string, ColumnType][])('%s would make %s a DOUBLE', (json, type) => {
     expect(encode(json, type)).toMatchObject({ wantsDouble: true });
   });
@@ -139,6 +147,10 @@ describe('value that does not fit its column', () => {
     ['9007199254740993', 'DOUBLE'],
     ['1e400', 'DOUBLE'],
     ['-1e400', 'DOUBLE'],
+    ['1e-400', 'DOUBLE'],
+    ['-0.01E-323', 'DOUBLE'],
+    [`0.${'0'.repeat(330)}1`, 'DOUBLE'],
+    ['1e-400', 'DECIMAL(38,38)'],
     ['"1.5"', 'DOUBLE'],
     ['"NaN"', 'DOUBLE'],
     ['false', 'DOUBLE'],
@@ -162,6 +174,10 @@ describe('value that does not fit its column', () => {
     ['true', 'DECIMAL(4,2)'],
   ] as [string, ColumnType][])('%s is refused by %s', (json, type) => {
     expect(encode(json, type)).toMatchObject({ wantsDouble: false });
+  });
+
+  it('is a number of ten million digits, which are not counted', () => {
+    expect(encode('9'.repeat(10_000_000), 'BIGINT')).toMatchObject({ wantsDouble: false });
   });
 
   it('is a value nested deeper than allowed', () => {

@@ -16,6 +16,8 @@ const MISFIT: Misfit = { wantsDouble: false };
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 const INT32_MAX = 2_147_483_647;
+/** More than any column holds. Making a number of a million of them would hold up everything else for seconds. */
+const DIGITS_MAX = 1_000;
 const INTEGER_TEXT = /^-?\d+$/;
 const DECIMAL_TEXT = /^(-?)(\d+)(?:\.(\d+))?$/;
 const DATE = /^\d{4}-\d\d-\d\d$/;
@@ -66,16 +68,13 @@ function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfi
     return integer >= min && integer <= max ? integer.toString() : { wantsDouble: false, reason: 'it is out of range' };
   }
   if (!(value instanceof LosslessNumber)) return MISFIT;
-  if (!INTEGER_TEXT.test(value.value)) {
-    const number = Number(value.value);
-    // 10.0 and 1e3 are whole: the column takes them as they are.
-    if (Number.isSafeInteger(number)) return encodeInteger(number, min, max);
-    return { wantsDouble: Number.isFinite(number) };
-  }
-  const integer = BigInt(value.value);
-  return integer >= min && integer <= max
-    ? integer.toString()
-    : { wantsDouble: false, reason: 'it does not fit 64 bits; send it as a string, or declare the column DECIMAL(38,0)' };
+  // 10.0 and 1e3 are whole: the column takes them as they are.
+  const text = wholeText(value.value);
+  const integer = text === undefined || text.length > DIGITS_MAX ? undefined : BigInt(text);
+  if (integer !== undefined && integer >= min && integer <= max) return integer.toString();
+  return INTEGER_TEXT.test(value.value)
+    ? { wantsDouble: false, reason: 'it does not fit 64 bits; send it as a string, or declare the column DECIMAL(38,0)' }
+    : { wantsDouble: Number.isFinite(Number(value.value)) };
 }
 
 function encodeDouble(value: unknown): string | Misfit {
@@ -83,10 +82,18 @@ function encodeDouble(value: unknown): string | Misfit {
   if (!(value instanceof LosslessNumber)) return MISFIT;
   const number = Number(value.value);
   if (!Number.isFinite(number)) return { wantsDouble: false, reason: 'it is beyond the range of DOUBLE' };
+  if (number === 0 && /[1-9]/.test(value.value.replace(/[eE].*/, ''))) return { wantsDouble: false, reason: 'it is too small for DOUBLE' };
   if (INTEGER_TEXT.test(value.value) && !Number.isSafeInteger(number) && BigInt(value.value) !== BigInt(number)) {
     return { wantsDouble: false, reason: 'DOUBLE does not hold this integer exactly; send it as a string, or declare the column DECIMAL' };
   }
   return value.value;
+}
+
+/** The digits of a whole number however it is written. By its text: as a double, 9007199254740990.5 and 1e-400 would be whole, too. */
+function wholeText(text: string): string | undefined {
+  if (INTEGER_TEXT.test(text)) return text;
+  const [, sign = '', whole, fraction = ''] = DECIMAL_TEXT.exec(withoutExponent(text)) ?? [];
+  return whole !== undefined && /^0*$/.test(fraction) ? sign + whole : undefined;
 }
 
 function encodeText(value: string): string | Misfit {

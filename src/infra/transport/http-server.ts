@@ -65,8 +65,9 @@ function httpsOptions({ cert, key, clientAuthorities }: TlsFiles): ServerOptions
 
 function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: number): void {
   server.removeAllContentTypeParsers();
-  server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (_request, body, done) => {
+  server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (request, body, done) => {
     try {
+      assertNotPacked(request.headers['content-encoding']);
       done(null, parseBody(body as Buffer, jsonDepthMax));
     } catch (error) {
       done(error as Error);
@@ -134,6 +135,15 @@ export function hasSmallBody({ headers }: FastifyRequest): boolean {
 
 function isJson(contentType: string | undefined): boolean {
   return contentType?.split(';')[0]?.trim().toLowerCase() === 'application/json';
+}
+
+/** @throws AppError UNSUPPORTED_MEDIA_TYPE */
+function assertNotPacked(encoding = 'identity'): void {
+  if (/^\s*(identity)?\s*$/i.test(encoding)) return;
+  throw new AppError(
+    'UNSUPPORTED_MEDIA_TYPE',
+    `Content-Encoding ${encoding.slice(0, 100)} is not read here; send the body unpacked, or rows to POST ${STREAMED_JSON_ROUTE}, which takes gzip and zstd`,
+  );
 }
 
 /** @throws AppError INVALID_ARGUMENT for anything but JSON in UTF-8 */
