@@ -4,7 +4,7 @@
  */
 import 'reflect-metadata';
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, readFileSync, statSync, symlinkSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -12,8 +12,7 @@ import { load } from 'js-yaml';
 import picomatch from 'picomatch';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../src/common/config/load-config.js';
-import { rowsOf, write } from './support/requests.js';
-import { startServer, temporaryDirectory } from './support/server.js';
+import { startServer } from './support/server.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
 const LOOPBACK_PORT = /^127\.0\.0\.1:\d+:\d+$/;
@@ -202,25 +201,6 @@ describe('Dockerfile', () => {
       await server.kill();
     }
     expect(await isHealthy()).toBe(false);
-  });
-});
-
-describe('nest build', () => {
-  it('makes a server that starts, stores and answers', async () => {
-    const project = temporaryDirectory('nest-build');
-    const sources = ['package.json', 'nest-cli.json', '.swcrc', 'tsconfig.json', 'src', 'config', 'proto'];
-    for (const name of sources) cpSync(path.join(REPOSITORY, name), path.join(project, name), { recursive: true });
-    symlinkSync(path.join(REPOSITORY, 'node_modules'), path.join(project, 'node_modules'));
-    await promisify(execFile)(process.execPath, [path.join(REPOSITORY, 'node_modules', '@nestjs', 'cli', 'bin', 'nest.js'), 'build'], {
-      cwd: project,
-    });
-    const server = await startServer({ project });
-    try {
-      await write(server, 'built', 'a', { n: 1 });
-      expect(await rowsOf(server, 'SELECT id, n FROM built')).toEqual([{ id: 'a', n: 1 }]);
-    } finally {
-      await server.kill();
-    }
   });
 });
 

@@ -10,17 +10,18 @@ import { endWithUs, makeServerDirectory } from '../servers/cleaner.js';
 import { storageEnvironment } from './storage.js';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
+const MAIN = path.join(REPOSITORY, 'dist', 'main.cjs');
 const READY = /^MinIODB ready: rest=(\S+) grpc=(\S+) data=(.+)$/m;
 const READY_MS_MAX = 60_000;
 
 export interface ServerOptions {
+  /** Entry of another build than this checkout's. */
+  readonly main?: string;
   /** Directory that survives restarts; a fresh one when absent. */
   readonly dataDir?: string;
   /** Configuration sections, merged over the defaults (written to a file given with --config). */
   readonly config?: Record<string, unknown>;
   readonly env?: Record<string, string>;
-  /** Where the project was built; this checkout when absent. */
-  readonly project?: string;
 }
 
 export interface RunningServer {
@@ -45,18 +46,16 @@ export function temporaryDirectory(label: string): string {
 
 /** Starts a server and waits for its ready line. Throws with its output when it ends before. */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
-  const project = options.project ?? REPOSITORY;
-  const main = path.join(project, 'dist', 'main.cjs');
-  if (!existsSync(main)) throw new Error(`${main} is missing: run "npm run build" first`);
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run "npm run build" first`);
   const dataDir = options.dataDir ?? temporaryDirectory('server');
-  const parameters = [main];
+  const parameters = [options.main ?? MAIN];
   if (options.config) {
     const file = path.join(temporaryDirectory('config'), 'config.yaml');
     writeFileSync(file, JSON.stringify(options.config));
     parameters.push('--config', file);
   }
   const child = spawn(process.execPath, parameters, {
-    cwd: project,
+    cwd: REPOSITORY,
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, DATA_DIR: dataDir, REST_PORT: '0', GRPC_PORT: '0', ...storageEnvironment(dataDir), ...options.env },
   });
