@@ -70,8 +70,8 @@ export class Probes {
   /** Health is open to everybody: what the engine or the system says of a failure has paths in it and goes to the log. */
   #asToldToAll(component: string, error: unknown): Error {
     if (error instanceof AppError) return error;
-    this.parts.logger.warn({ err: error }, `health: ${component} does not work`);
-    return new Error('it does not work; the log has the details');
+    this.parts.logger.warn({ err: error }, `health: ${component} is not working`);
+    return new Error('it is not working; the log has the details');
   }
 
   #state(component: string, trouble: string | undefined): Probe {
