@@ -422,7 +422,7 @@ describe('the whole store is lost but for the backups', () => {
       expect(await from({ table: 'upserted', node_id: 'elsewhere' })).not.toContain(mine);
       expect(await from({ node_id: 'node-1' })).toContain(mine);
       expect(await from({ table: 'upserted', backup_id: first['backup_id'] })).toContain(first['backup_id']);
-      expectError(await recover(other, { table: 'upserted', node_id: 'node-1' }), 404, 'NOT_FOUND', /does not have table upserted/);
+      expectError(await recover(other, { table: 'upserted', node_id: 'node-1' }), 404, 'NOT_FOUND', /does not contain table upserted/);
       expectError(await recover(other, { node_id: 'nobody' }), 404, 'NOT_FOUND', /nobody/);
     } finally {
       await other.kill();
@@ -956,7 +956,7 @@ describe('columns that are others by now', () => {
         await recover(server, { table: 'retyped', ...more }),
         409,
         'CONFLICT',
-        /column AGE is VARCHAR now and was BIGINT.*target_table/i,
+        /column AGE is now VARCHAR and was BIGINT.*target_table/i,
       );
       expect(await textOf(server, 'retyped')).toBe(own);
     }
@@ -1044,7 +1044,7 @@ describe('bad requests', () => {
 
   test.each<[JsonRow, RegExp]>([
     [{ backup_id: 'data_20240101_000000', as_of: 1, table: 'asked' }, /backup_id or as_of/],
-    [{ as_of: 1 }, /as_of needs the table/],
+    [{ as_of: 1 }, /as_of needs a table/],
     [{ as_of: 'yesterday', table: 'asked' }, /as_of/],
     [{ as_of: -1, table: 'asked' }, /as_of/],
     [{ as_of: 1.5, table: 'asked' }, /as_of/],
@@ -1066,7 +1066,7 @@ describe('bad requests', () => {
     [{ id_range: { ids: [] }, force_overwrite: true }, /ids/],
     [{ id_range: { ids: [1] } }, /ids/],
     [{ id_range: { id_pattern: 5 } }, /id_pattern/],
-    [{ id_range: { ids: ['a'] }, time_range: { ids: ['b'] } }, /no id is in both/],
+    [{ id_range: { ids: ['a'] }, time_range: { ids: ['b'] } }, /have no id in common/],
     [{ id_range: { id_pattern: 'x'.repeat(257) } }, /id_pattern/],
     [{ tabel: 'asked' }, /tabel/],
     [{ table: 5 }, /table/],
@@ -1087,13 +1087,18 @@ describe('bad requests', () => {
     expectError(await recover(server, { backup_id: 'data_20240101_000000' }), 404, 'NOT_FOUND', /data_20240101_000000/);
     for (const id of ['backup', '../metadata', 'data_20240101_000000/../x'])
       expect((await recover(server, { backup_id: id })).status).toBe(404);
-    expectError(await recover(server, { table: 'never_there' }), 404, 'NOT_FOUND', /does not have table never_there; it has asked, log_a/);
+    expectError(
+      await recover(server, { table: 'never_there' }),
+      404,
+      'NOT_FOUND',
+      /does not contain table never_there; it contains asked, log_a/,
+    );
   });
 
   test('more ids than are allowed', async () => {
     const ids = Array.from({ length: 10_001 }, (_, index) => `i-${index}`);
     for (const range of [{ id_range: { ids } }, { time_range: { ids } }])
-      expectError(await recover(server, { table: 'asked', ...range }), 400, 'INVALID_ARGUMENT', /10001 ids; at most 10000/);
+      expectError(await recover(server, { table: 'asked', ...range }), 400, 'INVALID_ARGUMENT', /10001 entries; at most 10000/);
   });
 
   test('as many ids as are allowed', async () => {

@@ -1,9 +1,14 @@
-/** The commands of docs/troubleshooting.md, typed as they stand into a shell, against a server with a bucket and Redis. */
+/**
+ * The commands of the documents, typed as they stand into a shell: those of the READMEs against a server of their own with local files, in their order;
+ * those of docs/troubleshooting.md against one with a bucket and Redis.
+ */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createTable, write } from './support/requests.js';
+import { type RunningServer, startServer, temporaryDirectory } from './support/server.js';
 import { startWatchedServer, type WatchedServer } from './support/watched-server.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
@@ -11,8 +16,7 @@ const DOCUMENT = readFileSync(new URL('../docs/troubleshooting.md', import.meta.
 /** These need what is not here (a MinIO of that name, a query that runs) or have tests of their own. */
 const NOT_HERE = /npm run check-storage|minio\/health\/live|QUERY_ID|^URL=/;
 
-const blocks = [...DOCUMENT.matchAll(/```bash\n([\s\S]*?)```/g)].map(([, text = '']) => text);
-const commands = blocks.flatMap((text) => text.trim().split('\n')).filter((line) => !NOT_HERE.test(line));
+const commands = commandsOf(DOCUMENT).filter((line) => !NOT_HERE.test(line));
 
 let server: WatchedServer;
 
@@ -54,3 +58,64 @@ describe('docs/troubleshooting.md', () => {
     if (command.includes('| jq')) expect(output, 'a path that is not there').not.toMatch(/^null$/m);
   });
 });
+
+describe.each(['README.md', 'README.zh.md'])('%s', (file) => {
+  const lines = commandsOf(readFileSync(path.join(REPOSITORY, file), 'utf8'));
+  const settings = lines.filter((line) => /^[A-Z]+=\S+;|^[A-Z]+='/.test(line));
+  const typed = lines.filter((line) => /^(curl|printf|\$GRPC) /.test(line) && (hasGrpcurl() || !line.startsWith('$GRPC')));
+  let own: RunningServer;
+
+  beforeAll(async () => {
+    own = await startServer();
+  });
+
+  afterAll(async () => own?.kill());
+
+  it('has commands, and addresses for them', () => {
+    expect(typed.length).toBeGreaterThan(15);
+    expect(settings.join()).toContain('URL=http://127.0.0.1:8081/v1');
+  });
+
+  it.each(typed)('%s', (command) => {
+    const script = [...settings, command].join('\n').replaceAll('http://127.0.0.1:8081', own.rest).replaceAll('127.0.0.1:8080', own.grpc);
+    const { status, stdout, stderr } = spawnSync('bash', ['-c', `set -o pipefail; ${script}`], { cwd: REPOSITORY, encoding: 'utf8' });
+    expect(status, stderr).toBe(0);
+    expect(stdout.trim()).not.toBe('');
+    expect(stdout).not.toMatch(/"error":\s*"[A-Z_]+"/);
+  });
+
+  it('names methods of gRPC that the proto file has', () => {
+    const proto = readFileSync(path.join(REPOSITORY, 'proto/miniodb/v1/miniodb.proto'), 'utf8');
+    const methods = lines.flatMap((line) => /miniodb\.v1\.MinIODBService\/(\w+)/.exec(line)?.[1] ?? []);
+    expect(methods).not.toEqual([]);
+    for (const method of methods) expect(proto).toContain(`rpc ${method}(`);
+  });
+
+  it('has pictures that npm run picture makes, and links that lead somewhere', () => {
+    const folder = temporaryDirectory('picture');
+    expect(spawnSync(process.execPath, ['scripts/picture.mjs', folder], { cwd: REPOSITORY }).status).toBe(0);
+    const links = [...readFileSync(path.join(REPOSITORY, file), 'utf8').matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
+    for (const link of links.filter((target) => !target.startsWith('http'))) {
+      expect(existsSync(path.join(REPOSITORY, link)), link).toBe(true);
+      if (link.endsWith('.svg'))
+        expect(readFileSync(path.join(REPOSITORY, link), 'utf8')).toBe(readFileSync(path.join(folder, path.basename(link)), 'utf8'));
+    }
+  });
+});
+
+it('README.md and README.zh.md have the same commands', () => {
+  const [english, chinese] = ['README.md', 'README.zh.md'].map((file) =>
+    commandsOf(readFileSync(path.join(REPOSITORY, file), 'utf8')).map((line) => line.replace(/\s+# .*$/, '')),
+  );
+  expect(chinese).toEqual(english);
+});
+
+/** The lines of a document's blocks of shell. */
+function commandsOf(document: string): string[] {
+  return [...document.matchAll(/```bash\n([\s\S]*?)```/g)].flatMap(([, text = '']) => text.trim().split('\n'));
+}
+
+/** It is no package of Debian; where somebody has it, its commands are typed as well. */
+function hasGrpcurl(): boolean {
+  return spawnSync('grpcurl', ['-version']).status === 0;
+}

@@ -29,11 +29,7 @@ export async function takeName(prefix: 'backup' | 'data', nowMs: number, take: (
     const name = backupName(prefix, nowMs + second * MS_PER_SECOND);
     if (await take(name)) return name;
   }
-  throw new AppError(
-    'RESOURCE_EXHAUSTED',
-    `the names of backups of the next ${SECONDS_TRIED_MAX} seconds are taken; try again in a minute`,
-    {
-      retryAfterSeconds: SECONDS_TRIED_MAX,
-    },
-  );
+  throw new AppError('RESOURCE_EXHAUSTED', `the backup names for the next ${SECONDS_TRIED_MAX} seconds are taken; try again in a minute`, {
+    retryAfterSeconds: SECONDS_TRIED_MAX,
+  });
 }

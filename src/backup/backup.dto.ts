@@ -25,14 +25,14 @@ const PATTERNS = { type: 'array', items: { type: 'string', minLength: 1, maxLeng
 const IDS = { type: 'array', items: { type: 'string' }, minItems: 1, maxItems: 10_000 } as const;
 
 export class BackupMetadataDto {
-  @ApiPropertyOptional({ default: false, description: 'Also when nothing changed since the newest backup' })
+  @ApiPropertyOptional({ default: false, description: 'Make a backup even if nothing has changed since the newest one' })
   @IsOptional()
   @IsBoolean()
   force?: boolean;
 }
 
 export class RestoreFiltersDto {
-  @ApiPropertyOptional({ example: 'user*', maxLength: PATTERN_LENGTH_MAX, description: 'A glob over table names' })
+  @ApiPropertyOptional({ example: 'user*', maxLength: PATTERN_LENGTH_MAX, description: 'A glob for table names' })
   @IsOptional()
   @IsString()
   @MaxLength(PATTERN_LENGTH_MAX)
@@ -43,7 +43,7 @@ export class RestoreMetadataDto {
   @ApiPropertyOptional({
     example: 'backup_20240115_103000.json',
     maxLength: PATTERN_LENGTH_MAX,
-    description: 'A name or a glob; the newest that fits. Without it the newest of all',
+    description: 'A name or a glob; the newest match is used. Default: the newest backup',
   })
   @IsOptional()
   @IsString()
@@ -51,11 +51,11 @@ export class RestoreMetadataDto {
   backup_file?: string;
 
   @ApiPropertyOptional({ default: false, description: 'The newest backup' }) @IsOptional() @IsBoolean() from_latest?: boolean;
-  @ApiPropertyOptional({ default: false, description: 'Say what would change, and change nothing' })
+  @ApiPropertyOptional({ default: false, description: 'Only report what would change' })
   @IsOptional()
   @IsBoolean()
   dry_run?: boolean;
-  @ApiPropertyOptional({ default: false, description: 'Also where the present configuration differs' })
+  @ApiPropertyOptional({ default: false, description: 'Restore the configuration even where the current one differs' })
   @IsOptional()
   @IsBoolean()
   overwrite?: boolean;
@@ -64,7 +64,10 @@ export class RestoreMetadataDto {
   @IsOptional()
   @IsBoolean()
   validate?: boolean;
-  @ApiPropertyOptional({ default: true, description: 'Several tables at once' }) @IsOptional() @IsBoolean() parallel?: boolean;
+  @ApiPropertyOptional({ default: true, description: 'Restore several tables at the same time' })
+  @IsOptional()
+  @IsBoolean()
+  parallel?: boolean;
 
   @ApiPropertyOptional({ type: RestoreFiltersDto })
   @IsOptional()
@@ -76,7 +79,7 @@ export class RestoreMetadataDto {
   @ApiPropertyOptional({
     ...PATTERNS,
     example: ['table:*', 'index:*'],
-    description: 'Globs over keys; an entry has to fit one of them',
+    description: 'Globs for keys; an entry must match one of them',
   })
   @IsOptional()
   @IsArray()
@@ -90,7 +93,7 @@ export class CreateBackupDto {
   @ApiPropertyOptional({
     ...PATTERNS,
     example: ['users', 'log_*'],
-    description: 'Names or globs; without it every table whose backup_enabled is not false',
+    description: 'Names or globs. Default: every table, except those with backup_enabled: false',
   })
   @IsOptional()
   @IsArray()
@@ -99,7 +102,7 @@ export class CreateBackupDto {
   @Length(1, PATTERN_LENGTH_MAX, { each: true })
   tables?: string[];
 
-  @ApiPropertyOptional({ enum: DATA_BACKUP_TYPES, default: 'full', description: 'incremental: only files that no backup has yet' })
+  @ApiPropertyOptional({ enum: DATA_BACKUP_TYPES, default: 'full', description: 'incremental: copy only files that no backup has yet' })
   @IsOptional()
   @IsIn(DATA_BACKUP_TYPES)
   type?: DataBackupType;
@@ -112,7 +115,7 @@ export class IdRangeDto {
   @IsString({ each: true })
   ids?: string[];
 
-  @ApiPropertyOptional({ example: 'user-*', maxLength: PATTERN_LENGTH_MAX, description: 'A glob over ids: * ? [ab] [a-z]' })
+  @ApiPropertyOptional({ example: 'user-*', maxLength: PATTERN_LENGTH_MAX, description: 'A glob for ids: * ? [ab] [a-z]' })
   @IsOptional()
   @IsString()
   @MaxLength(PATTERN_LENGTH_MAX)
@@ -120,16 +123,16 @@ export class IdRangeDto {
 }
 
 export class TimeRangeDto {
-  @ApiPropertyOptional({ example: '2024-01-15', description: 'A UTC day or an instant; the first that is in' })
+  @ApiPropertyOptional({ example: '2024-01-15', description: 'Start of the range, inclusive: a UTC day or an instant' })
   @IsOptional()
   @IsString()
   start_date?: string;
-  @ApiPropertyOptional({ example: '2024-01-15', description: 'A UTC day, which is in as a whole, or an instant, which is not' })
+  @ApiPropertyOptional({ example: '2024-01-15', description: 'End of the range: a UTC day (inclusive) or an instant (exclusive)' })
   @IsOptional()
   @IsString()
   end_date?: string;
 
-  @ApiPropertyOptional({ ...IDS, description: 'Only of these ids' })
+  @ApiPropertyOptional({ ...IDS, description: 'Only rows with these ids' })
   @IsOptional()
   @IsArray()
   @IsString({ each: true })
@@ -140,13 +143,13 @@ export class RecoverDto {
   /** As it came: a version may be a number or a text. */
   static readonly rawFields = ['as_of'];
 
-  @ApiPropertyOptional({ description: 'Of GET /v1/backups; without it, and without as_of, the newest' })
+  @ApiPropertyOptional({ description: 'From GET /v1/backups. Default, unless as_of is given: the newest' })
   @IsOptional()
   @IsString()
   backup_id?: string;
 
   @ApiPropertyOptional({
-    description: 'Instead of a backup: a version of the table, or an instant',
+    description: 'Recover from a version of the table, or from an instant, instead of a backup',
     oneOf: [
       { type: 'integer', minimum: 0 },
       { type: 'string', format: 'date-time' },
@@ -155,16 +158,16 @@ export class RecoverDto {
   @Allow()
   as_of?: unknown;
 
-  @ApiPropertyOptional({ example: 'users', description: 'Without it every table of the backup' })
+  @ApiPropertyOptional({ example: 'users', description: 'Default: every table in the backup' })
   @IsOptional()
   @IsString()
   table?: string;
-  @ApiPropertyOptional({ example: 'users_recovered', description: 'Where the rows go; without it the table itself' })
+  @ApiPropertyOptional({ example: 'users_recovered', description: 'Table that receives the rows. Default: the table itself' })
   @IsOptional()
   @IsString()
   target_table?: string;
 
-  @ApiPropertyOptional({ description: 'The newest backup that this node made' }) @IsOptional() @IsString() node_id?: string;
+  @ApiPropertyOptional({ description: 'Use the newest backup made by this node' }) @IsOptional() @IsString() node_id?: string;
 
   @ApiPropertyOptional({ type: IdRangeDto })
   @IsOptional()
@@ -180,23 +183,23 @@ export class RecoverDto {
   @Type(() => TimeRangeDto)
   time_range?: TimeRangeDto;
 
-  @ApiPropertyOptional({ default: false, description: 'Rows of the range take the place of those that are there now' })
+  @ApiPropertyOptional({ default: false, description: 'Rows in the range replace the present ones' })
   @IsOptional()
   @IsBoolean()
   force_overwrite?: boolean;
 
-  @ApiPropertyOptional({ default: false, description: 'Say what would be recovered, and change nothing' })
+  @ApiPropertyOptional({ default: false, description: 'Only report what would be recovered' })
   @IsOptional()
   @IsBoolean()
   dry_run?: boolean;
 }
 
-export const BACKUP_METADATA_EXAMPLES = { forced: { summary: 'Also when nothing changed', value: { force: true } } };
+export const BACKUP_METADATA_EXAMPLES = { forced: { summary: 'Even if nothing has changed', value: { force: true } } };
 
 export const RESTORE_METADATA_EXAMPLES = {
   difference: { summary: 'What the newest backup would change', value: { from_latest: true, dry_run: true } },
   chosen: {
-    summary: 'Some tables of some backup',
+    summary: 'Some tables from a certain backup',
     value: {
       backup_file: 'backup_*.json',
       overwrite: true,
@@ -210,13 +213,13 @@ export const RESTORE_METADATA_EXAMPLES = {
 
 export const CREATE_BACKUP_EXAMPLES = {
   all: { summary: 'Every table', value: { type: 'full' } },
-  some: { summary: 'What is new in some tables', value: { tables: ['users', 'prod*'], type: 'incremental' } },
+  some: { summary: 'New files of some tables', value: { tables: ['users', 'prod*'], type: 'incremental' } },
 };
 
 export const RECOVER_EXAMPLES = {
-  ids: { summary: 'Rows of an id', value: { table: 'users', id_range: { ids: ['user-123'] } } },
+  ids: { summary: 'Rows with an id', value: { table: 'users', id_range: { ids: ['user-123'] } } },
   days: {
-    summary: 'Rows of a day, beside the table',
+    summary: 'Rows of one day, into another table',
     value: {
       table: 'users',
       target_table: 'users_recovered',
@@ -224,7 +227,7 @@ export const RECOVER_EXAMPLES = {
       time_range: { start_date: '2024-01-01', end_date: '2024-01-02' },
     },
   },
-  instead: { summary: 'What would take the place of present rows', value: { table: 'users', force_overwrite: true, dry_run: true } },
+  instead: { summary: 'What would replace present rows', value: { table: 'users', force_overwrite: true, dry_run: true } },
 };
 
 export class MetadataBackupDto extends DoneDto {
@@ -236,11 +239,12 @@ export class RestoredMetadataDto extends DoneDto {
   @ApiProperty({ example: 'backup_20240115_103000.json' }) backup_file: string;
   @ApiProperty({ type: 'integer' }) entries_total: number;
   @ApiProperty({ type: 'integer' }) entries_ok: number;
-  @ApiProperty({ type: 'integer', description: 'They are as in the backup already, or overwrite was not set' }) entries_skipped: number;
+  @ApiProperty({ type: 'integer', description: 'Entries that already match the backup, or differ while overwrite is not set' })
+  entries_skipped: number;
   @ApiProperty({ type: 'integer' }) entries_error: number;
   @ApiProperty({ example: '12ms' }) duration: string;
   @ApiProperty({ type: [String] }) errors: readonly string[];
-  @ApiProperty({ type: 'object', additionalProperties: { type: 'string' }, description: 'What became of each key' })
+  @ApiProperty({ type: 'object', additionalProperties: { type: 'string' }, description: 'The result for each key' })
   details: Readonly<Record<string, string>>;
 }
 
@@ -278,8 +282,8 @@ export class DataBackupInfoDto implements DataBackupInfo {
   @ApiProperty({ enum: DATA_BACKUP_TYPES }) type: DataBackupType;
   @ApiProperty({ format: 'date-time' }) timestamp: string;
   @ApiProperty({ type: [BackedUpTableDto] }) tables: readonly BackedUpTableDto[];
-  @ApiProperty({ type: 'integer', description: 'Of all files that it needs' }) total_bytes: number;
-  @ApiProperty({ type: 'integer', description: 'Of the files that it copied itself' }) size_bytes: number;
+  @ApiProperty({ type: 'integer', description: 'Bytes of all files that the backup needs' }) total_bytes: number;
+  @ApiProperty({ type: 'integer', description: 'Bytes of the files that this backup copied' }) size_bytes: number;
 }
 
 export class DataBackupDto extends IntersectionType(DoneDto, DataBackupInfoDto) {}
@@ -296,10 +300,10 @@ export class DeletedBackupDto extends DoneDto {
 export class RecoveredTableDto implements RecoveredTable {
   @ApiProperty({ example: 'users' }) table: string;
   @ApiProperty({ example: 'users_recovered' }) target_table: string;
-  @ApiProperty({ type: 'integer', description: 'Rows of the range in the source' }) rows_matched: number;
+  @ApiProperty({ type: 'integer', description: 'Rows of the source within the range' }) rows_matched: number;
   @ApiProperty({ type: 'integer' }) rows_recovered: number;
-  @ApiProperty({ type: 'integer', description: 'Files of the source that hold rows of the range' }) files_recovered: number;
-  @ApiProperty({ type: [String], description: 'The first of their ids' }) recovered_keys: readonly string[];
+  @ApiProperty({ type: 'integer', description: 'Files of the source that contain rows of the range' }) files_recovered: number;
+  @ApiProperty({ type: [String], description: 'The first of the recovered ids' }) recovered_keys: readonly string[];
 }
 
 export class RecoveredDto extends DoneDto {

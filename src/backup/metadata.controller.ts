@@ -69,9 +69,9 @@ export class MetadataController {
   @Post('restore')
   @HttpCode(200)
   @ApiOperation({
-    summary: 'Bring metadata back from a backup',
+    summary: 'Restore metadata from a backup',
     description:
-      'Gives tables their configuration again, and takes lost tables back whose data files are still there. Rows are never taken away; those that are gone come back with POST /v1/recover.',
+      'Restores the configuration of tables, and lost tables whose data files still exist. It never removes rows; lost rows are recovered with POST /v1/recover.',
   })
   @ApiBody({ type: RestoreMetadataDto, required: false, examples: RESTORE_METADATA_EXAMPLES })
   @ApiOkResponse({ type: RestoredMetadataDto })
@@ -92,7 +92,7 @@ export class MetadataController {
     const [would, restored] = body.dry_run ? ['dry run: ', 'would be restored'] : ['', 'restored'];
     return {
       success: true,
-      message: `${would}${result.ok} of ${result.total} entries ${restored}, ${result.skipped} need nothing`,
+      message: `${would}${result.ok} of ${result.total} entries ${restored}, ${result.skipped} need no change`,
       backup_file: result.backupFile,
       entries_total: result.total,
       entries_ok: result.ok,
@@ -117,7 +117,7 @@ export class MetadataController {
     name: 'days',
     required: false,
     schema: { type: 'integer', minimum: 1, maximum: DAYS_MAX, default: DAYS_DEFAULT, example: 30 },
-    description: 'Those of the last days',
+    description: 'Only backups of the last days',
   })
   @ApiOkResponse({ type: MetadataBackupListDto })
   @ApiErrors('INVALID_ARGUMENT')
@@ -150,7 +150,7 @@ export class MetadataController {
   }
 
   @Get('status')
-  @ApiOperation({ summary: 'How the metadata backups stand' })
+  @ApiOperation({ summary: 'State of the metadata backups' })
   @ApiOkResponse({ type: MetadataStatusDto })
   @ApiErrors()
   async status(): Promise<MetadataStatusDto> {

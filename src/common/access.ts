@@ -72,7 +72,7 @@ export const SYSTEM = new Principal('system', 'admin', undefined);
 /** The principal of the request being served. @throws AppError INTERNAL outside of a request whose principal is known */
 export function currentPrincipal(): Principal {
   const principal = requestContext.getStore()?.principal;
-  if (!principal) throw new AppError('INTERNAL', 'a request reached a table without anybody knowing who sent it');
+  if (!principal) throw new AppError('INTERNAL', 'a request reached a table without an identified caller');
   return principal;
 }
 
@@ -85,7 +85,7 @@ export function assertMayRead(table: string, principal = currentPrincipal()): vo
 export function assertMayReadAll(table: string, principal = currentPrincipal()): void {
   assertMayRead(table, principal);
   if (principal.rowsOf(table) !== undefined)
-    throw new AppError('PERMISSION_DENIED', `${principal.id} may read some rows of table ${table} and not what is told of all of them`);
+    throw new AppError('PERMISSION_DENIED', `${principal.id} may read only some rows of table ${table}, so table-wide figures are hidden`);
 }
 
 /** @throws AppError PERMISSION_DENIED */

@@ -73,9 +73,9 @@ export function isJsonObject(value: unknown): value is Record<string, unknown> {
 
 /** Why a value cannot be stored as JSON: nested too deeply, or holding what JSON has no word for. undefined when it can. */
 export function jsonFault(value: unknown, depthMax: number): string | undefined {
-  if (typeof value === 'string') return value.isWellFormed() ? undefined : 'it has half a surrogate pair, which is not text';
-  if (typeof value === 'number') return Number.isFinite(value) ? undefined : `it has ${value}, which JSON has no word for`;
-  if (typeof value === 'symbol') return 'it has a value of no kind';
+  if (typeof value === 'string') return value.isWellFormed() ? undefined : 'it contains half a surrogate pair, which is not valid text';
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : `it contains ${value}, which JSON cannot express`;
+  if (typeof value === 'symbol') return 'it contains a value of no known kind';
   if (typeof value !== 'object' || value === null || value instanceof LosslessNumber) return undefined;
   if (depthMax === 0) return 'it is nested too deeply (limits.json_depth_max)';
   for (const [key, member] of Object.entries(value)) {

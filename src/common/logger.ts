@@ -44,7 +44,7 @@ function openFile(options: RotatingFileOptions): RotatingFile {
     return new RotatingFile(options);
   } catch (error) {
     throw invalidArgument(
-      `log.file: ${options.file} cannot be written (${messageOf(error)}); name another place, or none with an empty text`,
+      `log.file: ${options.file} cannot be written (${messageOf(error)}); set another path, or an empty text for no file`,
     );
   }
 }

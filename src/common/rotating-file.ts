@@ -58,7 +58,7 @@ export class RotatingFile {
       for (let at = 0; at < block.length;) at += writeSync(this.#descriptor, block, at);
       this.#bytes += block.length;
     } catch (error) {
-      if (this.#lost === 0) process.stderr.write(`${this.options.file} cannot be written (${messageOf(error)}); lines of it are lost\n`);
+      if (this.#lost === 0) process.stderr.write(`${this.options.file} cannot be written (${messageOf(error)}); lines are being lost\n`);
       this.#lost += lines.length;
     }
   }

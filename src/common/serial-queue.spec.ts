@@ -54,7 +54,7 @@ describe('serial queue', () => {
     const ends = [queue.run(first.run), queue.run(second.run)];
     await expect(queue.run(() => Promise.resolve())).rejects.toMatchObject({
       code: 'RESOURCE_EXHAUSTED',
-      message: 'table t: 2 tasks wait already (limit 2); try again later',
+      message: 'table t: 2 tasks are waiting already (limit 2); try again later',
     });
     first.end();
     await ends[0];

@@ -19,7 +19,7 @@ export class SerialQueue {
       return Promise.reject(
         new AppError(
           'RESOURCE_EXHAUSTED',
-          `${this.label}: ${this.#waiting} tasks wait already (limit ${this.waitingMax}); try again later`,
+          `${this.label}: ${this.#waiting} tasks are waiting already (limit ${this.waitingMax}); try again later`,
         ),
       );
     }

@@ -23,7 +23,7 @@ export function parseWrite(body: unknown, recordsMax: number): WriteRequest {
   const { table, data, records } = object;
   assertTableName(table);
   const forms = [data !== undefined, records !== undefined, 'payload' in object].filter(Boolean).length;
-  if (forms > 1) throw invalidArgument('give one of data, records and payload, not several', [{ field: 'data' }]);
+  if (forms > 1) throw invalidArgument('send exactly one of data, records and payload', [{ field: 'data' }]);
   if (records !== undefined) {
     assertFields(object, new Set(['table', 'records']), '');
     return { table, records: batchOf(records, recordsMax), isBatch: true };
@@ -96,7 +96,7 @@ export function parseIds(body: unknown, idsMax: number, knowsSoftDelete: boolean
   assertFields(object, new Set(['table', 'id', 'ids', ...(knowsSoftDelete ? ['soft_delete'] : [])]), '');
   const { table, id, ids, soft_delete: soft = false } = object;
   assertTableName(table);
-  if ((id === undefined) === (ids === undefined)) throw invalidArgument('give id or ids, one of them', [{ field: 'id' }]);
+  if ((id === undefined) === (ids === undefined)) throw invalidArgument('send either id or ids', [{ field: 'id' }]);
   const list: unknown[] = ids === undefined ? [id] : Array.isArray(ids) ? ids : [undefined];
   if (!list.every((entry): entry is string => typeof entry === 'string' && entry !== '' && entry.isWellFormed())) {
     throw invalidArgument(
@@ -106,7 +106,7 @@ export function parseIds(body: unknown, idsMax: number, knowsSoftDelete: boolean
   }
   if (list.length === 0) throw invalidArgument('ids must not be empty', [{ field: 'ids' }]);
   if (list.length > idsMax)
-    throw new AppError('PAYLOAD_TOO_LARGE', `ids has ${list.length} entries; at most ${idsMax} go at once (limits.ids_max)`);
+    throw new AppError('PAYLOAD_TOO_LARGE', `ids has ${list.length} entries; at most ${idsMax} per request (limits.ids_max)`);
   return { table, ids: [...new Set(list)], soft: toBoolean(soft, 'soft_delete') };
 }
 
@@ -122,7 +122,7 @@ function bodyObject(body: unknown): Record<string, unknown> {
 function assertFields(object: Record<string, unknown>, known: ReadonlySet<string>, prefix: string): void {
   for (const field of Object.keys(object)) {
     if (!known.has(field))
-      throw invalidArgument(`field ${prefix}${field.slice(0, 100)} is not known here; these are: ${[...known].join(', ')}`, [
+      throw invalidArgument(`unknown field ${prefix}${field.slice(0, 100)}; allowed: ${[...known].join(', ')}`, [
         { field: prefix + field.slice(0, 100) },
       ]);
   }
@@ -150,7 +150,7 @@ export function parseBulk(described: Readonly<Record<string, unknown>>): BulkDes
   assertTableName(table);
   if (onError !== 'abort' && onError !== 'skip') throw invalidArgument('on_error must be abort or skip', [{ field: 'on_error' }]);
   if (!isFieldName(id) || !isFieldName(timestamp))
-    throw invalidArgument('id_field and timestamp_field must be names of keys', [{ field: 'id_field' }]);
+    throw invalidArgument('id_field and timestamp_field must be field names', [{ field: 'id_field' }]);
   return { table, fields: { id, timestamp }, onError };
 }
 
@@ -160,5 +160,5 @@ function isFieldName(value: unknown): value is string {
 
 export function assertNoOthers(others: Record<string, unknown>): void {
   const [name] = Object.keys(others);
-  if (name !== undefined) throw invalidArgument(`query parameter ${name.slice(0, 100)} is not known here`, [{ field: name.slice(0, 100) }]);
+  if (name !== undefined) throw invalidArgument(`unknown query parameter ${name.slice(0, 100)}`, [{ field: name.slice(0, 100) }]);
 }

@@ -7,25 +7,26 @@ const PAYLOAD = { type: 'object' as const, additionalProperties: true };
 const TABLE = { example: 'users', pattern: '^[A-Za-z][A-Za-z0-9_]{0,63}$' };
 const ID = { minLength: 1, maxLength: 255, example: 'user-123' };
 const IDS = { type: 'array', items: { type: 'string' }, minItems: 1, maxItems: 10_000, example: ['user-123', 'user-124'] } as const;
-const LSN = { type: 'integer', example: 42, description: 'Place of the write in the log' } as const;
+const LSN = { type: 'integer', example: 42, description: 'Position of the write in the log' } as const;
 /** A number in a body, a text in a body or in CSV. */
 const TIMESTAMP = {
   oneOf: [{ type: 'string', format: 'date-time' }, { type: 'integer' }],
   example: '2024-01-01T10:00:00Z',
-  description: 'RFC 3339 with a zone, or milliseconds since 1970; missing means now',
+  description: 'RFC 3339 with a zone, or milliseconds since 1970. Default: now',
 };
 
 export const IDEMPOTENCY_HEADER = {
   name: 'Idempotency-Key',
   required: false,
   schema: { type: 'string', minLength: 1, maxLength: 255 },
-  description: 'The same key again gives the same answer and no second row; with another request it is refused (409 CONFLICT)',
+  description:
+    'Repeating a request with the same key returns the same answer and stores nothing again; using the key for another request is refused (409 CONFLICT)',
 } as const;
 export const ACK_QUERY = {
   name: 'ack',
   required: false,
   schema: { type: 'string' as const, enum: ['flushed'], example: 'flushed' },
-  description: 'Wait until the records are in the object store, too',
+  description: 'Also wait until the records are in the object store',
 };
 export const TABLE_QUERY = { name: 'table', schema: { type: 'string', ...TABLE } } as const;
 
@@ -34,38 +35,38 @@ export const ID_FIELD_QUERY = {
   name: 'id_field',
   required: false,
   schema: { ...FIELD_NAME, default: 'id', example: 'id' },
-  description: 'Key that holds the id',
+  description: 'Field with the id',
 };
 export const TIMESTAMP_FIELD_QUERY = {
   name: 'timestamp_field',
   required: false,
   schema: { ...FIELD_NAME, default: 'timestamp', example: 'timestamp' },
-  description: 'Key that holds the time',
+  description: 'Field with the timestamp',
 };
 export const ON_ERROR_QUERY = {
   name: 'on_error',
   required: false,
   schema: { type: 'string' as const, enum: ['abort', 'skip'], default: 'abort', example: 'skip' },
-  description: 'What becomes of the others when a row does not fit',
+  description: 'What to do when a row does not fit: store nothing, or skip that row',
 };
 export const ENCODING_HEADER = {
   name: 'Content-Encoding',
   required: false,
   schema: { type: 'string' as const, enum: ['gzip', 'zstd'] },
-  description: 'How the body is compressed',
+  description: 'Compression of the body',
 };
 
 export class RecordDto {
-  @ApiPropertyOptional({ ...ID, description: 'Key of the entity; may be left out where the table makes ids' }) id?: string;
+  @ApiPropertyOptional({ ...ID, description: 'Key of the entity; optional if the table generates ids' }) id?: string;
   @ApiPropertyOptional(TIMESTAMP) timestamp?: string | number;
-  @ApiPropertyOptional({ ...PAYLOAD, example: { name: 'John Doe', age: 30, score: 95.5 }, description: 'Fields become columns' })
+  @ApiPropertyOptional({ ...PAYLOAD, example: { name: 'John Doe', age: 30, score: 95.5 }, description: 'Each field becomes a column' })
   payload?: Record<string, unknown>;
 }
 
 export class WriteDto {
   @ApiProperty(TABLE) table: string;
   @ApiPropertyOptional({ type: RecordDto, description: 'One record' }) data?: RecordDto;
-  @ApiPropertyOptional({ type: [RecordDto], minItems: 1, maxItems: 100_000, description: 'A batch: all of it or nothing' })
+  @ApiPropertyOptional({ type: [RecordDto], minItems: 1, maxItems: 100_000, description: 'A batch, stored as a whole or not at all' })
   records?: RecordDto[];
   @ApiPropertyOptional({ ...ID, description: 'One record, flat' }) id?: string;
   @ApiPropertyOptional({ ...TIMESTAMP, description: 'One record, flat' }) timestamp?: string | number;
@@ -97,7 +98,7 @@ const BYTES = { schema: { type: 'string', format: 'binary' } };
 export const BULK_BODY = {
   required: true,
   content: {
-    'application/x-ndjson': { schema: { type: 'string' }, examples: { rows: { summary: 'A row a line', value: `${LINE}\n` } } },
+    'application/x-ndjson': { schema: { type: 'string' }, examples: { rows: { summary: 'One row per line', value: `${LINE}\n` } } },
     'application/json': {
       schema: { type: 'array', items: ROW },
       examples: { rows: { summary: 'An array of rows', value: [JSON.parse(LINE) as Record<string, unknown>] } },
@@ -106,7 +107,7 @@ export const BULK_BODY = {
       schema: { type: 'string' },
       examples: {
         rows: {
-          summary: 'A line with the names first',
+          summary: 'Column names in the first line',
           value: 'id,timestamp,name,age,score\nuser-126,2024-01-01T13:00:00Z,Bob Doe,52,77.5\n',
         },
       },
@@ -117,7 +118,7 @@ export const BULK_BODY = {
 };
 
 export class RefusalDto implements RecordRefusal {
-  @ApiProperty({ type: 'integer', description: 'Position in the body, from 0' }) index: number;
+  @ApiProperty({ type: 'integer', description: 'Position in the body, counted from 0' }) index: number;
   @ApiPropertyOptional({ type: 'integer' }) line?: number;
   @ApiPropertyOptional() id?: string;
   @ApiPropertyOptional() field?: string;
@@ -128,7 +129,7 @@ export class BulkAnswerDto extends DoneDto {
   @ApiProperty({ example: 'node-1' }) node_id: string;
   @ApiProperty({ type: 'integer', description: 'Rows stored' }) count: number;
   @ApiProperty({ type: 'integer', description: 'Rows that do not fit; 0 unless on_error is skip' }) refused_count: number;
-  @ApiProperty({ type: [RefusalDto], description: 'The first hundred of them' }) errors: readonly RecordRefusal[];
+  @ApiProperty({ type: [RefusalDto], description: 'The first hundred refused rows' }) errors: readonly RecordRefusal[];
   @ApiProperty(LSN) lsn: number;
 }
 
@@ -136,9 +137,8 @@ export class UpdateDto {
   @ApiProperty(TABLE) table: string;
   @ApiProperty(ID) id: string;
   @ApiProperty({ ...PAYLOAD, example: { name: 'John Smith', age: 31, score: 98.5 } }) payload: Record<string, unknown>;
-  @ApiPropertyOptional({ ...TIMESTAMP, description: 'Missing means now; with partial, the one that the row has' }) timestamp?:
-    string | number;
-  @ApiPropertyOptional({ default: false, description: 'Merge into the newest row instead of replacing it; null takes a field away' })
+  @ApiPropertyOptional({ ...TIMESTAMP, description: 'Default: now, or with partial the timestamp of the row' }) timestamp?: string | number;
+  @ApiPropertyOptional({ default: false, description: 'Merge into the newest row instead of replacing it; null removes a field' })
   partial?: boolean;
 }
 
@@ -154,7 +154,7 @@ export class DeleteDto {
   @ApiProperty(TABLE) table: string;
   @ApiPropertyOptional({ ...ID, description: 'One of id and ids' }) id?: string;
   @ApiPropertyOptional(IDS) ids?: string[];
-  @ApiPropertyOptional({ default: false, description: 'Hide the rows, so that they can be restored' }) soft_delete?: boolean;
+  @ApiPropertyOptional({ default: false, description: 'Hide the rows so that they can be restored' }) soft_delete?: boolean;
 }
 
 export const DELETE_EXAMPLES = {
@@ -174,7 +174,7 @@ export class RestoreDto {
 }
 
 export const RESTORE_EXAMPLES = {
-  one: { summary: 'The rows of an id', value: { table: 'users', id: 'user-123' } },
+  one: { summary: 'The rows with an id', value: { table: 'users', id: 'user-123' } },
 };
 
 export class RestoredDto extends DoneDto {

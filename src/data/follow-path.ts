@@ -205,7 +205,7 @@ export class FollowPath {
         if (asNumber(row['n']) > 0)
           throw new AppError(
             'CONFLICT',
-            `table ${table.name}: column ${column.name} became DOUBLE on another node while rows here hold integers that a DOUBLE cannot; they stay in the write-ahead log`,
+            `table ${table.name}: column ${column.name} became DOUBLE on another node, but rows here contain integers that a DOUBLE cannot hold; they stay in the write-ahead log`,
           );
         await this.engine.run(`ALTER TABLE ${generation.bufferTable} ALTER COLUMN ${name} TYPE ${column.type}`);
         generation.schema = schema;

@@ -18,7 +18,7 @@ const BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 15, 
 export class Freshness {
   readonly histogram = new Histogram({
     name: 'miniodb_freshness_seconds',
-    help: 'From the arrival of a row until it is visible, in a data file (parquet), and from there until it is compacted',
+    help: 'Time from the arrival of a row until it is visible, or in a data file (parquet); and from there until it is compacted',
     labelNames: ['stage'],
     buckets: BUCKETS_SECONDS,
     registers: [],

@@ -30,7 +30,7 @@ export class MaintenanceController {
 
   @Post('flush')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Put everything acknowledged into the data files now' })
+  @ApiOperation({ summary: 'Write everything acknowledged to data files now' })
   @ApiParam(TABLE_PARAMETER)
   @ApiOkResponse({ type: FlushedDto })
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
@@ -38,7 +38,7 @@ export class MaintenanceController {
     const table = this.#toWrite(name);
     const { version, rows, files, isCommitted } = await this.flushPath.flush(table);
     const what = rows > 0 ? `${rows} rows` : 'deletes';
-    const message = isCommitted ? `${what} flushed` : 'nothing had to be flushed';
+    const message = isCommitted ? `${what} flushed` : 'there was nothing to flush';
     return { success: true, message, version, rows, files };
   }
 
@@ -78,7 +78,7 @@ export class MaintenanceController {
 
   @Post('vacuum')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Remove objects that no version within time travel needs' })
+  @ApiOperation({ summary: 'Remove objects that no version within the time travel window needs' })
   @ApiParam(TABLE_PARAMETER)
   @ApiOkResponse({ type: VacuumedDto })
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')

@@ -4,19 +4,19 @@ import { DoneDto } from '../infra/transport/done.dto.js';
 import type { CompactionResult } from './maintenance/compaction.js';
 import type { VacuumResult } from './maintenance/housekeeping.js';
 
-const VERSION = { type: 'integer', description: 'Of the table afterwards' } as const;
+const VERSION = { type: 'integer', description: 'Version of the table afterwards' } as const;
 
 export class FlushedDto extends DoneDto {
   @ApiProperty(VERSION) version: number;
   @ApiProperty({ type: 'integer' }) rows: number;
-  @ApiProperty({ type: 'integer', description: 'Data files that were made' }) files: number;
+  @ApiProperty({ type: 'integer', description: 'Data files written' }) files: number;
 }
 
 export class CompactedDto extends DoneDto implements CompactionResult {
   @ApiProperty(VERSION) version: number;
   @ApiProperty({ type: 'integer' }) files_before: number;
   @ApiProperty({ type: 'integer' }) files_after: number;
-  @ApiProperty({ type: 'integer', description: 'Deleted rows that are gone from storage' }) rows_purged: number;
+  @ApiProperty({ type: 'integer', description: 'Deleted rows that were removed from storage' }) rows_purged: number;
 }
 
 export class VacuumedDto extends DoneDto implements VacuumResult {

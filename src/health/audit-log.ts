@@ -45,7 +45,7 @@ export class AuditLog {
     try {
       return new AuditLog(new RotatingFile({ file, bytesMax, filesKept, blockBytes: BLOCK_BYTES }), clock);
     } catch (error) {
-      throw invalidArgument(`audit.file: ${file} cannot be written (${messageOf(error)}); name another place, or set audit.mode: off`);
+      throw invalidArgument(`audit.file: ${file} cannot be written (${messageOf(error)}); set another path, or audit.mode: off`);
     }
   }
 

@@ -38,7 +38,7 @@ export class HealthController {
 
   @Needs('public')
   @Get('v1/health')
-  @ApiOperation({ summary: 'Whether the server works, part by part; 503 when it does not' })
+  @ApiOperation({ summary: 'Health of each component; 503 when the server is unhealthy' })
   @ApiHealth(HealthDto)
   async health(@Res({ passthrough: true }) reply: FastifyReply): Promise<HealthDto> {
     const health = await this.#health();
@@ -60,7 +60,7 @@ export class HealthController {
 
   @Needs('public')
   @Get('v1/health/live')
-  @ApiOperation({ summary: 'The process answers' })
+  @ApiOperation({ summary: 'Liveness: the process answers' })
   @ApiOkResponse({ type: ProbesDto })
   @ApiPublicErrors()
   live(): Promise<ProbesDto> {
@@ -70,8 +70,8 @@ export class HealthController {
   @Needs('public')
   @Get('v1/health/ready')
   @ApiOperation({
-    summary: 'Requests can be served; 503 when not',
-    description: 'Rows are read from a table, and the disk of the write-ahead log is written and synced; at most once a second.',
+    summary: 'Readiness; 503 while requests cannot be served',
+    description: 'Reads rows from a table, and writes and syncs a file on the disk of the write-ahead log, at most once per second.',
   })
   @ApiHealth(ProbesDto)
   ready(@Res({ passthrough: true }) reply: FastifyReply): Promise<ProbesDto> {
@@ -93,7 +93,7 @@ export class HealthController {
   }
 
   @Get('v1/status')
-  @ApiOperation({ summary: 'State of every part' })
+  @ApiOperation({ summary: 'State of every component' })
   @ApiOkResponse({ type: StatusDto })
   @ApiErrors()
   async status(): Promise<StatusDto> {
@@ -145,7 +145,7 @@ export class HealthController {
   }
 
   @Get('v1/metrics')
-  @ApiOperation({ summary: 'Figures of performance and use' })
+  @ApiOperation({ summary: 'Performance and resource figures' })
   @ApiOkResponse({ type: FiguresDto })
   @ApiErrors()
   async figures(): Promise<FiguresDto> {

@@ -21,9 +21,9 @@ const PROBES: ApiPropertyOptions = {
     required: ['status'],
     properties: {
       status: { type: 'string', enum: ['up', 'degraded', 'down'] },
-      message: { type: 'string', description: 'Why it is not up' },
-      responseTime: { type: 'integer', description: 'Milliseconds that it took' },
-      cachedResponse: { type: 'boolean', description: 'Found out for another request within the last second' },
+      message: { type: 'string', description: 'Why the component is down' },
+      responseTime: { type: 'integer', description: 'Duration of the check in milliseconds' },
+      cachedResponse: { type: 'boolean', description: 'True if the result of another request within the last second was used' },
     },
   },
 };
@@ -31,15 +31,15 @@ const PROBES: ApiPropertyOptions = {
 /** As @nestjs/terminus has it. */
 export class ProbesDto {
   @ApiProperty({ enum: ['ok', 'degraded', 'error', 'shutting_down'] }) status: HealthCheckResult['status'];
-  @ApiPropertyOptional({ ...PROBES, description: 'Parts that work' }) info?: Record<string, unknown> | undefined;
-  @ApiPropertyOptional({ ...PROBES, description: 'Parts that do not' }) error?: Record<string, unknown> | undefined;
-  @ApiProperty({ ...PROBES, description: 'All of them' }) details: Record<string, unknown>;
+  @ApiPropertyOptional({ ...PROBES, description: 'Components that work' }) info?: Record<string, unknown> | undefined;
+  @ApiPropertyOptional({ ...PROBES, description: 'Components that do not work' }) error?: Record<string, unknown> | undefined;
+  @ApiProperty({ ...PROBES, description: 'All components' }) details: Record<string, unknown>;
 }
 
 export class HealthDto {
   @ApiProperty(HEALTH) status: Health;
   @ApiProperty(TIME) timestamp: string;
-  @ApiProperty({ description: 'Of the server', example: '0.1.0' }) version: string;
+  @ApiProperty({ description: 'Version of the server', example: '0.1.0' }) version: string;
   @ApiProperty(COMPONENTS) details: Record<string, string>;
 }
 
@@ -83,7 +83,7 @@ export class FiguresDto {
     type: 'object',
     properties: { open_cursors: { type: 'integer' } },
     additionalProperties: { type: 'object', additionalProperties: { type: 'number' } },
-    description: 'Open cursors, and for each cache hits, misses, their ratio, entries and bytes',
+    description: 'Open cursors, and hits, misses, hit ratio, entries and bytes of each cache',
   })
   cache_metrics: Record<string, unknown>;
   @ApiProperty(FIGURES) memory_usage: Record<string, number>;

@@ -140,9 +140,9 @@ export class Metrics {
     counter('miniodb_restore_operations_total', 'Restores of metadata and recoveries of data', restores);
     const gauge = (name: string, help: string, label: string): Gauge =>
       new Gauge({ name, help, labelNames: [label], registers: [registry] });
-    const size = gauge('miniodb_backup_size_bytes', 'Bytes that a backup of this server copied; the newest 20', 'backup_id');
+    const size = gauge('miniodb_backup_size_bytes', 'Bytes copied by a backup of this server; the newest 20 only', 'backup_id');
     for (const [id, bytes] of sizes) size.set({ backup_id: id }, bytes);
-    const duration = gauge('miniodb_backup_duration_seconds', 'How long the newest backup of a type took', 'type');
+    const duration = gauge('miniodb_backup_duration_seconds', 'Duration of the newest backup of each type', 'type');
     for (const [type, seconds] of durations) duration.set({ type }, seconds);
   }
 
@@ -153,18 +153,15 @@ export class Metrics {
       new Gauge({ name, help, labelNames, registers: [registry] });
     const node = config.node_id;
     const set = (name: string, help: string, { active, idle }: PoolStats): void => {
-      gauge(`miniodb_${name}_pool_active_connections`, `${help} that are at work`).set({ node }, active);
-      gauge(`miniodb_${name}_pool_idle_connections`, `${help} that are free for work`).set({ node }, idle);
+      gauge(`miniodb_${name}_pool_active_connections`, `${help}: in use`).set({ node }, active);
+      gauge(`miniodb_${name}_pool_idle_connections`, `${help}: idle`).set({ node }, idle);
     };
     const { redis, minio } = state.pools();
     set('redis', 'Connections to Redis', redis);
     set('minio', 'Connections to the object store', minio);
     const { enabled, lag_seconds: lag = 0 } = state.replicationStats();
     if (enabled === 1)
-      gauge('miniodb_replication_lag_seconds', 'How long the oldest commit has waited that the backup bucket does not have').set(
-        { node },
-        lag,
-      );
+      gauge('miniodb_replication_lag_seconds', 'Age of the oldest commit that the backup bucket does not have yet').set({ node }, lag);
   }
 
   /** What keeps acknowledged rows until the object store has them, and what is asked of the stores. */
@@ -174,7 +171,7 @@ export class Metrics {
     const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, labelNames: ['node'], registers: [registry] });
     const { wal_bytes: walBytes = 0, wal_bytes_max: walBytesMax = 0 } = state.bufferStats();
     gauge('miniodb_wal_size_bytes', 'Bytes of the write-ahead log').set({ node }, walBytes);
-    gauge('miniodb_wal_limit_bytes', 'Bytes of the write-ahead log past which writes are refused').set({ node }, walBytesMax);
+    gauge('miniodb_wal_limit_bytes', 'Size of the write-ahead log above which writes are refused, in bytes').set({ node }, walBytesMax);
     const counter = (name: string, help: string, label?: string): Counter =>
       new Counter({ name, help, labelNames: label === undefined ? ['node'] : ['node', label], registers: [registry] });
     const requests = counter('miniodb_object_store_requests_total', 'Requests to the bucket of the tables', 'kind');
@@ -182,7 +179,7 @@ export class Metrics {
     for (const [kind, count] of Object.entries(pool.primary?.requests.counts.requests ?? {}))
       requests.inc({ node, kind: kind.toLowerCase() }, count);
     failed.inc({ node }, pool.primary?.requests.counts.failed ?? 0);
-    const redisCalls = counter('miniodb_redis_calls_total', 'Calls of Redis', 'status');
+    const redisCalls = counter('miniodb_redis_calls_total', 'Calls to Redis', 'status');
     const { calls, failures } = redis?.counts ?? { calls: 0, failures: 0 };
     redisCalls.inc({ node, status: 'success' }, calls - failures);
     redisCalls.inc({ node, status: 'error' }, failures);
@@ -192,11 +189,11 @@ export class Metrics {
   #caches(registry: Registry): void {
     const counter = (name: string, help: string): Counter =>
       new Counter({ name, help, labelNames: ['cache_type', 'table'], registers: [registry] });
-    const hitCount = counter('miniodb_cache_hits_total', 'Answers and files that were there');
-    const missCount = counter('miniodb_cache_misses_total', 'Answers that had to be made, and files that had to be fetched');
+    const hitCount = counter('miniodb_cache_hits_total', 'Cache hits: answers and files already present');
+    const missCount = counter('miniodb_cache_misses_total', 'Cache misses: answers computed and files fetched');
     const ratio = new Gauge({
       name: 'miniodb_cache_hit_ratio',
-      help: 'Share of answers or files that were there, 0 to 1',
+      help: 'Share of cache hits, 0 to 1',
       labelNames: ['cache_type'],
       registers: [registry],
     });
@@ -212,15 +209,15 @@ export class Metrics {
   async #tables(registry: Registry): Promise<void> {
     const gauge = (name: string, help: string, labelNames: string[] = ['table']): Gauge =>
       new Gauge({ name, help, labelNames, registers: [registry] });
-    const rows = gauge('miniodb_table_record_count', 'Rows that a query sees');
+    const rows = gauge('miniodb_table_record_count', 'Rows visible to queries');
     const files = gauge('miniodb_table_file_count', 'Data files');
     const bytes = gauge('miniodb_table_size_bytes', 'Bytes of data files');
     const utilization = gauge('miniodb_table_buffer_utilization', 'Buffered rows as a share of buffer_size');
     const buffer = gauge('miniodb_buffer_size_bytes', 'Bytes of buffered rows', ['node', 'table']);
-    const unflushed = gauge('miniodb_table_unflushed_seconds', 'Age of the oldest row that is not in a data file yet; 0 without one');
+    const unflushed = gauge('miniodb_table_unflushed_seconds', 'Age of the oldest row that is not in a data file yet; 0 if there is none');
     const uncompacted = gauge(
       'miniodb_table_uncompacted_seconds',
-      'Age of the oldest data file that waits to be merged or purged; 0 without one',
+      'Age of the oldest data file waiting to be merged or purged; 0 if there is none',
     );
     const damaged = gauge('miniodb_table_damaged_files', 'Data files that were found damaged or missing');
     const damagedFiles = await this.damagedFiles.byTable();
@@ -267,7 +264,7 @@ export class Metrics {
     memory.set({ component: 'buffer' }, this.state.bufferStats()['buffered_bytes'] ?? 0);
     const cpu = new Gauge({
       name: 'miniodb_cpu_usage_percent',
-      help: 'Percent of one processor; query_engine is what all threads but one take, of process',
+      help: 'Percent of one processor; query_engine is the part of process used by all threads except the main one',
       labelNames: ['component'],
       registers: [registry],
     });

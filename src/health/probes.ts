@@ -86,8 +86,8 @@ export class Probes {
   #asToldToAll(component: string, error: unknown): Error {
     if (error instanceof AppError && error.code === 'DATA_CORRUPTION') return new Error(DAMAGE);
     if (error instanceof AppError) return error;
-    this.logger.warn({ err: error }, `health: ${component} does not work`);
-    return new Error('it does not work; the log has the details');
+    this.logger.warn({ err: error }, `health: ${component} is not working`);
+    return new Error('it is not working; the log has the details');
   }
 
   /** Tables that are not served, or not all of whose rows are; nothing when all are. The others go on. */

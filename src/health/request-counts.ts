@@ -33,7 +33,7 @@ export class RequestCounts {
   });
   readonly #durations = new Histogram({
     name: 'miniodb_requests_duration_seconds',
-    help: 'From the arrival of a request to the end of its answer',
+    help: 'Time from the arrival of a request to the end of its answer',
     labelNames: ['method', 'table'],
     buckets: BUCKETS_SECONDS,
     registers: [],

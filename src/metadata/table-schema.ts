@@ -69,7 +69,7 @@ export class TableSchema {
   /** This schema with one more column. @throws AppError INVALID_ARGUMENT when the name cannot be used */
   with(name: string, type: ColumnType): TableSchema {
     assertColumnName(name);
-    if (this.column(name)) throw invalidArgument(`column ${name} exists already`);
+    if (this.column(name)) throw invalidArgument(`column ${name} already exists`);
     return new TableSchema([...this.columns, { name, type, fieldId: this.nextFieldId }], this.nextFieldId + 1);
   }
 
@@ -143,7 +143,7 @@ export function parseColumnType(text: string): ColumnType {
   const [precision, scale] = [Number(decimal?.[1]), Number(decimal?.[2])];
   if (decimal && precision >= 1 && precision <= 38 && scale <= precision) return `DECIMAL(${precision},${scale})`;
   throw invalidArgument(
-    `column type "${text}" is not known; use BIGINT, INTEGER, DOUBLE, BOOLEAN, VARCHAR, JSON, TIMESTAMPTZ, DATE or DECIMAL(p,s) with p up to 38`,
+    `unknown column type "${text}"; use BIGINT, INTEGER, DOUBLE, BOOLEAN, VARCHAR, JSON, TIMESTAMPTZ, DATE or DECIMAL(p,s) with p up to 38`,
   );
 }
 

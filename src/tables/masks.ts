@@ -1,5 +1,5 @@
 /**
- * Which stored or buffered rows are hidden, and since which LSN. One DuckDB table a table: (source, pos, since, soft, changed), where a source is a
+ * Which stored or buffered rows are hidden, and since which LSN. One DuckDB table per user table: (source, pos, since, soft, changed), where a source is a
  * data file (pos is the row's position in it) or a buffer generation (pos is the row's LSN). Rows are only ever added and become deletion vectors
  * at the next commit. A query sees a row unless a mask with `since` up to the query's LSN covers it; that is how a row is visible exactly once
  * while updates, flushes and compactions run.

@@ -11,7 +11,7 @@ export function assertTableName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || !TABLE_NAME.test(name)) {
     const shown =
       typeof name === 'string' ? JSON.stringify(name.slice(0, 80)) : name === undefined ? 'nothing' : `a value of type ${typeof name}`;
-    throw invalidArgument(`a table name must start with a letter and have 1 to 64 of A-Z, a-z, 0-9 and _; got ${shown}`, [
+    throw invalidArgument(`a table name must start with a letter and have 1 to 64 characters from A-Z, a-z, 0-9 and _; got ${shown}`, [
       { field: 'table' },
     ]);
   }

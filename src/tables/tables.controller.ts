@@ -53,7 +53,7 @@ export class TablesController {
   @HttpCode(200)
   @ApiOperation({
     summary: 'Create a table',
-    description: '409 ALREADY_EXISTS when there is one of that name, unless if_not_exists is set.',
+    description: 'Refused with 409 ALREADY_EXISTS if a table of that name exists, unless if_not_exists is set.',
   })
   @ApiBody({ type: CreateTableDto, examples: CREATE_TABLE_EXAMPLES })
   @ApiOkResponse({ type: DoneDto })
@@ -119,7 +119,7 @@ export class TablesController {
   @Get(':name')
   @ApiOperation({
     summary: 'Describe a table',
-    description: 'Configuration, columns and exact statistics; `location` is where other engines find the Delta Lake table.',
+    description: 'Configuration, columns and exact statistics. `location` is where other engines find the Delta Lake table.',
   })
   @ApiParam(TABLE_PARAMETER)
   @ApiOkResponse({ type: TableAnswerDto })
@@ -140,7 +140,7 @@ export class TablesController {
   @Patch(':name')
   @ApiOperation({
     summary: 'Change settings of a table',
-    description: 'Settings that are left out stay. write_mode and layout cannot be changed.',
+    description: 'Settings that are left out keep their values. write_mode and layout cannot be changed.',
   })
   @ApiParam(TABLE_PARAMETER)
   @ApiBody({ type: PatchTableDto, examples: PATCH_TABLE_EXAMPLES })
@@ -162,7 +162,7 @@ export class TablesController {
   @ApiOperation({ summary: 'Drop a table', description: 'A table with rows is refused (409 CONFLICT) unless cascade=true.' })
   @ApiParam(TABLE_PARAMETER)
   @ApiQuery({ name: 'if_exists', required: false, type: Boolean, example: true, description: 'Succeed when there is no such table' })
-  @ApiQuery({ name: 'cascade', required: false, type: Boolean, example: true, description: 'Also with rows in it' })
+  @ApiQuery({ name: 'cascade', required: false, type: Boolean, example: true, description: 'Drop the table even if it has rows' })
   @ApiOkResponse({ type: DroppedDto })
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
   async drop(

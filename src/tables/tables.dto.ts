@@ -7,7 +7,7 @@ import { defaultTableConfig, type TableConfig, TableConfigInput } from './table-
 import type { TableDescription, TableInfo, TableStats } from './table-info.js';
 
 /** The table's name in a path. */
-export const TABLE_PARAMETER = { name: 'name', example: 'users', description: 'Compared without case' };
+export const TABLE_PARAMETER = { name: 'name', example: 'users', description: 'Case-insensitive' };
 
 export class ColumnDto {
   @ApiProperty({ example: 'price' }) @IsString() name: string;
@@ -23,7 +23,7 @@ export class CreateTableDto {
   @ApiProperty({
     example: 'products',
     pattern: '^[A-Za-z][A-Za-z0-9_]{0,63}$',
-    description: 'A letter, then letters, digits and _; compared without case',
+    description: 'A letter, then letters, digits and _; case-insensitive',
   })
   @Allow()
   table_name: string;
@@ -37,7 +37,7 @@ export class CreateTableDto {
 
   @ApiPropertyOptional({
     type: [ColumnDto],
-    description: 'Columns beside id and timestamp; others are added by the first record that has them',
+    description: 'Columns besides id and timestamp; others are added with the first record that has them',
   })
   @IsOptional()
   @IsArray()
@@ -46,14 +46,14 @@ export class CreateTableDto {
   @Type(() => ColumnDto)
   schema?: ColumnDto[];
 
-  @ApiPropertyOptional({ description: 'Answer with success, and change nothing, when the table exists', default: false })
+  @ApiPropertyOptional({ description: 'Succeed without a change if the table exists', default: false })
   @IsOptional()
   @IsBoolean()
   if_not_exists?: boolean;
 }
 
 export const CREATE_TABLE_EXAMPLES = {
-  defaults: { summary: 'With the defaults, unless it is there', value: { table_name: 'users', if_not_exists: true } },
+  defaults: { summary: 'With the defaults, if it does not exist', value: { table_name: 'users', if_not_exists: true } },
   configured: {
     summary: 'With settings and columns',
     value: {
@@ -85,13 +85,13 @@ export class ConfiguredDto extends DoneDto {
 }
 
 export class TableStatsDto implements TableStats {
-  @ApiProperty({ type: 'integer', description: 'Rows that a query sees' }) record_count: number;
+  @ApiProperty({ type: 'integer', description: 'Rows visible to queries' }) record_count: number;
   @ApiProperty({ type: 'integer' }) file_count: number;
-  @ApiProperty({ type: 'integer', description: 'Of the data files' }) size_bytes: number;
+  @ApiProperty({ type: 'integer', description: 'Bytes of the data files' }) size_bytes: number;
   @ApiProperty({ type: String, format: 'date-time', nullable: true }) oldest_record: string | null;
   @ApiProperty({ type: String, format: 'date-time', nullable: true }) newest_record: string | null;
   @ApiProperty({ type: 'integer', description: 'Rows that are not in a data file yet' }) buffered_records: number;
-  @ApiProperty({ type: 'integer', description: 'Rows that are hidden, or deleted and still in a data file' }) deleted_records: number;
+  @ApiProperty({ type: 'integer', description: 'Rows that are hidden, or deleted but still in a data file' }) deleted_records: number;
 }
 
 export class TableInfoDto implements TableInfo {
@@ -110,7 +110,7 @@ export class TableListDto {
 
 export class TableDescriptionDto extends TableInfoDto implements TableDescription {
   @ApiProperty({ type: [ColumnDto] }) schema: readonly ColumnDto[];
-  @ApiProperty({ type: 'integer', description: 'Of its log' }) version: number;
+  @ApiProperty({ type: 'integer', description: 'Version of its log' }) version: number;
   @ApiProperty({ example: '/var/lib/miniodb/objects/users', description: 'Where other engines find the Delta Lake table' })
   location: string;
 }

@@ -15,6 +15,8 @@ const READY = /^MinIODB ready: rest=(\S+) grpc=(\S+) data=(.+)$/m;
 const READY_MS_MAX = 60_000;
 
 export interface ServerOptions {
+  /** Entry of another build than this checkout's. */
+  readonly main?: string;
   /** Directory that survives restarts; a fresh one when absent. */
   readonly dataDir?: string;
   /** Configuration sections, merged over the defaults (written to a file given with --config). */
@@ -48,7 +50,7 @@ export function temporaryDirectory(label: string): string {
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run "npm run build" first`);
   const dataDir = options.dataDir ?? temporaryDirectory('server');
-  const parameters = [MAIN];
+  const parameters = [options.main ?? MAIN];
   if (options.config) {
     const file = path.join(temporaryDirectory('config'), 'config.yaml');
     writeFileSync(file, JSON.stringify(options.config));

@@ -53,12 +53,12 @@ export class BackupFiles implements ObjectReader {
 
   #objectOf(key: string): BackupObject {
     const object = this.#objects.get(key.slice(BACKUP_DIRECTORY.length + 1));
-    if (!object) throw new AppError('DATA_CORRUPTION', `backup ${this.backupId} does not have ${key}, which its own list names`);
+    if (!object) throw new AppError('DATA_CORRUPTION', `backup ${this.backupId} does not contain ${key}, although its manifest names it`);
     return object;
   }
 
   #damaged({ key }: BackupObject): AppError {
-    return new AppError('DATA_CORRUPTION', `backup ${this.backupId} is damaged: ${key} is missing or has other bytes; use another backup`);
+    return new AppError('DATA_CORRUPTION', `backup ${this.backupId} is damaged: ${key} is missing or has changed; use another backup`);
   }
 
   async close(): Promise<void> {

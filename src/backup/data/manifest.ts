@@ -70,10 +70,11 @@ export async function readManifest(store: RemoteObjectStore, backupId: string): 
   if (bytes === undefined) throw noSuchBackup(backupId);
   const manifest = unseal<Manifest>(bytes, backupId, true, ({ tables }) => Array.isArray(tables));
   const { format } = manifest as { readonly format: number };
-  if (format !== 1) throw new AppError('DATA_CORRUPTION', `backup ${backupId} has format ${format}, which this version does not know`);
+  if (format !== 1)
+    throw new AppError('DATA_CORRUPTION', `backup ${backupId} has format ${format}, which this version of the server cannot read`);
   return manifest;
 }
 
 export function noSuchBackup(backupId: string): AppError {
-  return new AppError('NOT_FOUND', `there is no data backup ${backupId}; GET /v1/backups lists those that are there`);
+  return new AppError('NOT_FOUND', `there is no data backup ${backupId}; GET /v1/backups lists the backups that exist`);
 }

@@ -14,8 +14,7 @@ const DAY = /^\d{4}-\d\d-\d\d$/;
 export function parseRecover(body: RecoverDto, idsMax: number): RecoverRequest {
   const asOf = parseAsOf(body.as_of);
   if (asOf && notEmpty(body.backup_id) !== undefined) throw invalidArgument('give backup_id or as_of, not both', [{ field: 'as_of' }]);
-  if (asOf && notEmpty(body.table) === undefined)
-    throw invalidArgument('as_of needs the table that it is a version of', [{ field: 'table' }]);
+  if (asOf && notEmpty(body.table) === undefined) throw invalidArgument('as_of needs a table', [{ field: 'table' }]);
   if (notEmpty(body.target_table) !== undefined) assertTableName(body.target_table);
   return {
     backupId: notEmpty(body.backup_id),
@@ -36,11 +35,12 @@ function notEmpty(text: string | undefined): string | undefined {
 function rangeOf({ id_range: byId, time_range: byTime }: RecoverDto, idsMax: number): RowRange {
   const lists = [byId?.ids, byTime?.ids].filter((list) => list !== undefined);
   // Not "all of them": with force_overwrite that would replace the whole table.
-  if (lists.some((list) => list.length === 0)) throw invalidArgument('ids must name at least one id, or be left out', [{ field: 'ids' }]);
+  if (lists.some((list) => list.length === 0))
+    throw invalidArgument('ids must contain at least one id, or be left out', [{ field: 'ids' }]);
   const ids = lists.length === 0 ? undefined : lists.reduce((both, list) => both?.filter((id) => list?.includes(id)));
   if (ids && ids.length > idsMax)
-    throw invalidArgument(`${ids.length} ids; at most ${idsMax} (limits.ids_max)`, [{ field: 'id_range.ids' }]);
-  if (ids?.length === 0) throw invalidArgument('no id is in both id_range.ids and time_range.ids', [{ field: 'time_range.ids' }]);
+    throw invalidArgument(`ids has ${ids.length} entries; at most ${idsMax} per request (limits.ids_max)`, [{ field: 'id_range.ids' }]);
+  if (ids?.length === 0) throw invalidArgument('id_range.ids and time_range.ids have no id in common', [{ field: 'time_range.ids' }]);
   const pattern = notEmpty(byId?.id_pattern);
   const from = instantOf(notEmpty(byTime?.start_date), 'start_date', 0);
   const to = instantOf(notEmpty(byTime?.end_date), 'end_date', MS_PER_DAY);

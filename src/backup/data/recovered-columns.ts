@@ -37,6 +37,6 @@ function assertWidened(given: Column, column: Column, tableName: string): void {
   if (given.type === 'BIGINT' && column.type === 'DOUBLE') return;
   throw new AppError(
     'CONFLICT',
-    `table ${tableName}: column ${column.name} is ${column.type} now and was ${given.type} then; recover into another table (target_table)`,
+    `table ${tableName}: column ${column.name} is now ${column.type} and was ${given.type} in the backup; recover into another table (target_table)`,
   );
 }

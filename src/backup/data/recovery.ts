@@ -44,7 +44,7 @@ export interface RecoverRequest {
   readonly table: string | undefined;
   /** Undefined: the table itself. */
   readonly targetTable: string | undefined;
-  /** Whose newest backup it is to be. */
+  /** Node whose newest backup is used. */
   readonly nodeId: string | undefined;
   readonly range: RowRange;
   /** Rows of the range take the place of those that are there now. */
@@ -108,7 +108,7 @@ export class Recovery {
   async #recoverNow(request: RecoverRequest): Promise<RecoverResult> {
     const result = request.asOf ? await this.#fromVersion(request, request.asOf) : await this.#fromBackup(request);
     if (result.tables.every(({ rows_matched: rows, isWhole }) => rows === 0 && !isWhole))
-      throw new AppError('NOT_FOUND', `no row of ${result.source} fits the request; nothing was recovered`);
+      throw new AppError('NOT_FOUND', `no row of ${result.source} matches the request; nothing was recovered`);
     if (!request.dryRun)
       for (const { target_table: target, rows_recovered: rows } of result.tables)
         this.logger.info({ rows }, `table:${target} restore from ${result.source}`);
@@ -259,7 +259,7 @@ export class Recovery {
       if (asNumber(row['n']) > 0)
         throw new AppError(
           'CONFLICT',
-          `table ${target.name}: column ${column} is DOUBLE now, which cannot hold ${asNumber(row['n'])} of the integers of then exactly; recover into another table (target_table)`,
+          `table ${target.name}: column ${column} is now DOUBLE, which cannot hold ${asNumber(row['n'])} of the old integers exactly; recover into another table (target_table)`,
         );
     }
   }
@@ -295,13 +295,13 @@ async function chooseBackup(store: RemoteObjectStore, { backupId, nodeId }: Reco
 function chooseTables({ backup_id: id, tables }: Manifest, { table, targetTable }: RecoverRequest): readonly BackupTable[] {
   if (table === undefined) {
     if (targetTable !== undefined && tables.length !== 1)
-      throw new AppError('INVALID_ARGUMENT', `backup ${id} has ${tables.length} tables; name the one for target_table with table`);
+      throw new AppError('INVALID_ARGUMENT', `backup ${id} has ${tables.length} tables; set table to the one that goes into target_table`);
     return tables;
   }
   const found = tables.filter(({ name }) => name.toLowerCase() === table.toLowerCase());
   if (found.length > 0) return found;
   throw new AppError(
     'NOT_FOUND',
-    `backup ${id} does not have table ${table}; it has ${tables.map(({ name }) => name).join(', ') || 'none'}`,
+    `backup ${id} does not contain table ${table}; it contains ${tables.map(({ name }) => name).join(', ') || 'none'}`,
   );
 }

@@ -103,7 +103,7 @@ export class MetadataRestore {
     if (result.errors.length > 0)
       throw new AppError(
         'CONFLICT',
-        `${result.errors.length} of ${result.total} entries of ${stored.fileName} could not be restored, ${result.ok} were, ${result.skipped} needed nothing`,
+        `${result.errors.length} of ${result.total} entries of ${stored.fileName} could not be restored, ${result.ok} were restored, ${result.skipped} needed no change`,
         { details: steps.map(({ key, outcome, text }) => ({ key, outcome, reason: text })) },
       );
     return result;
@@ -149,7 +149,7 @@ export class MetadataRestore {
     if (index) steps.push({ key: index.key, outcome: 'skipped', text: indexText(live, index.entry) });
     if (config) {
       const difference = differenceOf(live.config, config.entry.config);
-      if (difference === '') steps.push({ key: config.key, outcome: 'skipped', text: 'the table has this configuration already' });
+      if (difference === '') steps.push({ key: config.key, outcome: 'skipped', text: 'the table already has this configuration' });
       else if (!overwrite)
         steps.push({
           key: config.key,
@@ -177,16 +177,16 @@ export class MetadataRestore {
     // Its writes may still stand in write-ahead logs: the old table must not come back with them.
     if (await registry.wasDropped(entries.name, index.table_id)) return this.#planDropped(entries);
     const found = await registry.loadLog(index.directory);
-    if (found && found.metaData.id !== index.table_id) throw new AppError('CONFLICT', `${index.directory} holds another table by now`);
+    if (found && found.metaData.id !== index.table_id) throw new AppError('CONFLICT', `${index.directory} now holds another table`);
     if (found && found.version < index.version)
       throw new AppError(
         'CONFLICT',
-        `the log in ${index.directory} ends at version ${found.version}, before the backup's ${index.version}: commits of it are lost; move that log away, then restore again`,
+        `the log in ${index.directory} ends at version ${found.version}, before the backup's version ${index.version}: commits are lost; move that log away, then restore again`,
       );
     await this.#assertComplete(index, found ?? applyActions(undefined, index.version, index.actions));
     const text = found
-      ? `the table is taken back with its log, at version ${found.version}`
-      : `the table is taken back, its log written anew from version ${index.version}`;
+      ? `the table is restored with its log, at version ${found.version}`
+      : `the table is restored, with a new log written from version ${index.version}`;
     return {
       steps: keysOf(entries).map((key) => ({ key, outcome: 'ok', text })),
       apply: () => registry.adopt(catalogued, index.actions),
@@ -212,14 +212,14 @@ export class MetadataRestore {
     if (first !== undefined)
       throw new AppError(
         'CONFLICT',
-        `${missing.size} of the ${named} files of the table are not in the store any more (${first} is the first); recover the rows from a data backup with POST /v1/recover`,
+        `${missing.size} of the ${named} files of the table are no longer in the store (the first is ${first}); recover the rows from a data backup with POST /v1/recover`,
       );
   }
 
   /** The table was dropped, and its rows with it. */
   #planDropped(entries: TableEntries): Plan {
     const { steps, apply } = this.#planEmpty({ ...entries, index: undefined });
-    const text = 'the table was dropped, its rows with it; they come back with POST /v1/recover from a data backup';
+    const text = 'the table was dropped with its rows; recover them from a data backup with POST /v1/recover';
     const index: Step[] = entries.index ? [{ key: entries.index.key, outcome: apply ? 'skipped' : 'error', text }] : [];
     return { steps: [...steps, ...index], ...(apply ? { apply } : {}) };
   }
@@ -253,7 +253,7 @@ function pick(entries: Entries, { tablePattern, keyPatterns }: RestoreRequest, f
   ];
   throw new AppError(
     'NOT_FOUND',
-    `no entry of ${fileName} fits ${asked.join(' and ') || 'the request'}: it has ${Object.keys(entries).length} entries; nothing was restored`,
+    `no entry of ${fileName} matches ${asked.join(' and ') || 'the request'}: it has ${Object.keys(entries).length} entries; nothing was restored`,
   );
 }
 
@@ -262,8 +262,8 @@ function keysOf({ config, index }: TableEntries): string[] {
 }
 
 function indexText(live: Table, { table_id: tableId, version }: IndexEntry): string {
-  if (live.id !== tableId) return 'another table of this name exists; its rows stay (POST /v1/recover brings rows back from a data backup)';
-  return `the table has its own log, at version ${live.snapshot.version} (the backup: ${version}); rows of an earlier version come back with POST /v1/recover`;
+  if (live.id !== tableId) return 'another table of this name exists and is kept; POST /v1/recover recovers rows from a data backup';
+  return `the table has its own log, at version ${live.snapshot.version} (backup: ${version}); recover rows of an earlier version with POST /v1/recover`;
 }
 
 /** Settings that would change, as text. */

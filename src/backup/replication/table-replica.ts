@@ -94,7 +94,7 @@ export class TableReplica {
     if (!(await this.to.putIfAbsent(key, commit)) && !commit.equals((await this.to.get(key)) ?? Buffer.alloc(0)))
       throw new AppError(
         'CONFLICT',
-        `${key} in the backup store is another commit than in the store of the tables: somebody wrote to the copy; move ${this.table.directory}/ there away`,
+        `${key} in the backup store differs from the commit in the tables' store: something else wrote to the copy; move ${this.table.directory}/ away in the backup store`,
       );
     this.#keys.add(key);
     await this.#mark(version);
@@ -118,7 +118,7 @@ export class TableReplica {
     if (this.#keys.has(key)) return 0;
     const copied = sizeBytes === undefined ? await this.#copySmall(key) : await this.#copyFile(key, sizeBytes);
     if (copied === undefined) {
-      if (this.table.snapshot.files.has(path)) throw new AppError('DATA_CORRUPTION', `${key} is missing in the store of the tables`);
+      if (this.table.snapshot.files.has(path)) throw new AppError('DATA_CORRUPTION', `${key} is missing from the tables' store`);
       return 0;
     }
     this.#keys.add(key);

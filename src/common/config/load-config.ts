@@ -137,7 +137,7 @@ function assign(settings: Settings, keys: readonly string[], text: string, varia
     const section = (settings[key] ??= {});
     if (!isJsonObject(section))
       throw invalidArgument(
-        `The environment variable ${variable} sets a key of ${key}, which has the value ${JSON.stringify(section)} instead of keys`,
+        `The environment variable ${variable} sets a key inside ${key}, but ${key} is set to the value ${JSON.stringify(section)}`,
       );
     assign(section, rest, text, variable);
   }
@@ -173,7 +173,7 @@ function describe(error: ValidationError, parent: string): string[] {
   const key = parent + error.property;
   const own = Object.entries(error.constraints ?? {}).map(([rule, message]) =>
     rule === 'whitelistValidation'
-      ? `${key}: unknown key (value ${JSON.stringify(error.value)}); see config/default.yaml for the keys that exist`
+      ? `${key}: unknown key (value ${JSON.stringify(error.value)}); src/common/config/config.ts lists all keys`
       : `${key}: ${message}, got ${JSON.stringify(error.value)}`,
   );
   return [...own, ...(error.children ?? []).flatMap((child) => describe(child, `${key}.`))];
@@ -203,7 +203,7 @@ function redisFaults({ redis, storage }: Config): string[] {
     faults.push(
       `redis.nodes: must name at least one ${redis.mode === 'cluster' ? 'node of the cluster' : 'sentinel'} (REDIS_NODES=HOST:PORT,...)`,
     );
-  if (redis.mode === 'cluster' && redis.db !== 0) faults.push(`redis.db: a cluster has database 0 only, got ${redis.db}`);
+  if (redis.mode === 'cluster' && redis.db !== 0) faults.push(`redis.db: a cluster has only database 0, got ${redis.db}`);
   return faults;
 }
 
@@ -212,20 +212,20 @@ function authFaults({ auth }: Config): string[] {
   if (auth.mode !== 'disabled' && auth.admin_secret.length < ADMIN_SECRET_LENGTH_MIN)
     faults.push(
       `auth.admin_secret: must have at least ${ADMIN_SECRET_LENGTH_MIN} characters when auth.mode is ${auth.mode} (MINIODB_AUTH__ADMIN_SECRET); ` +
-        'with it the administrator makes the keys of all others',
+        'the administrator uses it to create all other keys',
     );
   if (auth.jwt_secret !== '' && auth.jwt_secret.length < JWT_SECRET_LENGTH_MIN)
     faults.push(`auth.jwt_secret: must have at least ${JWT_SECRET_LENGTH_MIN} characters, or be empty (JWT_SECRET)`);
-  if (auth.jwt_secret !== '' && auth.jwt_keys.length > 0) faults.push('auth.jwt_keys: give either jwt_secret or jwt_keys, not both');
+  if (auth.jwt_secret !== '' && auth.jwt_keys.length > 0) faults.push('auth.jwt_keys: set either jwt_secret or jwt_keys, not both');
   return faults;
 }
 
 function tlsFaults({ tls }: Config): string[] {
   const faults: string[] = [];
   if ((tls.cert_file === '') !== (tls.key_file === ''))
-    faults.push('tls: cert_file and key_file belong together; give both for TLS, or neither');
+    faults.push('tls: cert_file and key_file belong together; set both for TLS, or neither');
   if (tls.client_ca_file !== '' && tls.cert_file === '')
-    faults.push('tls.client_ca_file: clients can only be asked for certificates over TLS; give cert_file and key_file');
+    faults.push('tls.client_ca_file: client certificates need TLS; set cert_file and key_file');
   return faults;
 }
 

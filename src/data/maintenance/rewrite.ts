@@ -250,11 +250,11 @@ function liveFile({ table, view }: Rewrite, input: DataFile): DataFile {
   const file = table.snapshot.files.get(input.path);
   const known = view.files.find((candidate) => candidate.file.path === input.path);
   if (file && known?.source === table.sourceOf(file)) return file;
-  throw new AppError('CONFLICT', `${input.path} was replaced by another writer; the next round looks again`);
+  throw new AppError('CONFLICT', `${input.path} was replaced by another writer; the next round will try again`);
 }
 
 /** @throws AppError CONFLICT when a flush of ours is in the log that we did not hear of: it has to be shown first */
 function assertOurs(table: Table, current: Snapshot, walId: string): void {
   if ((current.transactions.get(walId) ?? 0) > table.committedLsn(walId))
-    throw new AppError('CONFLICT', `table ${table.name}: a flush is not shown yet; the next round looks again`);
+    throw new AppError('CONFLICT', `table ${table.name}: a flush is not visible yet; the next round will try again`);
 }

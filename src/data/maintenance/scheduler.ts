@@ -82,10 +82,10 @@ export class Scheduler {
       this.#changed.add(table.id);
       if (table.isDropped) return;
       const isOvertaken = error instanceof AppError && error.code === 'CONFLICT';
-      if (isOvertaken) logger.info(`${table.logLabel} changed under its maintenance; it is done again`);
+      if (isOvertaken) logger.info(`${table.logLabel} changed during its maintenance, which will be repeated`);
       else if (error instanceof AppError && error.code === 'UNAVAILABLE')
         logger.warn(`${table.logLabel} maintenance waits: ${error.message}`);
-      else logger.error({ err: error }, `${table.logLabel} maintenance failed; it is tried again`);
+      else logger.error({ err: error }, `${table.logLabel} maintenance failed; it will be retried`);
     }
   }
 

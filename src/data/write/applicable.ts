@@ -75,7 +75,10 @@ export function fromWalRecord(record: WalRecord): Applicable {
     case 'bulk':
       return { ...common, kind: record.kind } as unknown as Applicable;
     default:
-      throw new AppError('DATA_CORRUPTION', `the WAL holds a record of kind ${String(record.kind)}, which this version does not know`);
+      throw new AppError(
+        'DATA_CORRUPTION',
+        `the write-ahead log has a record of kind ${String(record.kind)}, which this version of the server cannot read`,
+      );
   }
 }
 

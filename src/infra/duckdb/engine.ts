@@ -94,7 +94,7 @@ export class Engine {
   /** The only row of a statement of ours. */
   async row(sql: string, parameters?: Parameters): Promise<Row> {
     const [row] = await this.rows(sql, parameters);
-    if (row === undefined) throw new AppError('INTERNAL', 'the engine gave no row where one must be');
+    if (row === undefined) throw new AppError('INTERNAL', 'the engine returned no row where one was expected');
     return row;
   }
 
@@ -117,5 +117,5 @@ export function isOutOfMemory(error: unknown): boolean {
 /** A value of the engine that is a whole number, as `number`; exact up to 2^53, which counts, sizes and LSNs stay below. */
 export function asNumber(value: DuckDBValue | undefined): number {
   if (typeof value === 'bigint' || typeof value === 'number') return Number(value);
-  throw new AppError('INTERNAL', `the engine gave ${String(value)} where a number must be`);
+  throw new AppError('INTERNAL', `the engine returned ${String(value)} where a number was expected`);
 }

@@ -104,7 +104,7 @@ export class FileCache {
     if (!this.#makeRoom(sizeBytes)) {
       throw new AppError(
         'RESOURCE_EXHAUSTED',
-        `the files that queries read now take ${this.#bytes + this.#reservedBytes} bytes and another ${sizeBytes} do not fit into the cache; raise cache.bytes_max (${this.bytesMax}), or ask for less at once`,
+        `the files being read take ${this.#bytes + this.#reservedBytes} bytes of the cache, and ${sizeBytes} more do not fit; raise cache.bytes_max (${this.bytesMax}), or read less at once`,
         { retryAfterSeconds: 2 },
       );
     }
@@ -113,7 +113,7 @@ export class FileCache {
     try {
       const fetched = await fetch(partial);
       if (fetched === undefined)
-        throw new AppError('DATA_CORRUPTION', `object ${key} is named by the table's log and does not exist in the store`);
+        throw new AppError('DATA_CORRUPTION', `object ${key} is named in the table's log but does not exist in the store`);
       if (fetched !== sizeBytes)
         throw new AppError('DATA_CORRUPTION', `object ${key} has ${fetched} bytes, the table's log says ${sizeBytes}`);
       await rename(partial, this.#pathOf(name));
@@ -121,7 +121,7 @@ export class FileCache {
     } catch (error) {
       await rm(partial, { force: true });
       if (isSystemError(error, 'ENOSPC', 'EDQUOT'))
-        throw new AppError('UNAVAILABLE', 'the disk of the cache is full; free space, or lower cache.bytes_max', {
+        throw new AppError('UNAVAILABLE', 'the disk of the cache is full; free some space, or lower cache.bytes_max', {
           cause: error,
           retryAfterSeconds: 5,
         });

@@ -218,6 +218,8 @@ export async function syncDirectory(directory: string): Promise<void> {
 }
 
 function asUnavailable(error: unknown, key: string): AppError {
-  const remedy = isSystemError(error, 'ENOSPC', 'EDQUOT') ? 'the disk is full: free space, and it goes on by itself' : messageOf(error);
+  const remedy = isSystemError(error, 'ENOSPC', 'EDQUOT')
+    ? 'the disk is full; free some space, and the server resumes by itself'
+    : messageOf(error);
   return new AppError('UNAVAILABLE', `object ${key} could not be read or written: ${remedy}`, { cause: error, retryAfterSeconds: 5 });
 }

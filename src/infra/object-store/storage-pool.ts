@@ -96,7 +96,7 @@ async function chooseWayOfPuts(
   store.lookFirst(leases);
   if (way === 'auto')
     logger.warn(
-      `the store at ${endpoint} does not keep If-None-Match: objects are made by looking first, under a lock; let no second server write to bucket ${bucket} unless both use the same Redis`,
+      `the store at ${endpoint} does not honour If-None-Match, so objects are created under a lock after checking for the key; let no second server write to bucket ${bucket} unless both use the same Redis`,
     );
 }
 

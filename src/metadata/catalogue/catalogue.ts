@@ -1,5 +1,5 @@
 /**
- * Which tables there are. `_catalogue/NAME/N.json` (name in lower case) is a small log a table name: each entry is put-if-absent, the last one
+ * Which tables there are. `_catalogue/NAME/N.json` (name in lower case) is a small log, one per table name: each entry is put-if-absent, the last one
  * holds. A table exists from its `create` entry on and is gone from its `drop` entry on, whatever files are still there; the next table of that
  * name gets a new id and a new directory, so nothing of the old one can come back.
  */
@@ -128,8 +128,8 @@ export class Catalogue {
   async create(table: CatalogueTable): Promise<void> {
     await this.#append(table.name, ({ live, ids }) => {
       if (live?.tableId !== table.tableId && ids.includes(table.tableId))
-        throw new AppError('CONFLICT', `table ${table.name} was dropped; what is left of its log is not taken back`);
-      if (live) throw new AppError('ALREADY_EXISTS', `table ${table.name} exists already`);
+        throw new AppError('CONFLICT', `table ${table.name} was dropped; the rest of its log cannot be restored`);
+      if (live) throw new AppError('ALREADY_EXISTS', `table ${table.name} already exists`);
       return { action: 'create', ...table };
     });
   }
@@ -158,7 +158,10 @@ export class Catalogue {
       const key = `${prefix}${String(sequence).padStart(SEQUENCE_DIGITS, '0')}.json`;
       if (await this.store.putIfAbsent(key, Buffer.from(JSON.stringify(entry)))) return;
     }
-    throw new AppError('UNAVAILABLE', `the catalogue entry of table ${name} was overtaken ${ATTEMPTS_MAX} times by other nodes`);
+    throw new AppError(
+      'UNAVAILABLE',
+      `the catalogue entry of table ${name} was changed ${ATTEMPTS_MAX} times by other nodes meanwhile; try again`,
+    );
   }
 
   async #read(key: string): Promise<Entry> {

@@ -105,7 +105,7 @@ export class DeltaLog {
   }
 
   #gone(version: number): AppError {
-    return new AppError('NOT_FOUND', `version ${version} is not kept any more (maintenance.time_travel_hours)`);
+    return new AppError('NOT_FOUND', `version ${version} is no longer kept (maintenance.time_travel_hours)`);
   }
 
   /** The checkpoints and commits up to a version, in order; from a checkpoint on, if one is given. */
@@ -133,7 +133,7 @@ export class DeltaLog {
   /** When this log was last seen to have nothing newer, or was written to. */
   #lookedMs = 0;
 
-  /** Whoever slept longer than versions are kept finds no next one and would take its own for the newest, and the next number for free. */
+  /** A node that slept longer than versions are kept finds no next one; it would take its own for the newest, and the next number for free. */
   async #isCleanedUpUnder({ version }: Snapshot): Promise<boolean> {
     // Not asked by those who look all the time: versions are kept much longer.
     if (!this.isShared || this.clock.nowMs() - this.#lookedMs < AWAKE_MS) return false;
@@ -177,7 +177,7 @@ export class DeltaLog {
       }
       current = await this.refresh(current);
     }
-    throw new AppError('UNAVAILABLE', `${this.directory}: ${COMMIT_ATTEMPTS_MAX} commits in a row were overtaken by other writers`);
+    throw new AppError('UNAVAILABLE', `${this.directory}: ${COMMIT_ATTEMPTS_MAX} commits in a row lost to other writers; try again`);
   }
 
   #compose(current: Snapshot | undefined, operation: Operation, actions: readonly Action[]): Action[] {

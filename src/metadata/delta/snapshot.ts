@@ -131,7 +131,7 @@ function assertReadable(protocol: ProtocolAction): void {
   if ((protocol.minReaderVersion !== 1 && protocol.minReaderVersion !== 3) || unknown.length > 0) {
     throw new AppError(
       'DATA_CORRUPTION',
-      `the table needs reader version ${protocol.minReaderVersion} and features [${unknown.join(', ')}], which this server does not know`,
+      `the table needs reader version ${protocol.minReaderVersion} and features [${unknown.join(', ')}], which this server does not support`,
     );
   }
 }

@@ -18,12 +18,12 @@ const SKEW_MS_MAX = 60_000;
 
 /** What to do about the errors of a file system. */
 const REMEDIES: Readonly<Record<string, string>> = {
-  EACCES: 'give the user that runs the server the directory (chown), or choose another with DATA_DIR',
+  EACCES: 'make the user that runs the server the owner of the directory (chown), or choose another one with DATA_DIR',
   EPERM: 'choose a file system that allows this (links, sync) with DATA_DIR',
   EROFS: 'the file system is mounted read-only: mount it for writing, or choose another with DATA_DIR',
   ENOTDIR: 'a part of the path is a file: choose another directory with DATA_DIR',
   EEXIST: 'a part of the path is a file: choose another directory with DATA_DIR',
-  ENOSPC: 'free space, or choose another disk with DATA_DIR',
+  ENOSPC: 'free some space, or choose another disk with DATA_DIR',
   EDQUOT: 'raise the quota, or choose another disk with DATA_DIR',
   ENOTSUP: 'choose a file system that has links with DATA_DIR',
   ENOSYS: 'choose a file system that has links with DATA_DIR',
@@ -88,7 +88,7 @@ async function canBeWritten(options: LocalTrialOptions, scratchDirectory: string
   } catch (error) {
     throw new Error(`the directory cannot be used: ${messageOf(error)}`, { cause: error });
   }
-  return ok(isNew ? 'it was not there and can be made (removed again at the end)' : 'it is there and can be written');
+  return ok(isNew ? 'it was not there and can be made (removed again at the end)' : 'it exists and is writable');
 }
 
 async function hasRoom({ dataDirectory, walBytesMax, walSegmentBytes }: LocalTrialOptions): Promise<Outcome> {
@@ -100,7 +100,7 @@ async function hasRoom({ dataDirectory, walBytesMax, walSegmentBytes }: LocalTri
     verdict: freeBytes < 2 * walSegmentBytes ? 'FAILED' : 'LACKING',
     seen,
     meaning: 'when the disk is full, writes are refused with 503 until there is room again',
-    remedy: 'free space, lower wal.bytes_max, or choose another disk with DATA_DIR',
+    remedy: 'free some space, lower wal.bytes_max, or choose another disk with DATA_DIR',
   };
 }
 
@@ -108,7 +108,7 @@ function linkReplaces(_lack: ConditionLack, seen: string): Promise<Outcome> {
   return Promise.resolve({
     verdict: 'FAILED',
     seen,
-    meaning: 'this file system links a file over one that exists: commits could replace each other',
+    meaning: 'this file system lets a link replace an existing file: commits could overwrite each other',
     remedy: 'choose another file system with DATA_DIR',
   });
 }

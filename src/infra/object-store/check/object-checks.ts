@@ -67,12 +67,12 @@ export function objectChecks(options: ObjectChecksOptions): StorageCheck[] {
     },
     {
       name: 'get of a missing key',
-      meaning: 'the server could not tell a version that nobody has made yet from a failure',
+      meaning: 'the server could not tell a version that does not exist yet from a failure',
       run: () => missingIsNotFound(store, keys),
     },
     {
       name: 'overwrite',
-      meaning: 'hints and checkpoints would stay old',
+      meaning: 'hints and checkpoints would never be updated',
       run: () => putReplaces(store, keys),
     },
     {
@@ -87,12 +87,12 @@ export function objectChecks(options: ObjectChecksOptions): StorageCheck[] {
     },
     {
       name: 'put-if-absent',
-      meaning: 'no table can be made and no row committed',
+      meaning: 'no table can be created and no row committed',
       run: () => secondPutIsRefused(options, condition),
     },
     {
       name: `put-if-absent, ${WRITERS} at once`,
-      meaning: 'commits of two servers at the same moment could replace each other',
+      meaning: 'commits of two servers at the same moment could overwrite each other',
       run: () => oneOfManyWins(options, condition),
     },
     {
@@ -124,10 +124,10 @@ async function bytesComeBack(store: RemoteObjectStore, keys: TrialKeys): Promise
     const key = keys.key(`bytes/${size}`);
     await store.put(key, bytes);
     const back = await store.get(key);
-    if (back === undefined) throw new Error(`an object of ${size} bytes was put and is not there`);
-    if (!back.equals(bytes)) throw new Error(`an object of ${size} bytes came back with other bytes`);
+    if (back === undefined) throw new Error(`an object of ${size} bytes was put and cannot be found`);
+    if (!back.equals(bytes)) throw new Error(`an object of ${size} bytes came back changed`);
   }
-  return ok('0 bytes to 1 MiB come back as they went');
+  return ok('objects of 0 bytes to 1 MiB come back unchanged');
 }
 
 async function missingIsNotFound(store: RemoteObjectStore, keys: TrialKeys): Promise<Outcome> {
@@ -152,7 +152,7 @@ async function deleteRemoves(store: RemoteObjectStore, keys: TrialKeys): Promise
   if ((await store.get(key)) !== undefined) throw new Error('an object is still there after its delete');
   await store.delete(key);
   await store.delete(keys.key('missing/never-put'));
-  return ok('gone at once; deleting what is not there is no error');
+  return ok('gone at once; deleting a missing object is no error');
 }
 
 async function keysStayApart(store: RemoteObjectStore, keys: TrialKeys): Promise<Outcome> {
@@ -171,9 +171,9 @@ async function keysStayApart(store: RemoteObjectStore, keys: TrialKeys): Promise
 function caseIsLost(): Outcome {
   return {
     verdict: 'LACKING',
-    seen: 'keys that differ in the case of a letter only are one',
+    seen: 'keys that differ only in case are the same key',
     meaning: 'tables, or ids in a table with layout "id", whose names differ only in case share their files',
-    remedy: 'use names that differ in more than that, or a file system that tells upper from lower case',
+    remedy: 'use names that differ in more than case, or a case-sensitive file system',
   };
 }
 
@@ -226,8 +226,8 @@ export async function raceForKey(store: RemoteObjectStore, key: string): Promise
   });
   const winners = won.filter((hasWon) => hasWon).length;
   const text = (await store.get(key))?.toString();
-  if (winners === 0) throw new Error(`none of ${WRITERS} writers made the key`);
-  if (winners === 1 && text !== writers[won.indexOf(true)]) throw new Error(`one of ${WRITERS} writers won, and the object is another's`);
+  if (winners === 0) throw new Error(`none of ${WRITERS} writers created the key`);
+  if (winners === 1 && text !== writers[won.indexOf(true)]) throw new Error(`one of ${WRITERS} writers won, but the object is another's`);
   return winners;
 }
 
@@ -289,7 +289,7 @@ async function listIsWhole(store: RemoteObjectStore, keys: TrialKeys, signal: Ab
     expectKeys(await keysBelow(store, prefix, key), expected.slice(at + 1), `the list after key ${at + 1}`);
     expectKeys(await keysBelow(store, prefix, `${key}!`), expected.slice(at + 1), `the list after a key that is not there`);
   }
-  return ok('whole and in the order of the characters, over pages, also from a key on');
+  return ok('complete and in key order, across pages and from a given key on');
 }
 
 async function latency(store: RemoteObjectStore, keys: TrialKeys): Promise<Outcome> {
@@ -305,8 +305,8 @@ async function latency(store: RemoteObjectStore, keys: TrialKeys): Promise<Outco
   return {
     verdict: 'LACKING',
     seen,
-    meaning: 'each flush waits for several puts one after the other; writes are not affected until the write-ahead log is full',
-    remedy: 'put the store nearer, or give it faster disks',
+    meaning: 'each flush waits for several puts in sequence; writes are not affected until the write-ahead log is full',
+    remedy: 'move the store closer, or give it faster disks',
   };
 }
 

@@ -58,7 +58,7 @@ export async function runTrial(trial: StorageTrial, report: (finding: Finding) =
     note('clean-up', {
       verdict: 'FAILED',
       seen: messageOf(error),
-      meaning: 'what the checks made takes room, and nothing of the server removes it',
+      meaning: 'the objects that the checks created take up space, and the server does not remove them',
     });
   }
   return findings;

@@ -30,7 +30,7 @@ export class TrialKeys {
       await pMap(keys, (key) => store.delete(key), { concurrency: PARALLEL_REQUESTS, stopOnError: false });
     } catch (error) {
       const [cause] = error instanceof AggregateError ? (error.errors as unknown[]) : [error];
-      throw new Error(`objects under ${store.locationOf(this.prefix)} could not be removed; remove them by hand`, { cause });
+      throw new Error(`objects under ${store.locationOf(this.prefix)} could not be removed; remove them yourself`, { cause });
     }
   }
 }

@@ -3,15 +3,15 @@ import { AppError, messageOf } from '../../../common/app-error.js';
 
 /** Answers that another try does not change, and what to do about them. */
 const FINAL: Readonly<Record<string, string>> = {
-  AccessDenied: 'the key may not do this; give it read, write, list and delete on the bucket',
+  AccessDenied: 'the access key lacks permission; give it read, write, list and delete on the bucket',
   InvalidAccessKeyId: 'the access key is unknown; check MINIO_ACCESS_KEY',
   SignatureDoesNotMatch: 'the secret key is wrong; check MINIO_SECRET_KEY',
   NoSuchBucket: 'the bucket does not exist; create it, or check MINIO_BUCKET',
-  RequestTimeTooSkewed: 'the clocks of this machine and of the store differ; set them',
+  RequestTimeTooSkewed: 'the clocks of this machine and the store differ; correct them',
   AuthorizationHeaderMalformed: 'the region is wrong; check MINIO_REGION',
   InvalidBucketName: 'the name of the bucket is not a valid one; check MINIO_BUCKET',
-  EntityTooLarge: 'the object is larger than the store takes',
-  QuotaExceeded: 'the quota of the bucket is used up; raise it, and it goes on by itself',
+  EntityTooLarge: 'the object is larger than the store allows',
+  QuotaExceeded: 'the quota of the bucket is used up; raise it, and the server resumes by itself',
   NotImplemented: 'the store lacks this function; run "npm run check-storage" to see what it can do',
 };
 const NOT_THERE = new Set(['NoSuchKey', 'NotFound']);

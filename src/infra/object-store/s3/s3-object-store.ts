@@ -41,7 +41,7 @@ export class S3ObjectStore implements RemoteObjectStore {
     this.requests = new S3Requests(options);
   }
 
-  /** From now on a put looks first: for a store that does not keep conditions. */
+  /** From now on, check for the key before each put: for a store that does not keep conditions. */
   lookFirst(locks: LeaseStore): void {
     this.#checkedPuts = locks;
   }
@@ -278,9 +278,9 @@ export class S3ObjectStore implements RemoteObjectStore {
 /** @throws Error for a body that was cut or changed on its way; the next attempt reads it again */
 function assertWhole(key: string, response: IncomingMessage, sizeBytes: number, sha256: string): void {
   const length = response.headers['content-length'];
-  if (length !== undefined && Number(length) !== sizeBytes) throw new Error(`${key} has ${length} bytes, ${sizeBytes} came`);
+  if (length !== undefined && Number(length) !== sizeBytes) throw new Error(`${key} has ${length} bytes, but ${sizeBytes} arrived`);
   const expected = response.headers[SHA256_HEADER];
-  if (typeof expected === 'string' && expected !== sha256) throw new Error(`${key} came with other bytes than were stored`);
+  if (typeof expected === 'string' && expected !== sha256) throw new Error(`${key} arrived with other bytes than were stored`);
 }
 
 async function acquireSoon(locks: LeaseStore, name: string): Promise<NonNullable<Awaited<ReturnType<LeaseStore['acquire']>>>> {
@@ -288,5 +288,5 @@ async function acquireSoon(locks: LeaseStore, name: string): Promise<NonNullable
     const lock = await locks.acquire(name, PUT_LOCK_MS);
     if (lock) return lock;
   }
-  throw new AppError('UNAVAILABLE', `${name} is locked by another writer for more than ${PUT_LOCK_MS} ms`);
+  throw new AppError('UNAVAILABLE', `${name} has been locked by another writer for more than ${PUT_LOCK_MS} ms`);
 }

@@ -22,7 +22,7 @@ export interface S3Options {
   readonly connectionsMax: number;
   /** A connection on which nothing moves for so long is cut. */
   readonly idleTimeoutMs: number;
-  /** No attempt of an operation begins later than this after its first. */
+  /** No retry starts later than this after the first attempt. */
   readonly deadlineMs: number;
 }
 

@@ -26,8 +26,8 @@ const SKEW_MS_MAX = 60_000;
 const DATE_HEADER_MS = 500;
 
 const UNREACHABLE = 'start the store, or check MINIO_ENDPOINT (HOST:PORT, without a scheme)';
-const WRONG_PROTOCOL = 'check MINIO_ENDPOINT, and MINIO_USE_SSL: this may be the other one of http and https';
-const UNKNOWN_CERTIFICATE = 'name the certificate of your authority in NODE_EXTRA_CA_CERTS=FILE';
+const WRONG_PROTOCOL = 'check MINIO_ENDPOINT and MINIO_USE_SSL: one side may speak http and the other https';
+const UNKNOWN_CERTIFICATE = 'set NODE_EXTRA_CA_CERTS=FILE to the certificate of your authority';
 /** What to do about errors below the protocol; about the answers of a store the server's own messages tell. */
 const REMEDIES: Readonly<Record<string, string>> = {
   ECONNREFUSED: UNREACHABLE,
@@ -100,22 +100,22 @@ class S3Trial {
       }),
       {
         name: 'checksum of our own',
-        meaning: 'bytes could change on their way unnoticed',
+        meaning: 'bytes could be damaged on the way unnoticed',
         run: () => this.#checksumComesBack(),
       },
       {
         name: 'damaged upload',
-        meaning: 'bytes that change on their way to the store would be kept',
+        meaning: 'bytes damaged on the way to the store would be kept',
         run: () => this.#damageIsRefused(),
       },
       {
         name: 'large object',
-        meaning: 'bulk loads and compactions that make a file of more than 256 MiB would fail',
+        meaning: 'bulk loads and compactions that create a file of more than 256 MiB would fail',
         run: () => this.#largeObjectComesBack(),
       },
       {
         name: 'wrong secret key',
-        meaning: 'whoever reaches the store could read and change all tables',
+        meaning: 'anyone who can reach the store could read and change all tables',
         run: () => this.#wrongSecretIsRefused(),
       },
       {
@@ -153,7 +153,7 @@ class S3Trial {
         verdict: 'FAILED',
         seen: `${seen}, though a second put after the first is refused`,
         meaning: 'two servers that commit at the same moment could both be told that they won, and one commit would be lost',
-        remedy: `set ${s3.section}.put_if_absent to "check" (MINIODB_${s3.section.toUpperCase()}__PUT_IF_ABSENT=check) and have one server write, or all use one Redis; or take another store`,
+        remedy: `set ${s3.section}.put_if_absent to "check" (MINIODB_${s3.section.toUpperCase()}__PUT_IF_ABSENT=check) and let only one server write, or all use one Redis; or use another store`,
       };
     return this.#byLookingFirst(seen);
   }
@@ -164,9 +164,9 @@ class S3Trial {
     if (winners !== 1)
       return {
         verdict: 'FAILED',
-        seen: `${seen}; looking first under a lock did not help: ${winners} writers were told that they had made one key`,
-        meaning: 'commits would replace each other even with one server',
-        remedy: 'take another store',
+        seen: `${seen}; checking first under a lock did not help: ${winners} writers were told that they had created one key`,
+        meaning: 'commits would overwrite each other even with one server',
+        remedy: 'use another store',
       };
     const { hasRedis } = this.options;
     return {
@@ -176,8 +176,8 @@ class S3Trial {
         ? 'the server looks whether a key exists before it makes it, under a lock in Redis: safe while every server that writes to this bucket uses the same Redis'
         : 'the server looks whether a key exists before it makes it, under a lock of its own: safe while no second server writes to this bucket',
       remedy: hasRedis
-        ? 'a store that keeps If-None-Match: * on PUT needs no such lock'
-        : 'for several servers take a store that keeps If-None-Match: * on PUT, or let all of them use one Redis (REDIS_MODE)',
+        ? 'a store that honours If-None-Match: * on PUT needs no such lock'
+        : 'for several servers use a store that honours If-None-Match: * on PUT, or one Redis for all of them (REDIS_MODE)',
     };
   }
 
@@ -192,8 +192,8 @@ class S3Trial {
       verdict: 'LACKING',
       seen: `the header ${SHA256_HEADER} comes back ${came === undefined ? 'not at all' : 'changed'}`,
       meaning:
-        "bytes that change on their way back are not noticed, and a put whose answer was lost is taken for another writer's, which costs a flush one more attempt",
-      remedy: 'let the store, or the proxy before it, pass x-amz-meta-* headers',
+        "bytes damaged on the way back go unnoticed, and a put whose answer was lost is taken for another writer's, which costs a flush one more attempt",
+      remedy: 'make the store, or the proxy in front of it, pass x-amz-meta-* headers on',
     };
   }
 
@@ -210,9 +210,9 @@ class S3Trial {
     }
     return {
       verdict: 'LACKING',
-      seen: 'a body that does not have the hashes sent with it was accepted',
-      meaning: 'an object damaged on its way to the store is kept; the server notices when it reads it, and cannot mend it',
-      remedy: 'reach the store over TLS (MINIO_USE_SSL=true), which notices damage itself',
+      seen: 'a body that does not match the hashes sent with it was accepted',
+      meaning: 'an object damaged on the way to the store is kept; the server notices when it reads the object, but cannot repair it',
+      remedy: 'use TLS (MINIO_USE_SSL=true), which detects damage itself',
     };
   }
 
@@ -220,7 +220,10 @@ class S3Trial {
     if (!this.options.withLargeObject) return { verdict: 'skipped', seen: 'left out (--quick)' };
     const { bavail, bsize } = await statfs(this.#scratchDirectory);
     if (bavail * bsize < LARGE_BYTES * 2)
-      return { verdict: 'skipped', seen: `${tmpdir()} has no room for ${(LARGE_BYTES * 2) / MIB} MiB; set TMPDIR to a directory that has` };
+      return {
+        verdict: 'skipped',
+        seen: `${tmpdir()} has no room for ${(LARGE_BYTES * 2) / MIB} MiB; set TMPDIR to a directory that does`,
+      };
     const file = path.join(this.#scratchDirectory, 'large');
     await writeLargeFile(file);
     const { sha256 } = await digestOfFile(file);
@@ -251,9 +254,9 @@ class S3Trial {
     }
     return {
       verdict: 'LACKING',
-      seen: 'an object was given out to a request signed with a wrong secret key',
-      meaning: 'whoever reaches the store reads and changes all tables',
-      remedy: 'let nobody but the server reach the store, or take one that checks signatures',
+      seen: 'the store answered a request signed with a wrong secret key',
+      meaning: 'anyone who can reach the store can read and change all tables',
+      remedy: 'let only the server reach the store, or use one that checks signatures',
     };
   }
 
@@ -268,7 +271,7 @@ class S3Trial {
     const thereMs = Date.parse(response.headers.date ?? '') + DATE_HEADER_MS;
     if (Number.isNaN(thereMs)) return { verdict: 'LACKING', seen: 'answers have no Date header, so its clock is not known', meaning };
     const skewMs = thereMs - hereMs;
-    const seen = `${(Math.abs(skewMs) / 1_000).toFixed(1)} s ${skewMs < 0 ? 'behind' : 'ahead of'} this machine's (told in whole seconds)`;
+    const seen = `${(Math.abs(skewMs) / 1_000).toFixed(1)} s ${skewMs < 0 ? 'behind' : 'ahead of'} this machine's (whole seconds only)`;
     if (Math.abs(skewMs) <= SKEW_MS_MAX) return ok(seen);
     return { verdict: 'LACKING', seen, meaning, remedy: 'let both machines take their time from NTP' };
   }
@@ -298,7 +301,7 @@ class S3Trial {
     } catch (error) {
       // Somebody began to use it: then it is theirs.
       if (codeOf(error) !== 'BucketNotEmpty')
-        throw new Error(`the bucket ${bucket} was made and could not be removed: ${messageOf(error)}`, { cause: error });
+        throw new Error(`the bucket ${bucket} was created and could not be removed: ${messageOf(error)}`, { cause: error });
     }
   }
 }
@@ -328,7 +331,7 @@ function remedyOf(error: unknown): string | undefined {
   if (remedy !== undefined) return remedy;
   const saysRemedy = error instanceof AppError && !error.message.includes(messageOf(cause));
   if (saysRemedy) return undefined;
-  return isAnswer(cause) ? 'look into the log of the store' : UNREACHABLE;
+  return isAnswer(cause) ? 'look at the log of the store' : UNREACHABLE;
 }
 
 async function millisecondsOf(task: () => Promise<unknown>): Promise<number> {
