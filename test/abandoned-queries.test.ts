@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { connect, constants } from 'node:http2';
 import { Socket } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { connectGrpc, failureOf, type GrpcConnection } from './support/grpc-client.js';
 import { eventually, type JsonRow } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';

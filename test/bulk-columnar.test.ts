@@ -2,10 +2,11 @@
  * Bulk bodies of Parquet and Arrow as other writers make them, of every type that these formats have: each value is stored as it is, or the body is
  * refused by the name of the column. `fixtures/columnar-bodies.py` says how the bodies were made.
  */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import * as arrow from 'apache-arrow';
 import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MEDIA_TYPES, PlainDuckdb, sendBulk } from './support/bulk-bodies.js';
+import { expectThat } from './support/expectations.js';
 import { countOf, expectSuccess, type JsonRow, rowsOf, tableInfo } from './support/requests.js';
 import { SeededRandom } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
@@ -54,7 +55,7 @@ async function expectNothingStored(table: string): Promise<void> {
 }
 
 function expectRefused(answer: Answer, says: RegExp): void {
-  expect({ status: answer.status, error: answer.json?.error }, answer.text.slice(0, 300)).toEqual({
+  expectThat({ status: answer.status, error: answer.json?.error }, answer.text.slice(0, 300)).toEqual({
     status: 400,
     error: 'INVALID_ARGUMENT',
   });
@@ -361,8 +362,8 @@ describe('a body in pieces', () => {
     for (const [what, body] of Object.entries(bodies)) {
       const table = newTable();
       const answer = await sendBulk(server, table, 'parquet', body);
-      expect(answer.status, `${what}: ${answer.text}`).toBe(400);
-      if (!what.startsWith('bytes')) expect(answer.json.message, what).toMatch(/several Parquet files/);
+      expectThat(answer.status, `${what}: ${answer.text}`).toBe(400);
+      if (!what.startsWith('bytes')) expectThat(answer.json.message, what).toMatch(/several Parquet files/);
       await expectNothingStored(table);
     }
     // What looks like a seam is text.
@@ -395,7 +396,7 @@ describe('a body in pieces', () => {
         body: ReadableStream.from(chunks),
         duplex: 'half',
       } as RequestInit);
-      expect(((await response.json()) as JsonRow)['count'], `round ${round}`).toBe(4);
+      expectThat(((await response.json()) as JsonRow)['count'], `round ${round}`).toBe(4);
       expect(await countOf(server, table)).toBe(4);
     }
   });

@@ -5,8 +5,9 @@
 import { execFileSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { status as grpcStatus } from '@grpc/grpc-js';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { expectThat } from './support/expectations.js';
 import { connectGrpc } from './support/grpc-client.js';
 import { eventually, expectStatus, flush, rowsOf, valueOf, write, writeBatch } from './support/requests.js';
 import { type Answer, type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
@@ -43,7 +44,7 @@ function query(sql: string, accept?: string): Promise<Answer> {
 }
 
 function expectDamage(answer: Answer, ...names: string[]): void {
-  expect(answer.json, answer.text).toMatchObject({ error: 'DATA_CORRUPTION', code: 500 });
+  expectThat(answer.json, answer.text).toMatchObject({ error: 'DATA_CORRUPTION', code: 500 });
   for (const name of names) expect(answer.json.message).toContain(name);
   expect(answer.text).not.toContain(dataDir);
 }
@@ -108,7 +109,7 @@ describe('a damaged data file', () => {
     expect(await rowsOf(server, 'SELECT id FROM whole')).toEqual([{ id: 'a' }]);
     await write(server, 'broken', 'new', { n: 2 });
     const told = await health();
-    expect(told.status, 'unhealthy when the read path has just met it').toMatch(/^(degraded|unhealthy)$/);
+    expectThat(told.status, 'unhealthy when the read path has just met it').toMatch(/^(degraded|unhealthy)$/);
     expect(JSON.stringify(told)).not.toContain(path.basename(name));
     expect(told.details['tables']).toContain('table broken: 1 of its data files damaged or missing');
     expect((await call(server, 'GET', '/metrics')).text).toContain('miniodb_table_damaged_files{table="broken"} 1');
@@ -225,7 +226,7 @@ describe('a damaged file of idempotency keys', () => {
     expect(server.output()).toMatch(/idempotency\.ndjson is damaged in line 1: 1 idempotency keys are forgotten/);
     expect(existsSync(`${file}.damaged`)).toBe(true);
     for (const key of ['first', 'second', 'third']) expectStatus(await send(key), 200);
-    expect(await valueOf(server, 'SELECT count(*) FROM keyed'), 'one of them was forgotten').toBe(4);
+    expectThat(await valueOf(server, 'SELECT count(*) FROM keyed'), 'one of them was forgotten').toBe(4);
     await flush(server, 'keyed');
     await restart();
     expect(server.output()).not.toContain('is damaged');

@@ -6,7 +6,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { expectThat } from './support/expectations.js';
 import { createTable, write } from './support/requests.js';
 import { type RunningServer, startServer, temporaryDirectory } from './support/server.js';
 import { startWatchedServer, type WatchedServer } from './support/watched-server.js';
@@ -49,13 +50,13 @@ describe('docs/troubleshooting.md', () => {
     const { status, output, errors } = type(command);
     const isSearch = command.startsWith('grep ');
     // A search that finds nothing is an answer.
-    expect(isSearch && status === 1 ? 0 : status, errors).toBe(0);
+    expectThat(isSearch && status === 1 ? 0 : status, errors).toBe(0);
     expect(errors).toBe('');
     // The log may tell of errors.
     if (isSearch) return;
     expect(output.trim()).not.toBe('');
     expect(output).not.toMatch(/"error":\s*"[A-Z_]+"/);
-    if (command.includes('| jq')) expect(output, 'a path that is not there').not.toMatch(/^null$/m);
+    if (command.includes('| jq')) expectThat(output, 'a path that is not there').not.toMatch(/^null$/m);
   });
 });
 
@@ -79,7 +80,7 @@ describe.each(['README.md', 'README.zh.md'])('%s', (file) => {
   it.each(typed)('%s', (command) => {
     const script = [...settings, command].join('\n').replaceAll('http://127.0.0.1:8081', own.rest).replaceAll('127.0.0.1:8080', own.grpc);
     const { status, stdout, stderr } = spawnSync('bash', ['-c', `set -o pipefail; ${script}`], { cwd: REPOSITORY, encoding: 'utf8' });
-    expect(status, stderr).toBe(0);
+    expectThat(status, stderr).toBe(0);
     expect(stdout.trim()).not.toBe('');
     expect(stdout).not.toMatch(/"error":\s*"[A-Z_]+"/);
   });
@@ -96,7 +97,7 @@ describe.each(['README.md', 'README.zh.md'])('%s', (file) => {
     expect(spawnSync(process.execPath, ['scripts/picture.mjs', folder], { cwd: REPOSITORY }).status).toBe(0);
     const links = [...readFileSync(path.join(REPOSITORY, file), 'utf8').matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
     for (const link of links.filter((target) => !target.startsWith('http'))) {
-      expect(existsSync(path.join(REPOSITORY, link)), link).toBe(true);
+      expectThat(existsSync(path.join(REPOSITORY, link)), link).toBe(true);
       if (link.endsWith('.svg'))
         expect(readFileSync(path.join(REPOSITORY, link), 'utf8')).toBe(readFileSync(path.join(folder, path.basename(link)), 'utf8'));
     }

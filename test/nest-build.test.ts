@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, it } from 'vitest';
+import { expect, it } from '@jest/globals';
 import { rowsOf, write } from './support/requests.js';
 import { startServer, temporaryDirectory } from './support/server.js';
 

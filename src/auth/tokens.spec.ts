@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { LocalCommitNotifier } from '../infra/coordination/commit-notifier.js';
 import { LocalObjectStore } from '../infra/object-store/local-object-store.js';
 import { AccessLog } from './access-log.js';

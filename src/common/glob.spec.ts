@@ -1,6 +1,6 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import picomatch from 'picomatch';
-import { describe, expect, it } from 'vitest';
 import { globExpression, globFilter } from './glob.js';
 
 const NAMES = ['', 'a', 'b', 'ab', 'ba', 'abc', 'aab', 'A', 'user', 'users', 'user_1', 'log_2024', 'sensor_data_2024', 'x'.repeat(64)];

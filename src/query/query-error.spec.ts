@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it } from '@jest/globals';
 import { asQueryError } from './query-error.js';
 
 const QUERY = { stoppedWith: undefined };

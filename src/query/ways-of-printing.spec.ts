@@ -5,9 +5,10 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectThat } from '../../test/support/expectations.js';
 import { jsonExpression } from '../infra/duckdb/json-expression.js';
 import { textExpression } from '../infra/duckdb/text-expression.js';
 import { NotPlain, PlainRows } from './plain-rows.js';
@@ -211,12 +212,12 @@ describe('a value of any type', () => {
         const text = `SELECT ${sql} AS v`;
         const statement = await prepared(text);
         const expected = `{"v":${json}}`;
-        expect(await printedByEngine(statement), `page: ${sql}`).toBe(expected);
-        expect(await copied(statement, 'FORMAT json', jsonExpression), `NDJSON: ${sql}`).toBe(expected);
+        expectThat(await printedByEngine(statement), `page: ${sql}`).toBe(expected);
+        expectThat(await copied(statement, 'FORMAT json', jsonExpression), `NDJSON: ${sql}`).toBe(expected);
         const here = await printedHere(text);
         if (here !== undefined) {
           plain += 1;
-          expect(here, `small result: ${sql}`).toBe(expected);
+          expectThat(here, `small result: ${sql}`).toBe(expected);
         }
       }),
       { numRuns: 400, seed: SEED },

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it } from '@jest/globals';
 import { defaultTableConfig, type IdRule, idRuleOf, mergeTableConfig, withSettings } from './table-config.js';
 
 const DEFAULTS = defaultTableConfig(1, 1);

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from '@jest/globals';
 import { DEFAULT_BULK_FIELDS, type Line, LINE_BYTES_MAX, readLines } from './bulk-lines.js';
 
 const directory = mkdtempSync(path.join(tmpdir(), 'lines-'));

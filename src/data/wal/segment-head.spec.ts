@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it } from '@jest/globals';
+import { expectThat } from '../../../test/support/expectations.js';
 import { decodeSegmentHead, encodeSegmentHead, SEGMENT_HEAD_BYTES } from './segment-head.js';
 
 const ID = '0f8fad5b-d9cb-469f-a165-70867728950e';
@@ -23,8 +24,8 @@ describe('the head of a segment', () => {
     for (let at = 0; at < head.length; at += 1) {
       const damaged = Buffer.from(head);
       damaged.writeUInt8(damaged.readUInt8(at) ^ 0x41, at);
-      expect(decodeSegmentHead(damaged), `byte ${at}`).toBeUndefined();
-      expect(decodeSegmentHead(head.subarray(0, at)), `${at} bytes`).toBeUndefined();
+      expectThat(decodeSegmentHead(damaged), `byte ${at}`).toBeUndefined();
+      expectThat(decodeSegmentHead(head.subarray(0, at)), `${at} bytes`).toBeUndefined();
     }
   });
 });

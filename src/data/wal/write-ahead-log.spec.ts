@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import type { AppError } from '../../common/app-error.js';
 import { encodeRecord, lastLsnOf, type WalRecord } from './wal-record.js';
 import { SEGMENT_HEAD_BYTES } from './segment-head.js';
@@ -137,13 +138,13 @@ describe('write-ahead log after a crash', () => {
     for (let length = start; length < end; length += 1) {
       const copy = await logOf(name, bytes.subarray(0, length));
       const log = await openLog(copy);
-      expect(
+      expectThat(
         (await replayed(log)).map(({ firstLsn }) => firstLsn),
         `torn after ${length - start} bytes`,
       ).toEqual([1, 2]);
       await log.append([record(3)]);
       await log.close();
-      expect(await storedIn(copy), `after ${length - start} bytes and one more write`).toEqual([1, 2, 3]);
+      expectThat(await storedIn(copy), `after ${length - start} bytes and one more write`).toEqual([1, 2, 3]);
     }
   });
 
@@ -154,7 +155,7 @@ describe('write-ahead log after a crash', () => {
     for (let from = start; from < end - 1; from += 7) {
       const bytes = await readFile(path.join(directory, name));
       bytes.fill(0, from);
-      expect((await storedIn(await logOf(name, bytes)))[0], `zeros from byte ${from - start}`).toBe(1);
+      expectThat((await storedIn(await logOf(name, bytes)))[0], `zeros from byte ${from - start}`).toBe(1);
     }
   });
 
@@ -168,7 +169,7 @@ describe('write-ahead log after a crash', () => {
       expect(await replayed(log)).toEqual([]);
       await log.append([record(1)]);
       await log.close();
-      expect(await storedIn(copy), `${length} bytes of the head`).toEqual([1]);
+      expectThat(await storedIn(copy), `${length} bytes of the head`).toEqual([1]);
     }
   });
 
@@ -181,13 +182,13 @@ describe('write-ahead log after a crash', () => {
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ (offset % 2 === 0 ? 0x01 : 0xff), offset);
       const copy = await logOf(name, damaged);
-      await expect(storedIn(copy), `byte ${offset}`).rejects.toMatchObject({
+      await expectThat(storedIn(copy), `byte ${offset}`).rejects.toMatchObject({
         code: 'DATA_CORRUPTION',
         message: expect.stringContaining(
           `${path.join(copy, name)} at offset ${offset < secondRecord ? SEGMENT_HEAD_BYTES : secondRecord}:`,
-        ) as string,
+        ),
       });
-      expect(await readFile(path.join(copy, name)), 'the evidence stays').toEqual(damaged);
+      expectThat(await readFile(path.join(copy, name)), 'the evidence stays').toEqual(damaged);
     }
   });
 
@@ -200,14 +201,14 @@ describe('write-ahead log after a crash', () => {
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ 0x01, offset);
       await writeFile(file, damaged);
-      await expect(storedIn(directory), `byte ${offset}`).rejects.toMatchObject({
+      await expectThat(storedIn(directory), `byte ${offset}`).rejects.toMatchObject({
         code: 'DATA_CORRUPTION',
-        message: expect.stringContaining(`${file} at offset `) as string,
+        message: expect.stringContaining(`${file} at offset `),
       });
     }
     for (const length of [0, 20, SEGMENT_HEAD_BYTES + 5, bytes.length - 1]) {
       await writeFile(file, bytes.subarray(0, length));
-      await expect(storedIn(directory), `cut to ${length} bytes`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+      await expectThat(storedIn(directory), `cut to ${length} bytes`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
     }
   });
 
@@ -221,7 +222,7 @@ describe('write-ahead log after a crash', () => {
       if (offset >= start + 4 && offset < start + 8) continue;
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ 0x01, offset);
-      await expect(storedIn(await logOf(name, damaged)), `byte ${offset}`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+      await expectThat(storedIn(await logOf(name, damaged)), `byte ${offset}`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
     }
   });
 
@@ -270,9 +271,9 @@ describe('a write-ahead log with a segment missing', () => {
     await log.append([record(7)]);
     await log.append([record(8)]);
     await log.close();
-    expect(await storedIn(directory), 'and it goes on').toEqual([...left, 7, 8]);
+    expectThat(await storedIn(directory), 'and it goes on').toEqual([...left, 7, 8]);
     rmSync(path.join(directory, `${String(7).padStart(20, '0')}.wal`));
-    await expect(storedIn(directory), 'what is missing later is missed again').rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+    await expectThat(storedIn(directory), 'what is missing later is missed again').rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
   });
 
   it.each([0, 1, 2])('refuses the start when segment %i is emptied or loses its head, until it is put aside', async (index) => {
@@ -280,7 +281,7 @@ describe('a write-ahead log with a segment missing', () => {
     for (const length of [0, 20]) {
       const file = path.join(directory, NAMES[index] ?? '');
       await truncate(file, length);
-      await expect(storedIn(directory), `${length} bytes`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+      await expectThat(storedIn(directory), `${length} bytes`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
     }
     expect(await refusedThenGivenUp()).toContain(NAMES[index]);
     expect(await storedIn(directory)).toEqual([1, 3, 6].filter((_lsn, at) => at !== index));
@@ -325,7 +326,7 @@ describe('a write-ahead log with a segment missing', () => {
     await writeLog([[record(1)], [record(50)], [record(100)]], 100);
     expect(await storedIn(directory)).toEqual([1, 50, 100]);
     rmSync(path.join(directory, `${String(50).padStart(20, '0')}.wal`));
-    await expect(storedIn(directory)).rejects.toMatchObject({ message: expect.stringContaining('lacks LSN 2 to 50') as string });
+    await expect(storedIn(directory)).rejects.toMatchObject({ message: expect.stringContaining('lacks LSN 2 to 50') });
   });
 
   it('says how far the tables are when it ends before what they hold, until that is given up', async () => {
@@ -369,7 +370,7 @@ describe('write-ahead log on a full disk', () => {
     symlinkSync('/dev/full', path.join(directory, '00000000000000000001.wal'));
     await expect(log.append([record(1)])).rejects.toMatchObject({
       code: 'UNAVAILABLE',
-      message: expect.stringContaining('the disk is full') as string,
+      message: expect.stringContaining('the disk is full'),
     });
     await log.append([record(1)]);
     await log.close();

@@ -1,7 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { expectThat } from '../../../test/support/expectations.js';
 import { IdempotencyKeys } from './idempotency.js';
 
 const KEYS = ['a', 'b', 'c'];
@@ -43,7 +44,7 @@ describe('the file of idempotency keys', () => {
     for (let length = 0; length < text.length; length += 1) {
       writeFileSync(file, text.slice(0, length));
       const { damaged, known } = await loaded();
-      expect(known.length + damaged.length, `cut to ${length}`).toBe(
+      expectThat(known.length + damaged.length, `cut to ${length}`).toBe(
         text
           .slice(0, length)
           .split('\n')

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import * as arrow from 'apache-arrow';
 import { Endianness } from 'apache-arrow/fb/endianness';
 import { Field } from 'apache-arrow/fb/field';
@@ -11,12 +12,14 @@ import { Schema } from 'apache-arrow/fb/schema';
 import { Struct_ } from 'apache-arrow/fb/struct-';
 import { Type } from 'apache-arrow/fb/type';
 import { Builder } from 'flatbuffers';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import { arrowFields } from './arrow-fields.js';
 import { END_OF_STREAM, IpcPieces } from './ipc-pieces.js';
 
 let directory: string;
-beforeAll(() => (directory = mkdtempSync(path.join(tmpdir(), 'miniodb-ipc-pieces-'))));
+beforeAll(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'miniodb-ipc-pieces-'));
+});
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 const dictionary = new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32(), 7);
@@ -81,7 +84,7 @@ describe('pieces of an Arrow body', () => {
       const cut = whole.subarray(0, bytes);
       // The first alone is whole.
       if (cut.equals(streamOf('a'))) continue;
-      await expect(wordsOf([cut]), `${bytes} bytes`).rejects.toThrow(/\S/);
+      await expectThat(wordsOf([cut]), `${bytes} bytes`).rejects.toThrow(/\S/);
     }
   });
 });

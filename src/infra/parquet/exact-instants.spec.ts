@@ -1,8 +1,8 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { exposeInstants } from './exact-instants.js';
 
 const BODIES = JSON.parse(readFileSync(new URL('../../../test/fixtures/columnar-bodies.json', import.meta.url), 'utf8')) as Record<

@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { expectThat } from '../../../test/support/expectations.js';
 import { LocalObjectStore } from '../../infra/object-store/local-object-store.js';
 import { Catalogue, type CatalogueTable } from './catalogue.js';
 
@@ -46,7 +47,7 @@ describe('catalogue', () => {
   it('refuses a second table of a name, whatever its case', async () => {
     await catalogue.create(table('Users'));
     for (const name of ['Users', 'users', 'USERS'])
-      await expect(catalogue.create(table(name, 2)), name).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+      await expectThat(catalogue.create(table(name, 2)), name).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
     expect(await loaded()).toEqual({ live: ['id-users-1'], dropped: [] });
   });
 
@@ -158,9 +159,9 @@ describe('a damaged entry of the catalogue', () => {
       const fresh = new Catalogue(store);
       const { live, damaged } = await fresh.load();
       expect(live.map(({ name }) => name)).toEqual(['whole']);
-      expect(damaged).toEqual([{ name: 'broken', reason: expect.objectContaining({ code: 'DATA_CORRUPTION' }) as unknown }]);
+      expect(damaged).toEqual([{ name: 'broken', reason: expect.objectContaining({ code: 'DATA_CORRUPTION' }) }]);
       expect(damaged[0]?.reason.message).toContain(key);
-      expect(fresh.hasSeen('id-broken-1'), 'whether it was dropped is not known').toBe(false);
+      expectThat(fresh.hasSeen('id-broken-1'), 'whether it was dropped is not known').toBe(false);
       await expect(fresh.create(table('broken', 2))).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
     },
   );
