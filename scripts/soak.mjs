@@ -1,10 +1,10 @@
 /**
  * `npm run soak [-- rounds]`: the random suites again and again, each time with a new seed, until one fails. A failure names its seed;
- * `SEED=... npx vitest run <file>` repeats it.
+ * `SEED=... npm run test:long -- <file>` repeats it.
  */
 import { randomInt } from 'node:crypto';
 import { prepare } from './prepare.mjs';
-import { runVitest } from './run-vitest.mjs';
+import { runJest } from './run-jest.mjs';
 
 const SEED_MAX = 2 ** 32;
 const IN_A_BUCKET = { TEST_STORAGE: 'minio', MODEL_OPERATIONS: '1000', RIGHT_ANSWERS_QUERIES: '2000' };
@@ -24,8 +24,8 @@ for (let round = 1; round <= rounds && !process.exitCode; round++) {
   for (const { suites, environment = {} } of RUNS) {
     const seed = String(randomInt(SEED_MAX));
     process.stdout.write(`\nround ${round}: SEED=${seed} ${suites.join(', ')}\n`);
-    const files = suites.map((suite) => `test/${suite}.test.ts`);
-    process.exitCode = await runVitest(files, { SEED: seed, ...environment });
+    const files = suites.map((suite) => `/test/${suite}.test.ts`);
+    process.exitCode = await runJest([...files, '--ignoreProjects', 'bucket'], { SEED: seed, ...environment });
     if (process.exitCode) break;
   }
 }

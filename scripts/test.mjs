@@ -1,83 +1,33 @@
 /**
- * `npm test [-- arguments of vitest]`: builds when needed, runs every suite, and closes with the one line that machines read:
- * `N passed, N failed`. Fails when a test failed, when a file could not be loaded, and when no test ran at all.
+ * `npm test [-- arguments of Jest]`: builds when needed, checks the sources (lint, types, format), runs every suite, and closes with the one
+ * line that machines read: `N passed, N failed`, where each check counts as one test.
  *
- * Without arguments the suites of the engine run three times: on local files, in a bucket, and in a bucket with Redis.
+ *   npm test -- src/common test/crash      files whose path matches one of these regular expressions (or --testPathPatterns ...)
+ *   npm test -- test/doors -t 'loopback'   of them, the tests whose full name matches
  *
- * Random suites draw from one fixed seed here, so that the same code gets the same cases; `npm run soak` draws new ones, and so does SEED=.
+ * With arguments there are no checks, and the suites of the engine do not run once more on a bucket; TEST_STORAGE=minio or minio-redis puts
+ * the tables of any suite there.
+ *
+ * Random suites draw from one fixed seed here, so that the same code gets the same cases, and are short: `npm run test:long` has new seeds
+ * and many times the cases, `npm run soak` goes on for ever. SEED=... and the variables below choose others.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
-import { REPOSITORY, prepare } from './prepare.mjs';
-import { runVitest } from './run-vitest.mjs';
-
-/** Suites that say whether the engine keeps what it acknowledged and answers right; smaller than on local files, which come first. */
-const ENGINE_SUITES = [
-  'test/model.test.ts',
-  'test/crash.test.ts',
-  'test/right-answers.test.ts',
-  'test/paging.test.ts',
-  'test/interop-clickhouse.test.ts',
-];
-const SMALLER = { MODEL_OPERATIONS: '1000', CRASH_KILLS: '25', RIGHT_ANSWERS_QUERIES: '2000' };
+import { checkSources } from './check-sources.mjs';
+import { prepare } from './prepare.mjs';
+import { runSuites } from './run-suites.mjs';
 
 const FIXED_SEED = '20261123';
+const SIZES = {
+  MODEL_OPERATIONS: '300',
+  RIGHT_ANSWERS_QUERIES: '1000',
+  OPENAPI_REQUESTS: '4',
+  SMALL_FILES_STEPS: '25',
+};
+/** On a bucket with Redis; smaller than on local files, which come first. */
+const BUCKET_SIZES = { MODEL_OPERATIONS: '100', RIGHT_ANSWERS_QUERIES: '200' };
 
 prepare();
 const given = process.argv.slice(2);
-const runs = [{ name: 'as configured', parameters: given, environment: {} }];
-if (given.length === 0 && !process.env.TEST_STORAGE) {
-  for (const storage of ['minio', 'minio-redis'])
-    runs.push({ name: `TEST_STORAGE=${storage}`, parameters: ENGINE_SUITES, environment: { ...SMALLER, TEST_STORAGE: storage } });
-}
-const total = { passed: 0, failed: 0, exitCode: 0, failures: [] };
-for (const run of runs) {
-  if (runs.length > 1) process.stdout.write(`\n${run.name}\n`);
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
-  const reportFile = path.join(folder, 'report.json');
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportFile}`];
-  const exitCode = await runVitest([...reporters, ...run.parameters], { SEED: process.env.SEED ?? FIXED_SEED, ...run.environment });
-  const { passed, failed, notRun, failures } = countResults(exitCode, reportFile);
-  rmSync(folder, { recursive: true, force: true });
-  for (const name of notRun) process.stdout.write(`not run: ${name}\n`);
-  total.failures.push(...failures.map((failure) => `${run.name}: ${failure}`));
-  total.passed += passed;
-  total.failed += failed;
-  total.exitCode ||= exitCode;
-}
-// Once more at the end, where a long log is read first.
-for (const failure of total.failures) process.stdout.write(`failed: ${failure}\n`);
-if (total.passed + total.failed === 0) process.stdout.write('No test ran.\n');
-process.stdout.write(`${total.passed} passed, ${total.failed} failed\n`);
-process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : total.exitCode || 1;
-
-/**
- * A file that failed as a whole (it does not load, a hook threw) counts as one failed test, and so does a run that vitest calls failed
- * though each test passed (an error outside of them), or one that ended without a report.
- */
-function countResults(code, reportFile) {
-  if (!existsSync(reportFile)) return { passed: 0, failed: 1, notRun: [], failures: ['no report was written'] };
-  const files = JSON.parse(readFileSync(reportFile, 'utf8')).testResults;
-  const tests = files.flatMap((file) => file.assertionResults);
-  const having = (status) => tests.filter((test) => test.status === status);
-  const filesFailed = files.filter((file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'));
-  const found = having('failed').length + filesFailed.length;
-  const neverChosen = process.argv.some((parameter) => /^(-t|--testNamePattern)/.test(parameter));
-  const notRun = neverChosen
-    ? []
-    : tests.filter((test) => test.status !== 'passed' && test.status !== 'failed').map((test) => test.fullName);
-  const failures = [
-    ...having('failed').map(({ fullName, failureMessages }) => `${fullName}\n${failureMessages.map(beginning).join('\n')}`),
-    ...filesFailed.map(({ name, message }) => `${path.relative(REPOSITORY, name)}\n${beginning(message)}`),
-  ];
-  return { passed: having('passed').length, failed: found === 0 && tests.length > 0 && code !== 0 ? 1 : found, notRun, failures };
-}
-
-function beginning(message) {
-  return message
-    .split('\n')
-    .slice(0, 12)
-    .map((line) => `    ${line.slice(0, 300)}`)
-    .join('\n');
-}
+const isWhole = given.length === 0 && !process.env.TEST_STORAGE;
+const environment = { SEED: FIXED_SEED, ...SIZES, TEST_BUCKET_SIZES: JSON.stringify(BUCKET_SIZES), ...process.env };
+const parameters = isWhole ? [] : [...given, '--ignoreProjects', 'bucket'];
+await runSuites([{ name: 'all suites', parameters, environment }], given.length === 0 ? await checkSources() : undefined);

@@ -1,5 +1,5 @@
 /**
- * Sees to it that no server and no folder of a test process outlives it, in whatever way it ends. Handlers inside the process cannot: none
+ * Sees to it that no server and no folder of a test file outlives it, nor the process that runs it, in whatever way it ends. Handlers inside the process cannot: none
  * of them runs on SIGKILL, and none by default on Ctrl-C. So a second process waits for the end of the first, see cleaner-process.mjs.
  */
 import { spawn } from 'node:child_process';
@@ -50,7 +50,15 @@ function startCleaner(): Socket {
   // Neither keeps a finished test process waiting.
   cleaner.unref();
   input.unref();
-  // A worker that has lost its test runner is of no use to anyone.
-  process.once('disconnect', () => process.exit(1));
+  atEndOfTestFile(() => {
+    input.end();
+    cleanerInput = undefined;
+  });
   return input;
+}
+
+/** The worker that runs a file goes on with the next one; test/jest/environment.mjs calls this in between. */
+function atEndOfTestFile(act: () => void): void {
+  const acts = (globalThis as unknown as Record<symbol, (() => void)[] | undefined>)[Symbol.for('miniodb.atEndOfTestFile')];
+  acts?.push(act);
 }

@@ -1,14 +1,23 @@
 /**
- * For runs with TEST_STORAGE (see test/support/storage.ts): starts the servers that all test files of the run share, unless the environment names
- * some. Each data directory has a bucket of its own in them.
+ * The servers that all test files of a run share: one S3 store, where each file has buckets of its own, and for runs that keep their tables in
+ * a bucket with Redis (see test/support/storage.ts) one Redis for each worker, because the server's keys have no prefix. What the environment
+ * names is used instead. A file that runs alone starts what it needs by itself.
  */
-import { TEST_STORAGE } from '../support/storage.js';
 import { startObjectStore } from './radosgw.js';
 import { startRedis } from './redis.js';
 
-export default async function setup(): Promise<() => Promise<void>> {
+export interface PlannedRun {
+  /** How many files may want a server. */
+  readonly files: number;
+  readonly workers: number;
+}
+
+/** Gives what stops them. */
+export default async function startSharedServers({ files, workers }: PlannedRun): Promise<() => Promise<void>> {
   const stops: (() => Promise<void>)[] = [];
-  if (TEST_STORAGE !== 'local' && !process.env['TEST_S3_ENDPOINT']) {
+  const keepsTablesThere = process.env['TEST_STORAGE'] !== undefined && process.env['TEST_STORAGE'] !== 'local';
+  if (files === 0 || (files === 1 && !keepsTablesThere)) return () => Promise.resolve();
+  if (!process.env['TEST_S3_ENDPOINT']) {
     const store = await startObjectStore();
     stops.push(() => store.stop());
     Object.assign(process.env, {
@@ -18,10 +27,10 @@ export default async function setup(): Promise<() => Promise<void>> {
       TEST_S3_REGION: store.region,
     });
   }
-  if (TEST_STORAGE === 'minio-redis' && !process.env['TEST_REDIS_URL']) {
-    const redis = await startRedis();
-    stops.push(() => redis.stop());
-    process.env['TEST_REDIS_URL'] = redis.url;
+  if (!process.env['TEST_REDIS_URL']) {
+    const servers = await Promise.all(Array.from({ length: workers }, startRedis));
+    stops.push(...servers.map((redis) => () => redis.stop()));
+    process.env['TEST_REDIS_URLS_OF_WORKERS'] = servers.map(({ url }) => url).join(' ');
   }
   return async () => {
     for (const stop of stops) await stop();

@@ -23,8 +23,14 @@ function s3Environment(): Record<string, string> {
 }
 
 function redisEnvironment(): Record<string, string> {
-  const url = new URL(required('TEST_REDIS_URL'));
+  const url = new URL(process.env['TEST_REDIS_URL'] ?? redisOfThisWorker());
   return { REDIS_MODE: 'standalone', REDIS_HOST: url.hostname, REDIS_PORT: url.port, REDIS_PASSWORD: url.password };
+}
+
+/** Workers are numbered from 1; their servers stand in that order, see test/servers/global-setup.ts. */
+function redisOfThisWorker(): string {
+  const urls = required('TEST_REDIS_URLS_OF_WORKERS').split(' ');
+  return urls[Number(process.env['JEST_WORKER_ID'] ?? 1) - 1] ?? required('TEST_REDIS_URL');
 }
 
 function required(name: string): string {

@@ -1,11 +1,13 @@
-/** Runs suites in a process of their own. @returns vitest's exit code (1 when a signal ended it) */
+/** Runs suites in a process of their own. @returns Jest's exit code (1 when a signal ended it) */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { REPOSITORY } from './prepare.mjs';
 
-export function runVitest(parameters, environment) {
-  const vitest = path.join(REPOSITORY, 'node_modules', 'vitest', 'vitest.mjs');
-  const child = spawn(process.execPath, [vitest, 'run', ...parameters], {
+const JEST = path.join(REPOSITORY, 'node_modules', 'jest', 'bin', 'jest.js');
+const NODE_OPTIONS = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning'];
+
+export function runJest(parameters, environment) {
+  const child = spawn(process.execPath, [...NODE_OPTIONS, JEST, ...parameters], {
     cwd: REPOSITORY,
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...process.env, ...environment },
