@@ -5,8 +5,9 @@
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type AuditLine, auditFiles, auditLines, auditLinesOf, auditText } from './support/audit-lines.js';
+import { expectSoftly, expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcAnswer, type GrpcConnection, type GrpcMessage } from './support/grpc-client.js';
 import { eventually, expectSuccess, type JsonRow } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer, temporaryDirectory } from './support/server.js';
@@ -106,7 +107,14 @@ async function download(what: string, expected: Expected, request: GrpcMessage, 
   const stream = grpc.download('StreamQuery', request, { 'x-request-id': requestId, ...headers });
   const outcome = await new Promise<GrpcAnswer>((resolve) => {
     stream.on('error', (error: Error & { code?: number }) =>
-      resolve({ ok: false, status: error.code ?? -1, message: error.message, errorCode: undefined, requestId: undefined, retryAfter: undefined }),
+      resolve({
+        ok: false,
+        status: error.code ?? -1,
+        message: error.message,
+        errorCode: undefined,
+        requestId: undefined,
+        retryAfter: undefined,
+      }),
     );
     stream.on('data', () => undefined);
     stream.on('end', () => resolve({ ok: true, response: {} }));
@@ -345,20 +353,20 @@ async function linesOf(requests: readonly Asked[]): Promise<ReadonlyMap<Asked, A
 function expectLines(lines: ReadonlyMap<Asked, AuditLine[]>): void {
   for (const [{ what, door, requestId, outcome, expected }, found] of lines) {
     const told = `${what}: ${'text' in outcome ? outcome.text.slice(0, 500) : JSON.stringify(outcome).slice(0, 500)}`;
-    expect.soft(found.length, told).toBe(1);
+    expectSoftly(found.length, told).toBe(1);
     const [line] = found;
     if (!line) continue;
-    expect.soft(line, told).toMatchObject({ ...expected, door, request_id: requestId });
-    expect.soft('principal' in line, `${told}: a principal`).toBe('principal' in expected);
-    expect.soft('sql' in line, `${told}: a statement`).toBe(/query$/.test(expected.method) && expected.method !== 'stop_query');
-    expect.soft(line.time).toMatch(INSTANT);
-    expect.soft(Math.abs(Date.parse(line.time) - Date.now())).toBeLessThan(120_000);
-    expect.soft(line.address).toBe('127.0.0.1');
-    expect.soft(line.duration_ms).toBeGreaterThanOrEqual(0);
-    expect.soft(wasRefused(outcome), told).toBe(line.result !== 'OK');
-    if ('headers' in outcome) expect.soft(outcome.headers.get('x-request-id'), told).toBe(requestId);
-    if ('json' in outcome && outcome.json?.error !== undefined) expect.soft(line.result, told).toBe(outcome.json.error);
-    if ('ok' in outcome && !outcome.ok && outcome.errorCode !== undefined) expect.soft(line.result, told).toBe(outcome.errorCode);
+    expectSoftly(line, told).toMatchObject({ ...expected, door, request_id: requestId });
+    expectSoftly('principal' in line, `${told}: a principal`).toBe('principal' in expected);
+    expectSoftly('sql' in line, `${told}: a statement`).toBe(/query$/.test(expected.method) && expected.method !== 'stop_query');
+    expectSoftly(line.time).toMatch(INSTANT);
+    expectSoftly(Math.abs(Date.parse(line.time) - Date.now())).toBeLessThan(120_000);
+    expectSoftly(line.address).toBe('127.0.0.1');
+    expectSoftly(line.duration_ms).toBeGreaterThanOrEqual(0);
+    expectSoftly(wasRefused(outcome), told).toBe(line.result !== 'OK');
+    if ('headers' in outcome) expectSoftly(outcome.headers.get('x-request-id'), told).toBe(requestId);
+    if ('json' in outcome && outcome.json?.error !== undefined) expectSoftly(line.result, told).toBe(outcome.json.error);
+    if ('ok' in outcome && !outcome.ok && outcome.errorCode !== undefined) expectSoftly(line.result, told).toBe(outcome.errorCode);
   }
 }
 
@@ -510,7 +518,7 @@ describe('a line of the audit log', () => {
     expect(secrets.length).toBeGreaterThan(10);
     for (const secret of [MARK, NUMBER_MARK, ...secrets]) {
       const found = lines.filter((line) => line.includes(secret));
-      expect.soft(found, `${secret.slice(0, 20)}…`).toEqual([]);
+      expectSoftly(found, `${secret.slice(0, 20)}…`).toEqual([]);
     }
   });
 });
@@ -619,7 +627,7 @@ describe('the file', () => {
     expect(await own.stop()).toBe(0);
     const files = auditFiles(log);
     expect(files.map((name) => path.basename(name))).toEqual(['audit.log.2', 'audit.log.1', 'audit.log']);
-    for (const name of files) expect(statSync(name).size, name).toBeLessThanOrEqual(bytesMax + blockBytes);
+    for (const name of files) expectThat(statSync(name).size, name).toBeLessThanOrEqual(bytesMax + blockBytes);
     const numbers = auditLines(log).map(({ request_id: requestId }) => Number(requestId.replace('request-', '')));
     expect(numbers.length).toBeGreaterThan(300);
     expect(new Set(numbers).size).toBe(numbers.length);

@@ -1,6 +1,6 @@
 /** Two nodes on one bucket and one Redis: what an administrator does on one holds on the other, also when Redis forgets or is away. */
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
 import { eventually, expectStatus, expectSuccess, type JsonRow } from './support/requests.js';

@@ -3,8 +3,9 @@
  * there for a key, and changes that count from the next request on.
  */
 import { createHmac, randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { status as grpcStatus } from '@grpc/grpc-js';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection, serviceMethods } from './support/grpc-client.js';
 import { eventually, expectStatus, expectSuccess, type JsonRow } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer, temporaryDirectory } from './support/server.js';
@@ -100,7 +101,7 @@ describe('without credentials', () => {
               ? await failureOf(connection, name)
               : await connection.unary(name, {});
           const isClosed = !answer.ok && answer.status === grpcStatus.UNAUTHENTICATED && /say who you are/.test(answer.message);
-          expect(isClosed, `${service}.${name}: ${JSON.stringify(answer)}`).toBe(!OPEN_GRPC.includes(name));
+          expectThat(isClosed, `${service}.${name}: ${JSON.stringify(answer)}`).toBe(!OPEN_GRPC.includes(name));
         }
       }
     } finally {
@@ -122,7 +123,7 @@ describe('without credentials', () => {
   it('a header that is no token is told what one looks like', async () => {
     for (const authorization of ['Basic YTpi', 'Bearer', 'Bearer a b', 'token']) {
       const answer = await call(server, 'GET', '/v1/tables', undefined, { authorization });
-      expect(answer.status, authorization).toBe(401);
+      expectThat(answer.status, authorization).toBe(401);
     }
   });
 });
@@ -340,8 +341,8 @@ describe('token', () => {
       nothing: 'x',
     };
     for (const [what, token] of Object.entries(hostile)) {
-      expect(await statusOf(token), what).toBe(401);
-      expect(await grpcStatusOf(token), what).toBe('UNAUTHENTICATED');
+      expectThat(await statusOf(token), what).toBe(401);
+      expectThat(await grpcStatusOf(token), what).toBe('UNAUTHENTICATED');
     }
   });
 
@@ -352,7 +353,7 @@ describe('token', () => {
       const ask = (): Promise<Answer> => call(brief, 'GET', '/v1/tables', undefined, bearer(token as string));
       expect((await ask()).status).toBe(200);
       const refused = await eventually('it has expired', ask, ({ status }) => status !== 200, 5_000);
-      expect(refused.json).toMatchObject({ error: 'UNAUTHENTICATED', message: expect.stringContaining('expired') as string });
+      expect(refused.json).toMatchObject({ error: 'UNAUTHENTICATED', message: expect.stringContaining('expired') });
     } finally {
       await brief.kill();
     }
@@ -479,7 +480,7 @@ describe('roles and grants', () => {
       ['reads what it writes', sensor, query('SELECT * FROM open_one', as(sensor)), 403],
     ];
     for (const [what, { api_key: key }, answer, status] of attempts)
-      expect(`${what}: ${(await answer).status}`, `${key} ${(await answer).text}`).toBe(`${what}: ${status}`);
+      expectThat(`${what}: ${(await answer).status}`, `${key} ${(await answer).text}`).toBe(`${what}: ${status}`);
   });
 
   it('show each principal its own tables', async () => {
@@ -523,7 +524,7 @@ describe('roles and grants', () => {
   it('keep queries and pages of others out of sight', async () => {
     const page = expectStatus(await query('SELECT id FROM open_one', as(writer), { limit: 1 }), 200).json as JsonRow;
     const stolen = await query('', as(reader), { cursor: page['next_cursor'] });
-    expect(stolen.json).toMatchObject({ error: 'INVALID_ARGUMENT', message: expect.stringContaining('somebody else') as string });
+    expect(stolen.json).toMatchObject({ error: 'INVALID_ARGUMENT', message: expect.stringContaining('somebody else') });
     const slow = query('SELECT count(*) FROM open_one, range(30000000) a, range(3000) b', as(writer), { timeout_ms: 20_000 });
     const listed = await eventually(
       'the query is listed',

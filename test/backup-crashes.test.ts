@@ -5,8 +5,8 @@
  * SEED=... repeats the instants, as far as they can be.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { afterAll, expect, test } from 'vitest';
 import { closeTestServers } from './servers/shared-servers.js';
 import {
   backUp,
@@ -20,6 +20,7 @@ import {
   tableNames,
   textOf,
 } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import { countOf, createTable, eventually, expectSuccess, flush, type JsonRow, rowsOf, write, writeBatch } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer, type ServerOptions, startServer } from './support/server.js';
@@ -134,7 +135,7 @@ function pointOf({ instant }: Victim): string {
   return typeof instant === 'string' ? instant : '';
 }
 
-test('a recovery that is killed leaves all of its rows or none', { timeout: 400_000 }, async () => {
+test('a recovery that is killed leaves all of its rows or none', async () => {
   const seed = seedOfThisRun();
   const random = new SeededRandom(seed);
   console.log(`backup crashes: SEED=${seed}`);
@@ -190,7 +191,7 @@ test('a recovery that is killed leaves all of its rows or none', { timeout: 400_
     const choices = answered?.status === 200 ? [after] : victim.kind === 'new target' ? [before, '', after] : [before, after];
     const lines = (text: string): number => text.split('\n').length;
     const told = `${victim.kind} killed at ${victim.instant} (SEED=${seed}), answered: ${answered?.text.slice(0, 300) ?? 'nothing'}`;
-    expect(choices.includes(state), `${told}; ${lines(state)} lines instead of ${choices.map(lines).join(' or ')}`).toBe(true);
+    expectThat(choices.includes(state), `${told}; ${lines(state)} lines instead of ${choices.map(lines).join(' or ')}`).toBe(true);
     return `${victim.kind} ${victim.instant}: ${state === after ? 'all' : 'none'}`;
   }
 
@@ -199,7 +200,7 @@ test('a recovery that is killed leaves all of its rows or none', { timeout: 400_
   await server.kill();
   server = await restart(server);
   for (const victim of victims)
-    expect((await stateOf(server, victim)) === states.get(victim)?.after, `${victim.table} after all`).toBe(true);
+    expectThat((await stateOf(server, victim)) === states.get(victim)?.after, `${victim.table} after all`).toBe(true);
 
   // A new log of writes on files of the old one: deletes meet the recovered rows.
   for (const victim of victims) await flush(server, targetOf(victim));
@@ -210,15 +211,15 @@ test('a recovery that is killed leaves all of its rows or none', { timeout: 400_
   for (const victim of victims) {
     const table = targetOf(victim);
     const { deleted_count: count } = expectSuccess(await call(server, 'DELETE', '/v1/data', { table, ids, soft_delete: false })).json;
-    expect(count, `deletes in ${table}`).toBe(3);
+    expectThat(count, `deletes in ${table}`).toBe(3);
   }
   await server.kill();
   server = await restart(server);
   for (const victim of victims)
     expect(await rowsOf(server, `SELECT id FROM ${targetOf(victim)} WHERE id IN ('r-1', 'r-5', 'r-9')`)).toEqual([]);
-});
+}, 400_000);
 
-test('a backup that is killed is no backup, and the next one is made', { timeout: 120_000 }, async () => {
+test('a backup that is killed is no backup, and the next one is made', async () => {
   let server = await start();
   const store = await storedObjects(server.dataDir);
   for (let table = 0; table < 12; table += 1) {
@@ -246,7 +247,7 @@ test('a backup that is killed is no backup, and the next one is made', { timeout
     await recovered(server, { backup_id: next['backup_id'], table: `kept_${table}` });
     expect(await countOf(server, `kept_${table}`)).toBe(4);
   }
-});
+}, 120_000);
 
 /** With Redis the right to make a backup outlives the node that had it: it ends by itself, or with its key. */
 async function backUpAfterKill(server: RunningServer): Promise<JsonRow> {
@@ -258,7 +259,7 @@ async function backUpAfterKill(server: RunningServer): Promise<JsonRow> {
   return backUp(server, { type: 'incremental' });
 }
 
-test('a restore of metadata that is killed is there for each table as a whole or not at all', { timeout: 120_000 }, async () => {
+test('a restore of metadata that is killed is there for each table as a whole or not at all', async () => {
   let server = await start();
   for (const name of ['first', 'second']) {
     await write(server, name, 'a', { n: 1 });
@@ -275,4 +276,4 @@ test('a restore of metadata that is killed is there for each table as a whole or
   expect(await rowsOf(server, 'SELECT id, n FROM first')).toEqual([{ id: 'a', n: 1 }]);
   expectSuccess(await restoreMetadata(server, { from_latest: true }));
   for (const name of ['first', 'second']) expect(await rowsOf(server, `SELECT id, n FROM ${name}`)).toEqual([{ id: 'a', n: 1 }]);
-});
+}, 120_000);

@@ -3,7 +3,7 @@
  * otherwise left alone. Kills in the middle are in backup-crashes.test.ts, random histories in backup-model.test.ts.
  */
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { closeTestServers, testObjectStore } from './servers/shared-servers.js';
 import {
   backUp,
@@ -25,6 +25,7 @@ import {
   textOf,
   textsOf,
 } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import {
   countOf,
   createTable,
@@ -107,7 +108,7 @@ describe('POST /v1/backups', () => {
   test('copies every table with all that was acknowledged before, buffered rows included', async () => {
     const startedMs = Date.now();
     const answer = await backUp(server, {});
-    expect(answer).toMatchObject({ success: true, backup_id: expect.stringMatching(DATA_ID) as string, node_id: 'node-1', type: 'full' });
+    expect(answer).toMatchObject({ success: true, backup_id: expect.stringMatching(DATA_ID), node_id: 'node-1', type: 'full' });
     expect(answer['timestamp']).toMatch(RFC3339);
     expect(Math.abs(Date.parse(answer['timestamp'] as string) - startedMs)).toBeLessThan(60_000);
     const tables = answer['tables'] as JsonRow[];
@@ -176,7 +177,7 @@ describe('POST /v1/backups', () => {
     'refuses %j',
     async (body) => {
       const answer = await call(server, 'POST', '/v1/backups', body);
-      expect([400, 404], answer.text).toContain(answer.status);
+      expectThat([400, 404], answer.text).toContain(answer.status);
       if (!('tables' in body) || (body['tables'] as unknown[]).length > 0) expectError(answer, 400, 'INVALID_ARGUMENT', /type|tables?/);
     },
   );
@@ -235,7 +236,7 @@ describe('GET and DELETE /v1/backups', () => {
     'DELETE of %s is NOT_FOUND',
     async (id) => {
       const answer = await call(server, 'DELETE', `/v1/backups/${id}`);
-      expect([404, 400], answer.text).toContain(answer.status);
+      expectThat([404, 400], answer.text).toContain(answer.status);
     },
   );
 });
@@ -857,7 +858,7 @@ describe('a damaged backup is refused with DATA_CORRUPTION and changes nothing',
       { target_table: 'damaged_copy', id_range: { id_pattern: 'd-*' } },
     ]) {
       expectError(await recover(server, { backup_id: id, table, ...more }), 500, 'DATA_CORRUPTION', says);
-      expect({ tables: await tableNames(server), text: await textOf(server, table) }, JSON.stringify(more)).toEqual(before);
+      expectThat({ tables: await tableNames(server), text: await textOf(server, table) }, JSON.stringify(more)).toEqual(before);
     }
   }
 
@@ -1009,7 +1010,7 @@ describe('columns that are others by now', () => {
     await write(server, 'too_exact', 'c', { n: 0.5 });
     for (const more of [{}, { force_overwrite: true }]) {
       const answer = await recover(server, { table: 'too_exact', ...more });
-      expect([400, 409], answer.text).toContain(answer.status);
+      expectThat([400, 409], answer.text).toContain(answer.status);
       expect(answer.json.message).toMatch(/\bn\b.*DOUBLE/);
       expect(await rowsOf(server, 'SELECT id, n FROM too_exact')).toEqual([{ id: 'c', n: 0.5 }]);
     }

@@ -2,8 +2,8 @@
  * Metadata backups over REST and gRPC: made, listed, checked, and restored in part or as a whole. What a restore gives back after the catalogue and the
  * logs were lost is in backup-wipe.test.ts, the schedule in backup-data.test.ts.
  */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { status as grpcStatus } from '@grpc/grpc-js';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { closeTestServers } from './servers/shared-servers.js';
 import {
   backUpMetadata,
@@ -15,6 +15,7 @@ import {
   restoreMetadata,
   tableList,
 } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection, type GrpcMessage, responseOf } from './support/grpc-client.js';
 import { createTable, eventually, expectStatus, expectSuccess, flush, type JsonRow, tableInfo, write } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
@@ -93,7 +94,7 @@ describe('POST /v1/metadata/backup', () => {
     await flush(server, 'users');
     const startedMs = Date.now();
     const answer = await backUpMetadata(server);
-    expect(answer).toMatchObject({ success: true, backup_id: expect.stringMatching(METADATA_ID) as string });
+    expect(answer).toMatchObject({ success: true, backup_id: expect.stringMatching(METADATA_ID) });
     expect(answer['timestamp']).toMatch(RFC3339);
     expect(Date.parse(answer['timestamp'] as string)).toBe(instantOf(answer['backup_id'] as string));
     expect(Math.abs(instantOf(answer['backup_id'] as string) - startedMs)).toBeLessThan(60_000);
@@ -107,7 +108,7 @@ describe('POST /v1/metadata/backup', () => {
       node_id: 'node-1',
       timestamp: answer['timestamp'],
       size: objects.get(name),
-      last_modified: expect.stringMatching(RFC3339) as string,
+      last_modified: expect.stringMatching(RFC3339),
     });
     expect(Math.abs(Date.parse(backup['last_modified'] as string) - startedMs)).toBeLessThan(60_000);
   });
@@ -182,7 +183,7 @@ describe('GET /v1/metadata/backups and /v1/metadata/status', () => {
     for (const name of Object.values(old)) await store.write(name, bytes);
     const oldListed = async (query: string): Promise<string[]> => {
       const names = (await metadataBackups(server, query)).map(({ object_name: name }) => name as string);
-      expect(names, query).toContain(newest['object_name']);
+      expectThat(names, query).toContain(newest['object_name']);
       return names.filter((name) => Object.values(old).includes(name));
     };
     expect(await oldListed('')).toEqual([old.three]);
@@ -277,7 +278,7 @@ describe('POST /v1/metadata/restore', () => {
     for (const [body, file, days] of cases) {
       await configureAll(9);
       const answer = await restored({ ...body, overwrite: true, filters: { table_pattern: '{user_*,orders}' } });
-      expect(answer, JSON.stringify(body)).toMatchObject({
+      expectThat(answer, JSON.stringify(body)).toMatchObject({
         success: true,
         backup_file: file,
         entries_total: 6,
@@ -386,8 +387,8 @@ describe('POST /v1/metadata/restore', () => {
     expect((dry['errors'] as string[]).join('\n')).toMatch(/layouts.*layout/);
     const { details } = expectError(await restoreMetadata(server, body), 409, 'CONFLICT', /4 of 6 entries/);
     const byKey = Object.fromEntries((details as JsonRow[]).map((each) => [each['key'], each]));
-    expect(byKey['table:modes:config']).toMatchObject({ outcome: 'error', reason: expect.stringMatching(/write_mode/) as string });
-    expect(byKey['table:layouts:config']).toMatchObject({ outcome: 'error', reason: expect.stringMatching(/layout/) as string });
+    expect(byKey['table:modes:config']).toMatchObject({ outcome: 'error', reason: expect.stringMatching(/write_mode/) });
+    expect(byKey['table:layouts:config']).toMatchObject({ outcome: 'error', reason: expect.stringMatching(/layout/) });
     expect(byKey['table:orders:config']).toMatchObject({ outcome: 'ok' });
     expect((await configOf('modes'))['write_mode']).toBe('upsert');
     expect((await configOf('layouts'))['layout']).toBe('id');
@@ -530,13 +531,13 @@ describe('gRPC answers the same', () => {
   test('BackupMetadata', async () => {
     await configure('users', { retention_days: 8 });
     const made = await responseOf(grpc.unary('BackupMetadata', {}));
-    expect(made).toMatchObject({ success: true, backup_id: expect.stringMatching(METADATA_ID) as string });
+    expect(made).toMatchObject({ success: true, backup_id: expect.stringMatching(METADATA_ID) });
     expect(instant(made['timestamp'] as GrpcMessage)).toBe(instantOf(made['backup_id'] as string));
     const again = await responseOf(grpc.unary('BackupMetadata', { force: false }));
     expect(again).toMatchObject({
       success: true,
       backup_id: made['backup_id'],
-      message: expect.stringMatching(/nothing changed/) as string,
+      message: expect.stringMatching(/nothing changed/),
     });
     const forced = await responseOf(grpc.unary('BackupMetadata', { force: true }));
     expect(forced['backup_id']).not.toBe(made['backup_id']);
@@ -657,5 +658,5 @@ test('more backups than there are names are refused, which is no error of the se
   // A name is a second, and 60 seconds ahead are tried.
   for (let count = 0; count < 75 && (answer?.status ?? 200) === 200; count += 1)
     answer = await call(server, 'POST', '/v1/metadata/backup', { force: true });
-  expect([200, 409, 429, 503], answer?.text).toContain(answer?.status);
+  expectThat([200, 409, 429, 503], answer?.text).toContain(answer?.status);
 });

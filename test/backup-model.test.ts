@@ -5,9 +5,10 @@
  *
  * SEED=... repeats a run, RECOVERY_ROUNDS=... sets its length.
  */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { closeTestServers } from './servers/shared-servers.js';
 import { backUp, figuresOf, QUIET, recover, recovered } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import {
   instantText,
   isInRange,
@@ -142,23 +143,23 @@ class Round {
     const told = JSON.stringify(request);
     const matching = source.rows.filter((row) => isInRange(row, range));
     if (matching.length === 0) {
-      expect((await recover(server, request)).status, told).toBe(404);
+      expectThat((await recover(server, request)).status, told).toBe(404);
       if (target.model) await expectRows(target.name, target.model, told);
       return;
     }
     const dry = await recovered(server, { ...request, dry_run: true });
     if (target.model) await expectRows(target.name, target.model, `after the dry run of ${told}`);
     const answer = await recovered(server, request);
-    expect(figuresOf(answer), `figures of ${told}`).toEqual(figuresOf(dry));
+    expectThat(figuresOf(answer), `figures of ${told}`).toEqual(figuresOf(dry));
     const model = target.model ?? new ModelTable(this.model.mode);
     const coming = model.recover(matching, range, overwrite);
     await expectRows(target.name, model, told);
-    expect({ rows: answer['rows_recovered'] as number, keys: answer['recovered_keys'] as string[] }, told).toEqual({
+    expectThat({ rows: answer['rows_recovered'] as number, keys: answer['recovered_keys'] as string[] }, told).toEqual({
       rows: coming.length,
       keys: [...new Set(coming.map(({ id }) => id))].sort(),
     });
     const again = await recovered(server, { ...request, force_overwrite: false });
-    expect(again['rows_recovered'], `again ${told}`).toBe(0);
+    expectThat(again['rows_recovered'], `again ${told}`).toBe(0);
     await this.#settle(target.name, model, told);
   }
 
@@ -227,32 +228,38 @@ class Round {
 async function expectRows(table: string, model: ModelTable, told: string): Promise<void> {
   const rows = await rowsOf(server, `SELECT id, "timestamp", n FROM ${table}`);
   const texts = rows.map(({ id, timestamp, n }) => `${id} ${timestamp} ${n}`).sort();
-  expect(texts, `${model.mode} table ${table} ${told}`).toEqual(modelTexts(model.visible));
+  expectThat(texts, `${model.mode} table ${table} ${told}`).toEqual(modelTexts(model.visible));
 }
 
-test(`${ROUNDS} random histories and recoveries`, { timeout: 60_000 + ROUNDS * 20_000 }, async () => {
-  const random = new SeededRandom(seedOfThisRun());
-  console.log(`recovery model: SEED=${random.seed} RECOVERY_ROUNDS=${ROUNDS}`);
-  const models = new Map<string, ModelTable>();
-  for (let round = 1; round <= ROUNDS; round += 1) {
-    const each = new Round(random.fork(), round);
-    try {
-      await each.create();
-      await each.run(random.integer(1, STEPS_MAX));
-      const sources = [await each.save()];
-      await each.run(random.integer(0, STEPS_MAX));
-      if (random.chance(0.3)) sources.push(await each.save());
-      for (let recovery = random.integer(1, 4); recovery > 0; recovery -= 1) {
-        await each.recover(random.pick(sources));
-        await each.run(random.integer(0, 4));
+test(
+  `${ROUNDS} random histories and recoveries`,
+  async () => {
+    const random = new SeededRandom(seedOfThisRun());
+    console.log(`recovery model: SEED=${random.seed} RECOVERY_ROUNDS=${ROUNDS}`);
+    const models = new Map<string, ModelTable>();
+    for (let round = 1; round <= ROUNDS; round += 1) {
+      const each = new Round(random.fork(), round);
+      try {
+        await each.create();
+        await each.run(random.integer(1, STEPS_MAX));
+        const sources = [await each.save()];
+        await each.run(random.integer(0, STEPS_MAX));
+        if (random.chance(0.3)) sources.push(await each.save());
+        for (let recovery = random.integer(1, 4); recovery > 0; recovery -= 1) {
+          await each.recover(random.pick(sources));
+          await each.run(random.integer(0, 4));
+        }
+        await expectRows(each.table, each.model, 'at the end');
+      } catch (error) {
+        throw new Error(`round ${round} of SEED=${random.seed}: ${error instanceof Error ? error.message : String(error)}`, {
+          cause: error,
+        });
       }
-      await expectRows(each.table, each.model, 'at the end');
-    } catch (error) {
-      throw new Error(`round ${round} of SEED=${random.seed}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+      models.set(each.table, each.model);
     }
-    models.set(each.table, each.model);
-  }
-  await server.kill();
-  server = await startServer({ config: QUIET, dataDir: server.dataDir });
-  for (const [table, model] of models) await expectRows(table, model, `after a restart, SEED=${random.seed}`);
-});
+    await server.kill();
+    server = await startServer({ config: QUIET, dataDir: server.dataDir });
+    for (const [table, model] of models) await expectRows(table, model, `after a restart, SEED=${random.seed}`);
+  },
+  60_000 + ROUNDS * 20_000,
+);

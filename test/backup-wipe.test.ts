@@ -2,8 +2,8 @@
  * Back up, wipe, restore: the catalogue goes, or the catalogue and every transaction log, and a metadata backup brings them back over the data files
  * that are still there. Afterwards the tables answer as before, byte for byte, and go on as any others.
  */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { closeTestServers, testObjectStore } from './servers/shared-servers.js';
 import {
   backUp,
@@ -19,6 +19,7 @@ import {
   textOf,
   textsOf,
 } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import { countOf, createTable, eventually, expectSuccess, flush, type JsonRow, rowsOf, tableInfo, write } from './support/requests.js';
 import { goOnWriting, makeRichTable, restoreSoftRows, type RichTable } from './support/rich-table.js';
 import { type Answer, call, type RunningServer, type ServerOptions, startServer, temporaryDirectory } from './support/server.js';
@@ -94,13 +95,13 @@ async function expectToGoOn(first: RunningServer, tables: readonly RichTable[]):
     );
     for (const [name, ids] of gone) {
       const list = ids.map((id) => `'${id}'`).join(', ');
-      expect(await rowsOf(server, `SELECT id FROM "${name}" WHERE id IN (${list})`), `${name} after ${round}`).toEqual([]);
+      expectThat(await rowsOf(server, `SELECT id FROM "${name}" WHERE id IN (${list})`), `${name} after ${round}`).toEqual([]);
       expect(await rowsOf(server, `SELECT DISTINCT text FROM "${name}" WHERE id = 'row-2'`)).toEqual([{ text: `after ${round}` }]);
     }
     // The last writes are only in the log: before that goes they must be in files.
     if (round === 'a') for (const { name } of tables) await flush(server, name);
     server = await killAndStart(server, () => (round === 'a' ? removeWal(server.dataDir) : undefined));
-    expect(await textsOf(server, Object.keys(before)), `after a restart, round ${round}`).toEqual(before);
+    expectThat(await textsOf(server, Object.keys(before)), `after a restart, round ${round}`).toEqual(before);
   }
   return server;
 }
@@ -346,7 +347,7 @@ if (TEST_STORAGE === 'minio-redis')
       const scoreOf = (name: string): string | undefined => scores[scores.indexOf(name) + 1];
       expect(scores.length).toBe(2 * listed.length);
       for (const { object_name: name, timestamp } of listed)
-        expect(scoreOf(name as string), name as string).toBe(String(Date.parse(timestamp as string)));
+        expectThat(scoreOf(name as string), name as string).toBe(String(Date.parse(timestamp as string)));
 
       await Promise.all([first.kill(), second.kill()]);
       const store = bucketStore((await testObjectStore()).client, bucket.MINIO_BUCKET);

@@ -4,10 +4,11 @@
  * Besides each answer, what counts is what stays as it was: after all of them, and after twenty more rounds, the same process is alive, no
  * answer was a 5xx, its memory is bounded, no table or column has appeared and no row has changed. The table is data: add a case as a line.
  */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ServiceError, status as grpcStatus } from '@grpc/grpc-js';
 import { gzipSync } from 'node:zlib';
 import protobuf from 'protobufjs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectThat } from './support/expectations.js';
 import {
   connectGrpc,
   failureOf,
@@ -853,7 +854,7 @@ test('nothing has changed: same tables, same columns, same rows', async () => {
   expect(await stateOfTables()).toEqual(stateBefore);
 });
 
-test(`after ${ROUNDS} more rounds the process is alive, has served no 5xx, and its memory is bounded`, { timeout: 600_000 }, async () => {
+test(`after ${ROUNDS} more rounds the process is alive, has served no 5xx, and its memory is bounded`, async () => {
   await oneRound();
   const before = memoryOf(server.pid);
   for (let round = 0; round < ROUNDS; round += 1) await oneRound();
@@ -863,12 +864,12 @@ test(`after ${ROUNDS} more rounds the process is alive, has served no 5xx, and i
     `bad input: ${restCases.length} REST and ${grpcCases.length + streamQueryCases.length} gRPC cases, ${ROUNDS} rounds: RSS ${mib(before)} -> ${mib(after)} MiB`,
   );
   expect(seenServerErrors).toEqual([]);
-  expect(grown, `RSS has grown by ${mib(grown)} MiB`).toBeLessThan(MEMORY_GROWTH_BYTES_MAX);
+  expectThat(grown, `RSS has grown by ${mib(grown)} MiB`).toBeLessThan(MEMORY_GROWTH_BYTES_MAX);
   expectStatus(await call(server, 'GET', '/v1/health'), 200);
   expect(await stateOfTables()).toEqual(stateBefore);
   await write(server, 'people', 'p2', { age: 31 });
   expect(await countOf(server, 'people')).toBe(2);
-});
+}, 600_000);
 
 /* ---------------------------------------------------------------------------------------------------------- helpers */
 
@@ -912,15 +913,15 @@ async function send(each: RestCase): Promise<RawAnswer> {
 function checkRest(each: RestCase, answer: RawAnswer): void {
   noteServerError(each.name, answer.status);
   const seen = `${answer.status} ${answer.text.slice(0, 500)}`;
-  expect(answer.contentType, seen).toContain('application/json');
+  expectThat(answer.contentType, seen).toContain('application/json');
   const body = JSON.parse(answer.text) as { error: unknown; code: unknown; message: string; request_id: string };
-  expect({ status: answer.status, error: body.error, code: body.code }, seen).toEqual({
+  expectThat({ status: answer.status, error: body.error, code: body.code }, seen).toEqual({
     status: each.status,
     error: each.code,
     code: each.status,
   });
-  expect(body.message, seen).toMatch(each.says);
-  expect(body.request_id, seen).toMatch(/^\S+$/);
+  expectThat(body.message, seen).toMatch(each.says);
+  expectThat(body.request_id, seen).toMatch(/^\S+$/);
   expectNothingLeaks(answer.text);
 }
 
@@ -932,9 +933,12 @@ function checkGrpc(each: Pick<GrpcCase, 'status' | 'code' | 'says'>, answer: Grp
   if (answer.ok) throw new Error(`accepted: ${JSON.stringify(answer.response)}`);
   noteGrpcServerError(answer.message, answer);
   const seen = JSON.stringify(answer);
-  expect({ status: grpcStatus[answer.status], code: answer.errorCode }, seen).toEqual({ status: grpcStatus[each.status], code: each.code });
-  expect(answer.message, seen).toMatch(each.says);
-  if (each.code !== undefined) expect(answer.requestId, seen).toMatch(/^\S+$/);
+  expectThat({ status: grpcStatus[answer.status], code: answer.errorCode }, seen).toEqual({
+    status: grpcStatus[each.status],
+    code: each.code,
+  });
+  expectThat(answer.message, seen).toMatch(each.says);
+  if (each.code !== undefined) expectThat(answer.requestId, seen).toMatch(/^\S+$/);
   expectNothingLeaks(answer.message);
 }
 

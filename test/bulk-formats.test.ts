@@ -2,12 +2,12 @@
  * Bulk loads in every format: NDJSON, a JSON array, CSV, Parquet and Arrow, small (through the buffer) and large (straight into a data file), over
  * REST and the gRPC stream. The same rows must give the same table whatever carried them, and what does not fit must be refused by the same words.
  */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { status as grpcStatus } from '@grpc/grpc-js';
 import * as arrow from 'apache-arrow';
 import { readdirSync } from 'node:fs';
 import { Agent, request as httpRequest } from 'node:http';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import {
   type BulkFormat,
   type BulkOptions,
@@ -19,6 +19,7 @@ import {
   sendBulk,
 } from './support/bulk-bodies.js';
 import { bulkMessages, BulkStreams } from './support/bulk-stream.js';
+import { expectThat } from './support/expectations.js';
 import type { GrpcAnswer, GrpcMessage } from './support/grpc-client.js';
 import {
   countOf,
@@ -88,7 +89,7 @@ async function load(table: string, format: BulkFormat, body: Buffer | string, op
 }
 
 function expectError(answer: Answer, status: number, code: string, says: RegExp): void {
-  expect({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 500)).toEqual({
+  expectThat({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 500)).toEqual({
     status,
     error: code,
     code: status,
@@ -171,7 +172,7 @@ describe('the same rows give the same table', () => {
     const select = rowsSelect(DECLARED_ROWS, size);
     const table = await declaredTable(`declared_${format}`, DECLARED);
     const body = await duckdb.body(format, select);
-    expect(body.length > SMALL_BYTES_MAX, `${body.length} bytes`).toBe(size === 'large');
+    expectThat(body.length > SMALL_BYTES_MAX, `${body.length} bytes`).toBe(size === 'large');
     const filesBefore = bulkFiles().length;
     const answer = await load(table, format, body);
     const expected = await duckdb.texts(
@@ -219,7 +220,7 @@ describe('the same rows give the same table', () => {
     const body = await duckdb.body(format, select);
     for (const table of [existing, fresh]) {
       await load(table, format, body);
-      expect((await columnTypes(table))['n'], table).toBe('BIGINT');
+      expectThat((await columnTypes(table))['n'], table).toBe('BIGINT');
       expect(await textsOf(`SELECT n FROM ${table} ORDER BY id LIMIT 3`)).toEqual([[INT64_MAX], [INT64_MIN], ['2']]);
     }
   });
@@ -243,7 +244,7 @@ describe('the same rows give the same table', () => {
     const file = duckdb.file('csv.zst');
     const select = rowsSelect(`'z-' || i AS id, i AS n`, 'large', 30_000);
     const body = await duckdb.copy(select, `FORMAT csv, HEADER true, COMPRESSION zstd`);
-    expect(body.subarray(0, 4).toString('hex'), file).toBe('28b52ffd');
+    expectThat(body.subarray(0, 4).toString('hex'), file).toBe('28b52ffd');
     const table = newName('zstandard');
     const response = await fetch(`${server.rest}/v1/data/bulk?table=${table}`, {
       method: 'POST',
@@ -306,7 +307,7 @@ describe('every type of Parquet and Arrow', () => {
       ...Object.fromEntries(ODD_NAMES.map((name) => [name, 'VARCHAR'])),
     });
     for (const column of COLUMNS) {
-      expect(await textsOf(`SELECT id, "${column[0]}" FROM ${table} ORDER BY id`), column[0]).toEqual(
+      expectThat(await textsOf(`SELECT id, "${column[0]}" FROM ${table} ORDER BY id`), column[0]).toEqual(
         await duckdb.texts(`SELECT id, ${expectedValue(column)} FROM (${select}) ORDER BY id`),
       );
     }
@@ -355,7 +356,7 @@ describe('every type of Parquet and Arrow', () => {
       `'r-' || i AS id, 'null'::JSON AS doc, CASE WHEN i > 0 THEN 'null' ELSE '{"a":null}' END::JSON AS mixed`,
     );
     expect(Object.keys(await columnTypes(names.large)).sort()).toEqual([...Object.keys(await columnTypes(names.small)), 'pad'].sort());
-    for (const table of Object.values(names)) expect(await valueOf(server, `SELECT count(mixed) FROM ${table}`), table).toBe(1);
+    for (const table of Object.values(names)) expectThat(await valueOf(server, `SELECT count(mixed) FROM ${table}`), table).toBe(1);
   });
 
   test('Arrow: dictionaries that differ from batch to batch, empty batches, large and view strings, one batch and many', async () => {
@@ -416,7 +417,7 @@ describe('every type of Parquet and Arrow', () => {
       const time = (await valueOf(server, `SELECT timestamp FROM ${timed}`)) as string;
       if (!time.startsWith('2024-01-01T00:00:00')) wrong.push(`${name} as the time: ${time}`);
     }
-    expect(wrong, JSON.stringify(wrong)).toEqual([]);
+    expectThat(wrong, JSON.stringify(wrong)).toEqual([]);
   });
 
   test('Arrow: durations and times of day are refused by name', async () => {
@@ -433,7 +434,7 @@ describe('every type of Parquet and Arrow', () => {
       const answer = await sendBulk(server, newName(name), 'arrow', body);
       if (answer.status !== 400 || !/\bodd\b/.test(answer.json.message as string)) taken.push(`${name}: ${answer.status} ${answer.text}`);
     }
-    expect(taken, JSON.stringify(taken)).toEqual([]);
+    expectThat(taken, JSON.stringify(taken)).toEqual([]);
   });
 
   test('two columns of one name, and two that differ in case only, are refused by name', async () => {
@@ -599,7 +600,7 @@ describe('values that no column holds', () => {
     const row = what === 'a fraction as an id' ? 1 : 6;
     for (const answer of [small, large]) {
       expectError(answer, 400, 'INVALID_ARGUMENT', new RegExp(`(line|row) ${row}\\b`));
-      const named = { line: row, reason: expect.stringMatching(/\S/) as string };
+      const named = { line: row, reason: expect.stringMatching(/\S/) };
       // The row is no JSON then, and nothing in it has a name.
       const isNested = what.startsWith('NaN in a ');
       if (!isNested) expect(answer.json.message).toMatch(new RegExp(`\\b${field}\\b`));
@@ -722,7 +723,7 @@ describe('on_error', () => {
     expectError(await sendBulk(server, newName('open_quote'), 'csv', body), 400, 'INVALID_ARGUMENT', /quote|line:? 4/i);
     const table = newName('open_quote');
     const answer = await sendBulk(server, table, 'csv', body, { query: '&on_error=skip' });
-    expect(answer.status, answer.text).toBe(200);
+    expectThat(answer.status, answer.text).toBe(200);
     expect(answer.json.count).toBe(2);
     expect((answer.json.errors as JsonRow[]).map(({ line }) => line as number)).toContain(4);
   });
@@ -948,10 +949,10 @@ describe('CSV', () => {
         const table = newName('uneven');
         const body = `id,n\n${Array.from({ length: rows }, () => row).join('\n')}\n`;
         const answer = await sendBulk(server, table, 'csv', body);
-        expect(answer.status, `${rows} × ${row}: ${answer.text}`).toBe(400);
+        expectThat(answer.status, `${rows} × ${row}: ${answer.text}`).toBe(400);
         expectError(answer, 400, 'INVALID_ARGUMENT', /CSV/);
         const skipped = await sendBulk(server, table, 'csv', body, { query: '&on_error=skip' });
-        expect(skipped.json, `${rows} × ${row}`).toMatchObject({ count: 0, refused_count: rows });
+        expectThat(skipped.json, `${rows} × ${row}`).toMatchObject({ count: 0, refused_count: rows });
       }
     }
   });
@@ -967,7 +968,7 @@ describe('CSV', () => {
     for (const separator of [';', '\t', '|']) {
       const body = ['id', 'n'].join(separator) + '\n' + ['a', '1'].join(separator) + '\n';
       const answer = await sendBulk(server, newName('semicolons'), 'csv', body);
-      if (separator === '|') expect(answer.status, answer.text).toBe(400);
+      if (separator === '|') expectThat(answer.status, answer.text).toBe(400);
       else expectError(answer, 400, 'INVALID_ARGUMENT', /id(;|\\t)n/);
     }
   });
@@ -1026,7 +1027,9 @@ describe('rows without an id', () => {
       await createTable(server, table, config);
       await load(table, format, await duckdb.body(format, rowsSelect('i AS n', size)));
       const pattern = config.id_strategy === 'custom' ? 'b-%' : '%';
-      expect(await valueOf(server, `SELECT count(DISTINCT id) FROM ${table} WHERE id LIKE '${pattern}'`), config.id_strategy).toBe(rows);
+      expectThat(await valueOf(server, `SELECT count(DISTINCT id) FROM ${table} WHERE id LIKE '${pattern}'`), config.id_strategy).toBe(
+        rows,
+      );
     }
     const answer = await sendBulk(server, newName('given_ids'), format, await duckdb.body(format, rowsSelect('i AS n', size)));
     expectError(answer, 400, 'INVALID_ARGUMENT', new RegExp(`line ${format === 'csv' ? 2 : 1}\\b.*id is missing`));
@@ -1100,7 +1103,7 @@ describe('bodies that are not what they should be', () => {
       const table = newName('cut');
       for (const share of [0.05, 0.3, 0.5, 0.9, 0.99]) {
         const answer = await sendBulk(server, table, format, body.subarray(0, Math.floor(body.length * share)));
-        expect(answer.status, `${share}: ${answer.text}`).toBe(400);
+        expectThat(answer.status, `${share}: ${answer.text}`).toBe(400);
       }
       expect(await rowCount(table)).toBe(0);
       await expectNothingLeft();
@@ -1119,7 +1122,7 @@ describe('bodies that are not what they should be', () => {
       if (answer.status !== 200 && answer.status !== 400) wrong.push(`byte ${at}: ${answer.text}`);
       if (answer.status !== 200 && (await rowCount(table)) > 0) wrong.push(`byte ${at}: rows were stored`);
     }
-    expect(wrong, JSON.stringify(wrong)).toEqual([]);
+    expectThat(wrong, JSON.stringify(wrong)).toEqual([]);
     expectStatus(await call(server, 'GET', '/v1/health'), 200);
     await expectNothingLeft();
   });
@@ -1139,7 +1142,7 @@ describe('bodies that are not what they should be', () => {
     for (const packing of ['gzip', 'zstd'] as const) {
       const whole = packed(await bodyOf(format, 'large'), packing);
       for (const bytes of [1, 5, whole.length / 2, whole.length - 9, whole.length - 1])
-        expect(await sendPacked(table, format, whole.subarray(0, bytes), packing), `${packing}: ${bytes} of ${whole.length}`).toMatch(
+        expectThat(await sendPacked(table, format, whole.subarray(0, bytes), packing), `${packing}: ${bytes} of ${whole.length}`).toMatch(
           /^400 .*body/,
         );
     }
@@ -1186,7 +1189,7 @@ describe('bodies that are not what they should be', () => {
       if (answer.status !== 400 || (await rowCount(table)) > 0)
         wrong.push(`${other} as ${format}: ${answer.status} ${answer.text.slice(0, 300)}`);
     }
-    expect(wrong, JSON.stringify(wrong)).toEqual([]);
+    expectThat(wrong, JSON.stringify(wrong)).toEqual([]);
     await expectNothingLeft();
   });
 
@@ -1194,7 +1197,7 @@ describe('bodies that are not what they should be', () => {
     for (const mediaType of ['application/xml', 'text/plain', 'application/vnd.apache.arrow.file', 'multipart/form-data; boundary=x']) {
       const answer = await sendBulk(server, newName('type'), 'csv', 'id,n\na,1\n', { mediaType });
       expectError(answer, 415, 'UNSUPPORTED_MEDIA_TYPE', /./);
-      for (const known of Object.values(MEDIA_TYPES)) expect(answer.json.message, mediaType).toContain(known);
+      for (const known of Object.values(MEDIA_TYPES)) expectThat(answer.json.message, mediaType).toContain(known);
     }
     const response = await fetch(`${server.rest}/v1/data/bulk?table=${newName('type')}`, {
       method: 'POST',
@@ -1268,7 +1271,7 @@ describe('BulkWrite', () => {
   }
 
   function expectFailure(answer: GrpcAnswer, status: number, errorCode: string, says: RegExp): void {
-    expect(answer).toMatchObject({ ok: false, status, errorCode, message: expect.stringMatching(says) as string });
+    expect(answer).toMatchObject({ ok: false, status, errorCode, message: expect.stringMatching(says) });
   }
 
   const write = (table: string, format: string, body: Buffer, pieceBytes: number, more: GrpcMessage = {}): Promise<GrpcAnswer> =>
@@ -1291,7 +1294,7 @@ describe('BulkWrite', () => {
       const [[count, sum] = []] = await duckdb.texts(`SELECT count(*), sum(n) FROM (${select})`);
       expect(answer).toMatchObject({ success: true, count, refused_count: '0', errors: [] });
       expect(Number(answer['lsn'])).toBeGreaterThan(0);
-      expect(await textsOf(`SELECT count(*), sum(n) FROM ${table}`), `pieces of ${pieceBytes}`).toEqual([[count, sum]]);
+      expectThat(await textsOf(`SELECT count(*), sum(n) FROM ${table}`), `pieces of ${pieceBytes}`).toEqual([[count, sum]]);
     }
   });
 
@@ -1302,8 +1305,8 @@ describe('BulkWrite', () => {
     const answer = responseOf(await write(table, 'csv', body, 11, { ...fields, on_error: 'skip' }));
     expect(answer).toMatchObject({ success: false, count: '1', refused_count: '2' });
     expect(answer['errors']).toEqual([
-      expect.objectContaining({ line: '3', id: 'b b', field: 'id', reason: expect.stringMatching(/\S/) as string }),
-      expect.objectContaining({ line: '4', id: 'c', field: 'timestamp', reason: expect.stringMatching(/soon/) as string }),
+      expect.objectContaining({ line: '3', id: 'b b', field: 'id', reason: expect.stringMatching(/\S/) }),
+      expect.objectContaining({ line: '4', id: 'c', field: 'timestamp', reason: expect.stringMatching(/soon/) }),
     ]);
     const aborted = newName('grpc_abort');
     expectFailure(await write(aborted, 'csv', body, 11, fields), grpcStatus.INVALID_ARGUMENT, 'INVALID_ARGUMENT', /line 3\b/);
@@ -1364,7 +1367,7 @@ describe('BulkWrite', () => {
 
 /* ------------------------------------------------------------------------------------------------------------------ memory */
 
-test('300 MB of CSV, made while it is sent, are stored in bounded memory', { timeout: 180_000 }, async () => {
+test('300 MB of CSV, made while it is sent, are stored in bounded memory', async () => {
   const other = await startOther();
   const before = memoryOf(other.pid, 'VmHWM');
   const ROWS = 600_000;
@@ -1400,7 +1403,7 @@ test('300 MB of CSV, made while it is sent, are stored in bounded memory', { tim
       request.end();
     })();
   });
-  expect(answer.status, answer.text).toBe(200);
+  expectThat(answer.status, answer.text).toBe(200);
   expect(JSON.parse(answer.text)).toMatchObject({ count: ROWS, refused_count: 0 });
   const peak = memoryOf(other.pid, 'VmHWM');
   console.log(
@@ -1410,4 +1413,4 @@ test('300 MB of CSV, made while it is sent, are stored in bounded memory', { tim
   expect(peak).toBeLessThan(1_536 * MIB);
   expect(await valueOf(other, 'SELECT sum(n) FROM much')).toBe((ROWS * (ROWS - 1)) / 2);
   await expectNothingLeft(other);
-});
+}, 180_000);

@@ -4,9 +4,10 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { LOOPBACK, withFreePorts } from './servers/free-ports.js';
 import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
+import { expectThat } from './support/expectations.js';
 import { type S3Proxy, startS3Proxy, type Weaknesses } from './support/s3-proxy.js';
 import { temporaryDirectory } from './support/server.js';
 
@@ -61,7 +62,7 @@ describe('a store that is fit', () => {
     const report = await checkStorage(ofStore());
     expect(report.text).toContain(`bucket ${bucket} at ${new URL(store.endpoint).host}, for tables`);
     expect([...report.findings.keys()]).toEqual(expect.arrayContaining(CHECKS_OF_S3));
-    for (const [name, { verdict, text }] of report.findings) expect(verdict, `${name}: ${text}`).toBe('ok');
+    for (const [name, { verdict, text }] of report.findings) expectThat(verdict, `${name}: ${text}`).toBe('ok');
     expect(report.findings.get('large object')?.text).toMatch(/257 MiB in 2 parts, \d+ MB\/s up, \d+ MB\/s down/);
     expect(lastLine(report)).toBe('fit');
     expect(report.exitCode).toBe(0);
@@ -73,7 +74,7 @@ describe('a store that is fit', () => {
     const report = await checkStorage(ofStore(), ['--quick']);
     expect(report.findings.get('connection and bucket')?.text).toContain('was not there and can be made');
     expect(report.findings.get('large object')?.verdict).toBe('skipped');
-    expect(report.exitCode, report.text).toBe(0);
+    expectThat(report.exitCode, report.text).toBe(0);
     expect(await store.client.bucketExists(bucket)).toBe(false);
   });
 });
@@ -103,7 +104,7 @@ describe('a store that lacks conditional puts', () => {
     expect(finding?.text).toContain('REDIS_MODE');
     expect(report.findings.get('put-if-absent, 16 at once')).toMatchObject({
       verdict: 'LACKING',
-      text: expect.stringContaining('16 of 16 were told that they had made the key') as string,
+      text: expect.stringContaining('16 of 16 were told that they had made the key'),
     });
     expect(lastLine(report)).toBe('fit, within the limits told above: put-if-absent, put-if-absent, 16 at once');
     expect(report.exitCode).toBe(0);
@@ -115,7 +116,7 @@ describe('a store that lacks conditional puts', () => {
     const report = await checkStorage(environment, ['--quick']);
     for (const name of ['put-if-absent', 'put-if-absent, 16 at once']) {
       const finding = report.findings.get(name);
-      expect(finding?.verdict, report.text).toBe('LACKING');
+      expectThat(finding?.verdict, report.text).toBe('LACKING');
       expect(finding?.text).toContain('the store does not know the condition (NotImplemented)');
       expect(finding?.text).toContain('safe while every server that writes to this bucket uses the same Redis');
     }
@@ -126,7 +127,7 @@ describe('a store that lacks conditional puts', () => {
     const report = await checkStorage(await throughProxy({ condition: 'not-atomic' }), ['--quick']);
     expect(report.findings.get('put-if-absent')?.verdict).toBe('ok');
     const finding = report.findings.get('put-if-absent, 16 at once');
-    expect(finding?.verdict, report.text).toBe('FAILED');
+    expectThat(finding?.verdict, report.text).toBe('FAILED');
     expect(finding?.text).toContain('MINIODB_MINIO__PUT_IF_ABSENT=check');
     expect(lastLine(report)).toBe('NOT FIT: put-if-absent, 16 at once');
     expect(report.exitCode).toBe(1);
@@ -136,7 +137,7 @@ describe('a store that lacks conditional puts', () => {
   it('is fit, within limits, once the remedy is taken', async () => {
     const environment = { ...(await throughProxy({ condition: 'not-atomic' })), MINIODB_MINIO__PUT_IF_ABSENT: 'check' };
     const report = await checkStorage(environment, ['--quick']);
-    expect(report.findings.get('put-if-absent, 16 at once')?.verdict, report.text).toBe('LACKING');
+    expectThat(report.findings.get('put-if-absent, 16 at once')?.verdict, report.text).toBe('LACKING');
     expect(report.exitCode).toBe(0);
   });
 });
@@ -146,14 +147,14 @@ describe('a store with smaller faults', () => {
     const environment = await throughProxy({ lostHeaders: ['x-amz-meta-sha256'], acceptsDamage: true, clockAheadMs: 120_000 });
     const report = await checkStorage(environment, ['--quick']);
     const lacking = [...report.findings].filter(([, { verdict }]) => verdict === 'LACKING').map(([name]) => name);
-    expect(lacking, report.text).toEqual(['checksum of our own', 'damaged upload', 'clock']);
+    expectThat(lacking, report.text).toEqual(['checksum of our own', 'damaged upload', 'clock']);
     expect(report.findings.get('clock')?.text).toMatch(/1(19|20|21)\.\d s ahead of this machine's/);
     expect(report.exitCode).toBe(0);
   });
 
   it('is not fit when its lists are stale, and what was made is removed without them', async () => {
     const report = await checkStorage(await throughProxy({ staleLists: true }), ['--quick']);
-    expect(report.findings.get('list after write')?.verdict, report.text).toBe('FAILED');
+    expectThat(report.findings.get('list after write')?.verdict, report.text).toBe('FAILED');
     expect(report.findings.get('list of 1100 keys')?.text).toContain('has 0 keys instead of 1100');
     expect(report.exitCode).toBe(1);
     expect(await keysOfBucket()).toEqual([]);
@@ -211,7 +212,7 @@ describe('local storage', () => {
     writeFileSync(file, `data_dir: ${path.join(parent, 'a', 'data')}\n`);
     const report = await checkStorage({ DATA_DIR: '' }, ['--config', file]);
     expect([...report.findings.keys()]).toEqual(expect.arrayContaining(['directory', 'free space', ...CHECKS_OF_ALL, 'clock']));
-    for (const [name, { verdict, text }] of report.findings) expect(verdict, `${name}: ${text}`).toBe('ok');
+    for (const [name, { verdict, text }] of report.findings) expectThat(verdict, `${name}: ${text}`).toBe('ok');
     expect(report.exitCode).toBe(0);
     expect(readdirSync(parent)).toEqual([]);
   });
@@ -240,7 +241,7 @@ describe('local storage', () => {
       DATA_DIR: temporaryDirectory('check-storage'),
       MINIODB_WAL__BYTES_MAX: String(2 ** 53 - 1),
     });
-    expect(report.findings.get('free space')?.verdict, report.text).toBe('LACKING');
+    expectThat(report.findings.get('free space')?.verdict, report.text).toBe('LACKING');
     expect(report.exitCode).toBe(0);
   });
 });

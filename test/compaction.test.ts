@@ -1,5 +1,5 @@
 /** Compaction comes to rest: what it wrote it does not write again. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createTable, expectSuccess, flush, type JsonRow, rowsOf, tableInfo, writeBatch } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 

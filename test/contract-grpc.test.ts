@@ -2,13 +2,14 @@
  * What the gRPC interface promises: every rpc, the field numbers that other people's clients were built with, streams that push back and can
  * be resumed, reflection and health, and the same errors as REST. The client is made from the proto file, as a user's would be.
  */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type ClientReadableStream, type ServiceError, status as grpcStatus } from '@grpc/grpc-js';
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { once } from 'node:events';
 import protobuf from 'protobufjs';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectThat } from './support/expectations.js';
 import {
   connectGrpc,
   failureOf,
@@ -55,7 +56,7 @@ afterAll(async () => {
 
 function expectFailure(answer: GrpcAnswer, status: number, code: string, says: RegExp): GrpcFailure {
   if (answer.ok) throw new Error(`accepted: ${JSON.stringify(answer.response)}`);
-  expect({ status: grpcStatus[answer.status], code: answer.errorCode }, JSON.stringify(answer)).toEqual({
+  expectThat({ status: grpcStatus[answer.status], code: answer.errorCode }, JSON.stringify(answer)).toEqual({
     status: grpcStatus[status],
     code,
   });
@@ -161,7 +162,7 @@ describe('the proto file', () => {
 
   test.each(Object.entries(PUBLISHED))('%s has its published fields and numbers', (name, published) => {
     const fields = new Set(typeOf(name).fieldsArray.map(describeField));
-    for (const field of published.split(/, (?=\d)/)) expect(fields, [...fields].join(', ')).toContain(field);
+    for (const field of published.split(/, (?=\d)/)) expectThat(fields, [...fields].join(', ')).toContain(field);
   });
 
   test('has every rpc, with its streams', () => {
@@ -201,7 +202,7 @@ describe('WriteData, QueryData, UpdateData, DeleteData', () => {
         data: record('a', { name: 'Ada', age: 36, score: 1.5, ok: true, tags: ['x', { y: null }], none: null }),
       }),
     );
-    expect(answer).toMatchObject({ success: true, node_id: expect.stringMatching(/\S/) as string, message: expect.any(String) as string });
+    expect(answer).toMatchObject({ success: true, node_id: expect.stringMatching(/\S/), message: expect.any(String) });
     const expected = { id: 'a', timestamp: '2024-01-01T10:00:00.000000Z', name: 'Ada', age: 36, score: 1.5, ok: true };
     expect((await resultOf('SELECT * EXCLUDE tags FROM g_write'))[0]).toEqual(expected);
     expect((await rowsOf(server, 'SELECT * EXCLUDE tags FROM g_write'))[0]).toEqual(expected);
@@ -264,7 +265,7 @@ describe('WriteData, QueryData, UpdateData, DeleteData', () => {
     const updated = await responseOf(
       grpc.unary('UpdateData', { table: 'g_change', id: 'a', payload: structOf({ n: 3 }), timestamp: timestampOf('2024-02-02T00:00:00Z') }),
     );
-    expect(updated).toMatchObject({ success: true, node_id: expect.stringMatching(/\S/) as string });
+    expect(updated).toMatchObject({ success: true, node_id: expect.stringMatching(/\S/) });
     expect(await rowsOf(server, 'SELECT * FROM g_change')).toEqual([{ id: 'a', timestamp: '2024-02-02T00:00:00.000000Z', n: 3 }]);
     await write(server, 'g_change', 'a', { n: 4 });
     expect(await responseOf(grpc.unary('DeleteData', { table: 'g_change', id: 'a', soft_delete: true }))).toMatchObject({
@@ -333,18 +334,18 @@ describe('tables', () => {
 describe('monitoring', () => {
   test('HealthCheck, GetStatus and GetMetrics', async () => {
     const health = await responseOf(grpc.unary('HealthCheck', {}));
-    expect(health).toMatchObject({ status: expect.stringMatching(/\S/) as string, version: expect.stringMatching(/\S/) as string });
+    expect(health).toMatchObject({ status: expect.stringMatching(/\S/), version: expect.stringMatching(/\S/) });
     expect(Object.keys(health['details'] as object).length).toBeGreaterThan(0);
     expect(Math.abs(Number(health['timestamp'].seconds) * 1_000 - Date.now())).toBeLessThan(60_000);
     const status = await responseOf(grpc.unary('GetStatus', {}));
     expect(status).toMatchObject({
       total_nodes: 1,
-      nodes: [{ id: expect.stringMatching(/\S/) as string, status: expect.stringMatching(/\S/) as string }],
+      nodes: [{ id: expect.stringMatching(/\S/), status: expect.stringMatching(/\S/) }],
     });
     expect(Object.keys(status['buffer_stats'] as object).length).toBeGreaterThan(0);
     const metrics = await responseOf(grpc.unary('GetMetrics', {}));
     for (const key of ['performance_metrics', 'resource_usage', 'system_info'])
-      expect(Object.keys(metrics[key] as object).length, key).toBeGreaterThan(0);
+      expectThat(Object.keys(metrics[key] as object).length, key).toBeGreaterThan(0);
   });
 
   test('the standard health service says SERVING', async () => {
@@ -464,47 +465,43 @@ describe('StreamWrite', () => {
     ).toBe(100);
   });
 
-  test(
-    'pushes back: a stream larger than every queue is stored whole, without an error, in bounded memory',
-    { timeout: 300_000 },
-    async () => {
-      const messages = 200;
-      const recordsPerMessage = 500;
-      const filler = 'x'.repeat(1_000);
-      const narrow = await startServer({
-        config: {
-          log: { file: '' },
-          limits: { body_bytes_max: 4 * MIB },
-          wal: { queue_bytes_max: 4 * MIB },
-          tables: { buffer_size: 20_000 },
-        },
-      });
-      const connection = connectGrpc(narrow);
-      try {
-        await write(narrow, 'warm', 'a', { n: 1 });
-        const before = memoryOf(narrow.pid);
-        const { call: stream, answer } = connection.upload('StreamWrite');
-        let pauses = 0;
-        for (let message = 0; message < messages; message += 1) {
-          if (stream.write({ table: 'pushed', records: recordsFrom(message * recordsPerMessage, recordsPerMessage, filler) })) continue;
-          pauses += 1;
-          await once(stream, 'drain');
-        }
-        stream.end();
-        expect(await responseOf(answer)).toMatchObject({ success: true, records_count: String(messages * recordsPerMessage), errors: [] });
-        expect(pauses).toBeGreaterThan(0);
-        expect(await rowsOf(narrow, 'SELECT count(*) AS c, count(DISTINCT id) AS ids FROM pushed')).toEqual([{ c: 100_000, ids: 100_000 }]);
-        const peak = memoryOf(narrow.pid, 'VmHWM') - before;
-        console.log(
-          `StreamWrite of ${Math.round((messages * recordsPerMessage * filler.length) / MIB)} MiB: peak memory +${Math.round(peak / MIB)} MiB`,
-        );
-        expect(peak).toBeLessThan(600 * MIB);
-      } finally {
-        connection.close();
-        await narrow.kill();
+  test('pushes back: a stream larger than every queue is stored whole, without an error, in bounded memory', async () => {
+    const messages = 200;
+    const recordsPerMessage = 500;
+    const filler = 'x'.repeat(1_000);
+    const narrow = await startServer({
+      config: {
+        log: { file: '' },
+        limits: { body_bytes_max: 4 * MIB },
+        wal: { queue_bytes_max: 4 * MIB },
+        tables: { buffer_size: 20_000 },
+      },
+    });
+    const connection = connectGrpc(narrow);
+    try {
+      await write(narrow, 'warm', 'a', { n: 1 });
+      const before = memoryOf(narrow.pid);
+      const { call: stream, answer } = connection.upload('StreamWrite');
+      let pauses = 0;
+      for (let message = 0; message < messages; message += 1) {
+        if (stream.write({ table: 'pushed', records: recordsFrom(message * recordsPerMessage, recordsPerMessage, filler) })) continue;
+        pauses += 1;
+        await once(stream, 'drain');
       }
-    },
-  );
+      stream.end();
+      expect(await responseOf(answer)).toMatchObject({ success: true, records_count: String(messages * recordsPerMessage), errors: [] });
+      expect(pauses).toBeGreaterThan(0);
+      expect(await rowsOf(narrow, 'SELECT count(*) AS c, count(DISTINCT id) AS ids FROM pushed')).toEqual([{ c: 100_000, ids: 100_000 }]);
+      const peak = memoryOf(narrow.pid, 'VmHWM') - before;
+      console.log(
+        `StreamWrite of ${Math.round((messages * recordsPerMessage * filler.length) / MIB)} MiB: peak memory +${Math.round(peak / MIB)} MiB`,
+      );
+      expect(peak).toBeLessThan(600 * MIB);
+    } finally {
+      connection.close();
+      await narrow.kill();
+    }
+  }, 300_000);
 });
 
 describe('StreamQuery', () => {
@@ -619,7 +616,7 @@ describe('StreamQuery', () => {
     );
   });
 
-  test('pushes back: a client that does not read keeps the server from reading ahead', { timeout: 300_000 }, async () => {
+  test('pushes back: a client that does not read keeps the server from reading ahead', async () => {
     const rows = 1_000_000;
     const stream = grpc.download('StreamQuery', {
       sql: `SELECT range::VARCHAR AS id, repeat('x', 300) AS filler FROM range(${rows})`,
@@ -649,7 +646,7 @@ describe('StreamQuery', () => {
     await once(stream, 'end');
     expect(seen).toBe(rows);
     expect(memoryOf(server.pid, 'VmHWM') - before).toBeLessThan(400 * MIB);
-  });
+  }, 300_000);
 
   test('a cancelled stream ends its query', async () => {
     const sql = 'SELECT count(*) AS cancelled_stream FROM range(100000000) a, range(100000000) b WHERE (a.range * b.range) % 7 = 8';
@@ -696,7 +693,7 @@ describe('errors', () => {
     for (const [rpc, message, method, url, body] of pairs) {
       const [overGrpc, overRest] = [await grpc.unary(rpc, message), await call(server, method, url, body)];
       if (overGrpc.ok) throw new Error(`${rpc} ${JSON.stringify(message)} was accepted`);
-      expect({ code: overGrpc.errorCode, message: overGrpc.message }, rpc).toEqual({
+      expectThat({ code: overGrpc.errorCode, message: overGrpc.message }, rpc).toEqual({
         code: overRest.json.error,
         message: overRest.json.message,
       });
@@ -714,7 +711,7 @@ describe('errors', () => {
     expect(answer).toMatchObject({
       ok: false,
       status: grpcStatus.INVALID_ARGUMENT,
-      message: expect.stringContaining('auth.mode') as string,
+      message: expect.stringContaining('auth.mode'),
     });
   });
 });

@@ -8,8 +8,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { costlyStatements, type CostlyStatement } from './support/costly-statements.js';
+import { expectThat } from './support/expectations.js';
 import { eventually, memoryOf } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 
@@ -223,7 +224,7 @@ async function startWithTable(): Promise<RunningServer> {
   });
   const records = Array.from({ length: TABLE_ROWS }, (_, n) => ({ id: `row-${n}`, payload: { n, s: `${n}-`.repeat(40).slice(0, 40) } }));
   const answer = await call(started, 'POST', '/v1/data', { table: 't', records });
-  expect(answer.status, answer.text).toBe(200);
+  expectThat(answer.status, answer.text).toBe(200);
   await eventually(
     'the table',
     () => call(started, 'POST', '/v1/query', { sql: 'SELECT count(*) AS c FROM t' }),

@@ -7,9 +7,10 @@
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { CrashScenario, planKills } from './support/crash-scenario.js';
 import { DataClient } from './support/data-client.js';
+import { expectSoon, expectThat } from './support/expectations.js';
 import { type ClientRecord, bigint, payloadOf, varchar } from './support/payload-value.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
@@ -32,26 +33,30 @@ const EXTRA_ATTEMPTS = 3;
 const TEST_MS_MAX = 1_800_000;
 
 describe('a server killed at any instant', () => {
-  it(`loses and doubles nothing that it acknowledged, ${KILLS} kills`, { timeout: TEST_MS_MAX }, async () => {
-    const seed = seedOfThisRun();
-    console.log(`crash test: SEED=${seed} CRASH_KILLS=${KILLS}`);
-    const scenario = new CrashScenario(seed);
-    await scenario.createTables();
-    for (const planned of planKills(KILLS, FAULT_SHARE, new SeededRandom(seed))) await scenario.liveAndDie(planned);
-    for (let attempt = 0; attempt < EXTRA_ATTEMPTS; attempt += 1) {
-      for (const point of scenario.pointsNotReached) await scenario.liveAndDie({ kind: 'fault', point, nth: 1, isAgain: true });
-    }
-    await scenario.verifyToTheEnd();
+  it(
+    `loses and doubles nothing that it acknowledged, ${KILLS} kills`,
+    async () => {
+      const seed = seedOfThisRun();
+      console.log(`crash test: SEED=${seed} CRASH_KILLS=${KILLS}`);
+      const scenario = new CrashScenario(seed);
+      await scenario.createTables();
+      for (const planned of planKills(KILLS, FAULT_SHARE, new SeededRandom(seed))) await scenario.liveAndDie(planned);
+      for (let attempt = 0; attempt < EXTRA_ATTEMPTS; attempt += 1) {
+        for (const point of scenario.pointsNotReached) await scenario.liveAndDie({ kind: 'fault', point, nth: 1, isAgain: true });
+      }
+      await scenario.verifyToTheEnd();
 
-    const { kills, run, lost, doubled } = scenario;
-    console.log(
-      `crash test: ${scenario.killCount} kills (${scenario.faultKills} at fault points, ${kills.atRandom} at random instants, ` +
-        `${kills.insteadOfPoint} at random because the armed point was not reached in time), ` +
-        `${run.acknowledged} acknowledged operations, lost ${lost}, doubled ${doubled}, SEED=${seed}`,
-    );
-    expect(scenario.pointsNotReached, `fault points that no life reached, SEED=${seed}`).toEqual([]);
-    expect({ lost, doubled }).toEqual({ lost: 0, doubled: 0 });
-  });
+      const { kills, run, lost, doubled } = scenario;
+      console.log(
+        `crash test: ${scenario.killCount} kills (${scenario.faultKills} at fault points, ${kills.atRandom} at random instants, ` +
+          `${kills.insteadOfPoint} at random because the armed point was not reached in time), ` +
+          `${run.acknowledged} acknowledged operations, lost ${lost}, doubled ${doubled}, SEED=${seed}`,
+      );
+      expectThat(scenario.pointsNotReached, `fault points that no life reached, SEED=${seed}`).toEqual([]);
+      expect({ lost, doubled }).toEqual({ lost: 0, doubled: 0 });
+    },
+    TEST_MS_MAX,
+  );
 });
 
 describe('a damaged write-ahead log', () => {
@@ -256,9 +261,9 @@ describe('what only the log knows', () => {
       expectSuccess('flush', await client.maintain('notes', 'flush'));
       // The next round of maintenance finds two files to merge, and this restore in the write-ahead log only.
       expectSuccess('restore', await client.restore('notes', ['row-0']));
-      await expect
-        .poll(async () => (await call(server, 'GET', '/v1/tables/notes/history')).json.history[0].operation, { timeout: 20_000 })
-        .toBe('OPTIMIZE');
+      await expectSoon(async () => (await call(server, 'GET', '/v1/tables/notes/history')).json.history[0].operation, {
+        timeout: 20_000,
+      }).toBe('OPTIMIZE');
       await server.kill();
       server = await startServer({ dataDir, config });
       const rows = await queryRows(server, 'SELECT id FROM notes ORDER BY id');

@@ -2,7 +2,7 @@
  * Client streams of gRPC that are cancelled at the border of two records: a bulk body that was cut off there looks whole and is not, so nothing of it is
  * stored; a StreamWrite keeps the messages that came, each of which is a write of its own.
  */
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { connectGrpc, type GrpcConnection, type GrpcMessage } from './support/grpc-client.js';
 import { countOf, createTable, eventually } from './support/requests.js';
 import { type RunningServer, startServer } from './support/server.js';

@@ -2,6 +2,7 @@
  * The Dockerfile and docker-compose.yml without Docker: that images are pinned, ports stay on this machine, every variable is one that the server
  * knows, Redis is set up as the server needs it, and what the image runs exists. Whether an image can be pulled only Docker can tell.
  */
+import { describe, expect, it } from '@jest/globals';
 import 'reflect-metadata';
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
@@ -10,8 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { load } from 'js-yaml';
 import picomatch from 'picomatch';
-import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../src/common/config/load-config.js';
+import { expectThat } from './support/expectations.js';
 import { startServer } from './support/server.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
@@ -50,8 +51,8 @@ describe('docker-compose.yml', () => {
   it('names images by an exact tag, and none that is gone', () => {
     for (const [name, { image }] of Object.entries(services)) {
       const [repository = '', tag = ''] = image.split(':');
-      expect(tag, `tag of ${name}`).toMatch(EXACT_TAG);
-      expect(repository, 'taken off Docker Hub').not.toMatch(/(^|\/)minio\/(minio|mc)$/);
+      expectThat(tag, `tag of ${name}`).toMatch(EXACT_TAG);
+      expectThat(repository, 'taken off Docker Hub').not.toMatch(/(^|\/)minio\/(minio|mc)$/);
     }
     expect(server).toMatchObject({ build: '.', image: `miniodb:${manifest.version}` });
   });
@@ -66,8 +67,10 @@ describe('docker-compose.yml', () => {
   it('gives the server variables that it knows', () => {
     const environment = server.environment ?? {};
     const asGiven = JSON.stringify(configOf(environment));
-    for (const name of Object.keys(environment)) expect(effectOf(environment, name), `${name} has an effect`).not.toBe(asGiven);
-    expect(effectOf({ ...environment, MINIO_ENDPONT: 'x' }, 'MINIO_ENDPONT'), 'this test notices a name that nobody reads').toBe(asGiven);
+    for (const name of Object.keys(environment)) expectThat(effectOf(environment, name), `${name} has an effect`).not.toBe(asGiven);
+    expectThat(effectOf({ ...environment, MINIO_ENDPONT: 'x' }, 'MINIO_ENDPONT'), 'this test notices a name that nobody reads').toBe(
+      asGiven,
+    );
   });
 
   it('leads the server to the other services, with their passwords', () => {
@@ -91,7 +94,7 @@ describe('docker-compose.yml', () => {
     expect(TRIAL_PASSWORD.length).toBeGreaterThanOrEqual(STORE_PASSWORD_MIN);
     for (const line of composeText.split('\n'))
       if (/password|secret|requirepass/i.test(line) && line.includes(': ')) expect(line).toMatch(/\$\{|#/);
-    expect(text('README.md').includes(TRIAL_PASSWORD), 'README.md calls it out').toBe(true);
+    expectThat(text('README.md').includes(TRIAL_PASSWORD), 'README.md calls it out').toBe(true);
   });
 
   it('runs a Redis that persists and evicts nothing', () => {
@@ -102,7 +105,7 @@ describe('docker-compose.yml', () => {
     const others = Object.keys(services).filter((name) => name !== 'miniodb');
     expect(others.length).toBe(2);
     for (const name of others) {
-      expect(server.depends_on?.[name], `depends_on ${name}`).toEqual({ condition: 'service_healthy' });
+      expectThat(server.depends_on?.[name], `depends_on ${name}`).toEqual({ condition: 'service_healthy' });
       expect(serviceOf(services, name).healthcheck?.test[0]).toMatch(/^CMD/);
     }
   });
@@ -129,7 +132,7 @@ describe('Dockerfile', () => {
     const [, version = '', system] = /^node:(\d+\.\d+\.\d+)-(.+)$/.exec(images[0] ?? '') ?? [];
     expect(system).toBe('bookworm-slim');
     const [wanted = '', found = ''] = [manifest.engines.node.replace('>=', ''), version];
-    expect(found.localeCompare(wanted, 'en', { numeric: true }), `${found} is ${wanted} or newer`).toBeGreaterThanOrEqual(0);
+    expectThat(found.localeCompare(wanted, 'en', { numeric: true }), `${found} is ${wanted} or newer`).toBeGreaterThanOrEqual(0);
   });
 
   it('ends with the packages of production, as a user without rights', () => {
@@ -152,7 +155,7 @@ describe('Dockerfile', () => {
   it('writes nowhere but to its volume', () => {
     const config = configOf(dockerEnvironment());
     expect(config.data_dir).toBe('/data');
-    expect(config.log.file, 'the log goes to standard output').toBe('');
+    expectThat(config.log.file, 'the log goes to standard output').toBe('');
   });
 
   it('copies what exists, and the context holds it and nothing private', () => {
@@ -160,9 +163,9 @@ describe('Dockerfile', () => {
       .filter((line) => !line.startsWith('--from'))
       .flatMap((line) => line.split(' ').slice(0, -1));
     for (const source of sources) {
-      expect(existsSync(path.join(REPOSITORY, source)), source).toBe(true);
+      expectThat(existsSync(path.join(REPOSITORY, source)), source).toBe(true);
       const inside = statSync(path.join(REPOSITORY, source)).isDirectory() ? `${source}/default.yaml` : source;
-      expect(isInContext(inside), `${inside} is in the context`).toBe(true);
+      expectThat(isInContext(inside), `${inside} is in the context`).toBe(true);
     }
     for (const file of [
       '.env',
@@ -174,7 +177,7 @@ describe('Dockerfile', () => {
       'dist/main.cjs',
       'test/x.ts',
     ])
-      expect(isInContext(file), `${file} is not`).toBe(false);
+      expectThat(isInContext(file), `${file} is not`).toBe(false);
   });
 
   it('runs the entry of npm start', () => {
@@ -207,7 +210,7 @@ describe('Dockerfile', () => {
 /** The compose file with its variables put in: those given, and else their defaults. */
 function composeWith(variables: Record<string, string>): Compose {
   const filled = composeText.replace(/\$\{(\w+):-([^}]*)\}/g, (_whole, name: string, otherwise: string) => variables[name] ?? otherwise);
-  expect(filled, 'every variable has a default').not.toMatch(/\$\{?\w/);
+  expectThat(filled, 'every variable has a default').not.toMatch(/\$\{?\w/);
   return load(filled) as Compose;
 }
 

@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { expectThat } from './support/expectations.js';
 import { createTable, write } from './support/requests.js';
 import { startWatchedServer, type WatchedServer } from './support/watched-server.js';
 
@@ -45,12 +46,12 @@ describe('docs/troubleshooting.md', () => {
     const { status, output, errors } = type(command);
     const isSearch = command.startsWith('grep ');
     // A search that finds nothing is an answer.
-    expect(isSearch && status === 1 ? 0 : status, errors).toBe(0);
+    expectThat(isSearch && status === 1 ? 0 : status, errors).toBe(0);
     expect(errors).toBe('');
     // The log may tell of errors.
     if (isSearch) return;
     expect(output.trim()).not.toBe('');
     expect(output).not.toMatch(/"error":\s*"[A-Z_]+"/);
-    if (command.includes('| jq')) expect(output, 'a path that is not there').not.toMatch(/^null$/m);
+    if (command.includes('| jq')) expectThat(output, 'a path that is not there').not.toMatch(/^null$/m);
   });
 });

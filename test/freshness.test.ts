@@ -2,8 +2,9 @@
  * How long rows take on their way: each write, flush and merge counts once, with times that can be; the age of files that wait to be merged grows while
  * they wait, is 0 once they are merged, and goes with its table.
  */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { QUIET } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection } from './support/grpc-client.js';
 import { metric, valuesOf } from './support/metrics.js';
 import { createTable, eventually, expectStatus, expectSuccess, flush, rowsOf, tableInfo, write, writeBatch } from './support/requests.js';
@@ -163,12 +164,12 @@ describe('miniodb_freshness_seconds', () => {
       const buckets = [...values]
         .filter(([series]) => series.startsWith('miniodb_freshness_seconds_bucket') && series.includes(`stage="${stage}"`))
         .map(([, value]) => value);
-      expect(buckets.length, stage).toBeGreaterThan(10);
-      expect(
+      expectThat(buckets.length, stage).toBeGreaterThan(10);
+      expectThat(
         [...buckets].sort((a, b) => a - b),
         stage,
       ).toEqual(buckets);
-      expect(buckets.at(-1), stage).toBe(values.get(`miniodb_freshness_seconds_count{stage="${stage}"}`));
+      expectThat(buckets.at(-1), stage).toBe(values.get(`miniodb_freshness_seconds_count{stage="${stage}"}`));
     }
   });
 
@@ -204,7 +205,7 @@ describe('miniodb_table_uncompacted_seconds', () => {
     expect(await uncompacted('u')).toBe(0);
     for (let n = 0; n < FILES_MIN - 1; n += 1) {
       await oneMoreFile('u', `r${n}`);
-      expect(await uncompacted('u'), `${n + 1} files`).toBe(0);
+      expectThat(await uncompacted('u'), `${n + 1} files`).toBe(0);
     }
     await oneMoreFile('u', 'last');
     const first = await uncompacted('u');

@@ -4,10 +4,11 @@
  *
  * The tests of one table build on each other: each is one more operation on the same directory.
  */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { stringify } from 'lossless-json';
-import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest';
 import { PlainDuckdb, sendBulk } from './support/bulk-bodies.js';
 import { type ClickHouse, clickHouse } from './support/clickhouse.js';
+import { expectThat, onTestFailed } from './support/expectations.js';
 import { expectSameAnswers } from './support/foreign-agreement.js';
 import { type JsonRow, createTable, eventually, expectStatus, expectSuccess, flush, tableInfo, writeBatch } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
@@ -64,7 +65,7 @@ describe('ClickHouse agrees with our answers about one table after', () => {
   step('a hard delete of stored rows (deletion vector)', async () => {
     await remove(TABLE, range(50, 90).map(idOf), false);
     await flush(server, TABLE);
-    expect(await logText(await objectsOf(TABLE)), 'the delete is a deletion vector').toContain('"deletionVector":{');
+    expectThat(await logText(await objectsOf(TABLE)), 'the delete is a deletion vector').toContain('"deletionVector":{');
   });
 
   step('a second hard delete in the same files (deletion vector replaced)', async () => {
@@ -120,7 +121,7 @@ describe('ClickHouse agrees with our answers about one table after', () => {
     const before = Number((await tableInfo(server, TABLE)).stats.file_count);
     expectSuccess(await call(server, 'POST', `/v1/tables/${TABLE}/compact`));
     const after = Number((await tableInfo(server, TABLE)).stats.file_count);
-    expect(after, 'fewer files than before').toBeLessThan(before);
+    expectThat(after, 'fewer files than before').toBeLessThan(before);
   });
 
   step('writes after the compaction', async () => {
@@ -133,7 +134,7 @@ describe('ClickHouse agrees with our answers about one table after', () => {
     await bulkInto(TABLE, [{ ...ordinaryRow(900), grows: 2.5 }]);
     await flush(server, TABLE);
     const { schema } = await tableInfo(server, TABLE);
-    expect(stringify(schema), 'the column is DOUBLE now').toMatch(/grows[^}]*DOUBLE/);
+    expectThat(stringify(schema), 'the column is DOUBLE now').toMatch(/grows[^}]*DOUBLE/);
   });
 
   step('a restart', async () => {
@@ -176,7 +177,7 @@ describe('ClickHouse agrees with our answers about one table after', () => {
     await createTable(server, TABLE);
     await bulkInto(TABLE, range(0, 20).map(ordinaryRow));
     await flush(server, TABLE);
-    expect((await tableInfo(server, TABLE)).location, 'another directory').not.toBe(location);
+    expectThat((await tableInfo(server, TABLE)).location, 'another directory').not.toBe(location);
   });
 });
 
@@ -279,7 +280,7 @@ describe('ClickHouse agrees about', () => {
     for (let round = 0; round < 3; round++) {
       await remove('scattered', random.some(range(0, total), 5_000).map(idOf), false);
       await flush(server, 'scattered');
-      expect(await logText(await objectsOf('scattered')), 'a vector outside the log').toContain('"storageType":"u"');
+      expectThat(await logText(await objectsOf('scattered')), 'a vector outside the log').toContain('"storageType":"u"');
       await expectSameAnswers(server, engine, 'scattered', { filters: ['n < 1000', 'n > 39000'], sums: ['n'] });
     }
     expectSuccess(await call(server, 'POST', '/v1/tables/scattered/compact'));
@@ -313,8 +314,8 @@ test('ClickHouse never errs and never goes back while flushes and checkpoints go
     counts.push(...answers.map(([row]) => Number(row?.['value'])));
   }
   await writing;
-  expect(counts, 'each count at least the one before').toEqual([...counts].sort((one, other) => one - other));
-  expect(
+  expectThat(counts, 'each count at least the one before').toEqual([...counts].sort((one, other) => one - other));
+  expectThat(
     counts.every((count) => count % 10 === 0),
     'whole flushes only',
   ).toBe(true);

@@ -8,13 +8,14 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
 import { objectStoreClient } from './servers/shared-servers.js';
 import { textOf } from './support/backups.js';
 import { readTableInBucket } from './support/bucket-table.js';
+import { expectThat } from './support/expectations.js';
 import {
   createTable,
   eventually,
@@ -77,12 +78,12 @@ describe('a lost disk', () => {
     await node.loseDisk();
     if (isRedisEmptied) await emptyRedis();
     const restarted = await node.start();
-    expect(await everythingOf(restarted), 'without what was not flushed').toEqual(before);
+    expectThat(await everythingOf(restarted), 'without what was not flushed').toEqual(before);
 
     await restoreAndGoOn(restarted, rich);
     const later = await everythingOf(restarted);
     await node.loseDisk();
-    expect(await everythingOf(await node.start()), 'after the disk was lost once more').toEqual(later);
+    expectThat(await everythingOf(await node.start()), 'after the disk was lost once more').toEqual(later);
     await expectSoundBucket(node.running(), bucket);
     if (!('REDIS_MODE' in redisEnvironment)) await expectNamesInRedis(Object.keys(later));
   });
@@ -107,7 +108,7 @@ class DiskNode {
   /** SIGKILL, and nothing is left of what it had on the disk. */
   async loseDisk(): Promise<void> {
     await this.running().kill();
-    expect(existsSync(path.join(this.#dataDir, 'wal')), 'there was a write-ahead log').toBe(true);
+    expectThat(existsSync(path.join(this.#dataDir, 'wal')), 'there was a write-ahead log').toBe(true);
     for (const name of readdirSync(this.#dataDir)) rmSync(path.join(this.#dataDir, name), { recursive: true, force: true });
   }
 }
@@ -239,7 +240,7 @@ async function restoreAndGoOn(on: RunningServer, rich: RichTable): Promise<void>
   expect(ids).toContain('new-after-loss-2');
 
   const restored = await call(on, 'POST', '/v1/data/restore', { table: 'latest', ids: ['key-1', 'key-2', 'key-3'] });
-  expect(expectSuccess(restored).json.restored_count, 'soft-deleted keys; the hard-deleted one stays away').toBe(2);
+  expectThat(expectSuccess(restored).json.restored_count, 'soft-deleted keys; the hard-deleted one stays away').toBe(2);
   await write(on, 'latest', 'key-5', { round: 9, n: 9 });
   expect(await valueOf(on, `SELECT count(*) FROM latest WHERE id = 'key-5'`)).toBe(1);
   expect(await valueOf(on, `SELECT round FROM latest WHERE id = 'key-5'`)).toBe(9);
@@ -275,8 +276,8 @@ async function expectSoundBucket(on: RunningServer, bucket: string): Promise<voi
     const { location, stats } = await tableInfo(on, name);
     const directory = (location as string).slice(`s3://${bucket}/`.length);
     const found = await readTableInBucket(bucketObjects(client, bucket, directory));
-    expect(found.rowCount, `rows of ${name} by its log`).toBe(stats.record_count);
-    expect(found.orphans, `files of ${name} that no version names`).toEqual([]);
+    expectThat(found.rowCount, `rows of ${name} by its log`).toBe(stats.record_count);
+    expectThat(found.orphans, `files of ${name} that no version names`).toEqual([]);
   }
 }
 

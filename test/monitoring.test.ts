@@ -5,11 +5,12 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { load } from 'js-yaml';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { runProgram } from './servers/child-process.js';
 import { type PrometheusSample, type PrometheusServer, startPrometheus } from './servers/prometheus.js';
 import { backUp, backUpMetadata, restoreMetadata } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection, structOf } from './support/grpc-client.js';
 import { metric, movedBy, type Sample, scrape, seriesOf, valuesOf } from './support/metrics.js';
 import {
@@ -103,13 +104,13 @@ describe('metrics move when they should, and nothing else does:', () => {
     [`miniodb_requests_total{method="${method}",status="${status}",table="${table}"}`]: count,
     [`miniodb_requests_duration_seconds_count{method="${method}",table="${table}"}`]: count,
   });
-  const anyNumber = expect.any(Number) as number;
+  const anyNumber = expect.any(Number);
   const operation = (kind: string, table: string, status = 'success', count = 1): Record<string, number> => ({
     [`miniodb_${kind}_operations_total{status="${status}",table="${table}"}`]: count,
   });
   const buffered = (table: string, rows: number): Record<string, number> => ({
     [`miniodb_table_record_count{table="${table}"}`]: rows,
-    [`miniodb_table_buffer_utilization{table="${table}"}`]: expect.closeTo(rows / BUFFER_SIZE, 9) as number,
+    [`miniodb_table_buffer_utilization{table="${table}"}`]: expect.closeTo(rows / BUFFER_SIZE, 9),
     [`miniodb_buffer_size_bytes{node="${NODE}",table="${table}"}`]: anyNumber,
   });
   const cacheOf = (hits: number, misses: number, table = 'w'): Record<string, number> => ({
@@ -182,14 +183,14 @@ describe('metrics move when they should, and nothing else does:', () => {
       ...request('query', 'w', 'error'),
       ...operation('query', 'w', 'error'),
       ...cacheOf(0, 1),
-      [success]: expect.closeTo(-1 / 5, 9) as number,
+      [success]: expect.closeTo(-1 / 5, 9),
     });
     expect(settled(await movedBy(server, () => rowsOf(server, 'SELECT * FROM w JOIN v USING (n)')))).toEqual({
       ...request('query', ''),
       ...operation('query', 'w'),
       ...operation('query', 'v'),
       ...cacheOf(0, 1, ''),
-      [success]: expect.closeTo(5 / 6 - 4 / 5, 9) as number,
+      [success]: expect.closeTo(5 / 6 - 4 / 5, 9),
       'miniodb_query_success_rate{table="v"}': 1,
     });
     expect(settled(await movedBy(server, () => rowsOf(server, 'SELECT 1')))).toMatchObject(request('query', ''));
@@ -242,7 +243,7 @@ describe('metrics move when they should, and nothing else does:', () => {
     expect(await movedBy(server, () => flush(server, 'w'))).toEqual({
       ...request('flush', 'w'),
       [`miniodb_buffer_size_bytes{node="${NODE}",table="w"}`]: -(bytes ?? 0),
-      'miniodb_table_buffer_utilization{table="w"}': expect.closeTo(-(rows as number) / BUFFER_SIZE, 9) as number,
+      'miniodb_table_buffer_utilization{table="w"}': expect.closeTo(-(rows as number) / BUFFER_SIZE, 9),
       'miniodb_table_file_count{table="w"}': 1,
       [`miniodb_storage_objects_total{bucket="${server.bucket}",table="w"}`]: 1,
     });
@@ -388,9 +389,9 @@ describe('labels', () => {
     const samples = await scrape(server);
     for (const [name, labels] of Object.entries(METRICS)) {
       const ours = samples.filter((sample) => sample.name.replace(/_(bucket|sum|count)$/, '') === name || sample.name === name);
-      expect(ours.length, `${name} is there`).toBeGreaterThan(0);
+      expectThat(ours.length, `${name} is there`).toBeGreaterThan(0);
       for (const { labels: found } of ours)
-        expect(
+        expectThat(
           Object.keys(found)
             .filter((label) => label !== 'le' || !name.endsWith('_seconds'))
             .sort(),
@@ -422,7 +423,7 @@ describe('labels', () => {
     const before = await errors();
     for (const [method, target, body] of ask) {
       const { status } = await call(server, method, target, body);
-      expect(status, `${method} ${target}`).toBeGreaterThanOrEqual(400);
+      expectThat(status, `${method} ${target}`).toBeGreaterThanOrEqual(400);
     }
     expect((await grpc.unary('GetTable', { table_name: ghost })).ok).toBe(false);
     expect(await errors()).toBe(before + ask.length + 1);
@@ -453,7 +454,7 @@ describe('labels', () => {
       // Nothing that a route would take: no table has this name, and no body this key.
       const body = method === 'get' ? undefined : { no_such_key: 1 };
       await call(server, method.toUpperCase(), route.replace(/\{\w+\}/g, 'no_such_thing'), body);
-      expect((await total()) - before, `${method} ${route}`).toBe(watching.test(route) ? 0 : 1);
+      expectThat((await total()) - before, `${method} ${route}`).toBe(watching.test(route) ? 0 : 1);
     }
     expect(routes.length).toBeGreaterThan(20);
   });
@@ -510,8 +511,8 @@ describe('the alert rules', () => {
       ['MinIODBConnectionPoolExhausted', '> 0.9', '5m', 'critical'],
     ]);
     for (const { alert, annotations } of rules?.rules ?? []) {
-      expect(annotations.summary, alert).toMatch(/MinIODB/);
-      expect(annotations.description.length, alert).toBeGreaterThan(80);
+      expectThat(annotations.summary, alert).toMatch(/MinIODB/);
+      expectThat(annotations.description.length, alert).toBeGreaterThan(80);
     }
   });
 
@@ -535,8 +536,8 @@ describe('the dashboard', () => {
     expect(titles.length).toBeLessThanOrEqual(14);
     expect(new Set(titles).size).toBe(titles.length);
     for (const { title, description, targets } of dashboard.panels) {
-      expect(description, title).not.toBe('');
-      expect(targets.length, title).toBeGreaterThan(0);
+      expectThat(description, title).not.toBe('');
+      expectThat(targets.length, title).toBeGreaterThan(0);
     }
   });
 
@@ -551,7 +552,7 @@ describe('the dashboard', () => {
     const cells = dashboard.panels.flatMap(({ gridPos: { x, y, w, h } }) =>
       Array.from({ length: w * h }, (_, cell) => `${x + (cell % w)},${y + Math.floor(cell / w)}`),
     );
-    expect(new Set(cells).size, 'no panel lies over another').toBe(cells.length);
+    expectThat(new Set(cells).size, 'no panel lies over another').toBe(cells.length);
     expect(Math.max(...dashboard.panels.map(({ gridPos: { x, w } }) => x + w))).toBeLessThanOrEqual(24);
   });
 
@@ -562,11 +563,11 @@ describe('the dashboard', () => {
     const asked = [...expressions.map(({ expr }) => expr), ...(rules?.rules.map(({ expr }) => expr) ?? [])];
     for (const expression of asked) {
       const names = expression.match(/miniodb_\w+/g) ?? [];
-      expect(names.length, expression).toBeGreaterThan(0);
-      for (const name of names) expect([...labelsOf.keys()], expression).toContain(name);
+      expectThat(names.length, expression).toBeGreaterThan(0);
+      for (const name of names) expectThat([...labelsOf.keys()], expression).toContain(name);
       const given = new Set(['instance', 'job', ...names.flatMap((name) => [...(labelsOf.get(name) ?? [])])]);
       const used = [...expression.matchAll(/(\w+)=~?"|by \(([^)]*)\)/g)].flatMap(([, label, list]) => label ?? list?.split(/, */) ?? []);
-      for (const label of used) expect([...given], `${expression}: ${label}`).toContain(label);
+      for (const label of used) expectThat([...given], `${expression}: ${label}`).toContain(label);
     }
   });
 });
@@ -652,7 +653,7 @@ describe('Prometheus', () => {
     );
     for (const { alert, expr } of rules?.rules ?? []) {
       const samples = await prometheus.query(expr.replace(/ [<>]=? [\d.]+/g, ''));
-      expect(
+      expectThat(
         samples.some(({ value }) => Number.isFinite(value)),
         alert,
       ).toBe(true);

@@ -3,10 +3,11 @@
  * table that is gone, a backup has the rows of both. What cannot be known is refused with the reason.
  */
 import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { expectThat } from './support/expectations.js';
 import { countOf, createTable, eventually, expectStatus, expectSuccess, valueOf, write, writeBatch } from './support/requests.js';
 import { type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
 import { sharedBucketEnvironment } from './support/shared-bucket.js';
@@ -91,7 +92,7 @@ describe('DROP on one node', () => {
       await write(second, table, 'old');
       expectSuccess(await call(first, 'DELETE', `/v1/tables/${table}?cascade=true`));
       await write(second, table, 'new');
-      expect(await valueOf(second, `SELECT string_agg(id) FROM ${table}`), `round ${round}`).toBe('new');
+      expectThat(await valueOf(second, `SELECT string_agg(id) FROM ${table}`), `round ${round}`).toBe('new');
       expectSuccess(await call(second, 'POST', `/v1/tables/${table}/flush`));
       await eventually(
         'the new table at the first node',

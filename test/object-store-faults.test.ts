@@ -10,11 +10,12 @@ import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { type Fault, type FaultRule, type FaultyProxy, startFaultyProxy } from './servers/faulty-proxy.js';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { objectStoreClient } from './servers/shared-servers.js';
 import { type TableInBucket, readTableInBucket } from './support/bucket-table.js';
+import { expectThat } from './support/expectations.js';
 import { KillableNode } from './support/killable-node.js';
 import { type Payload, difference, rowTexts } from './support/known-rows.js';
 import { RequestTimes } from './support/request-times.js';
@@ -275,7 +276,7 @@ describe('the store itself, half-way through an upload and a commit,', () => {
       const resumedMs = since(backMs);
       const ours = isServerKilled ? ', and our server killed' : '';
       console.log(`the store ${title}${ours}: away ${outageMs} ms, flushes resumed ${resumedMs} ms after it was back`);
-      expect(resumedMs, 'milliseconds until flushes resumed').toBeLessThan(resumeMsMax(outageMs));
+      expectThat(resumedMs, 'milliseconds until flushes resumed').toBeLessThan(resumeMsMax(outageMs));
     }
     for (const table of tables) console.log(`${table.name}: ${table.report(await table.finish())}`);
   });
@@ -446,8 +447,8 @@ async function surviveOutage(scenario: Scenario): Promise<string> {
   await table.untilFlushed();
   const resumedMs = since(backMs);
   const found = await table.finish();
-  expect(found.orphans, 'uploads that no commit names').toEqual([]);
-  expect(resumedMs, 'milliseconds until flushes resumed').toBeLessThan(resumeMsMax(outageMs));
+  expectThat(found.orphans, 'uploads that no commit names').toEqual([]);
+  expectThat(resumedMs, 'milliseconds until flushes resumed').toBeLessThan(resumeMsMax(outageMs));
   return `flushed ${mendedMs} ms after one failure; away ${outageMs} ms, flushes resumed ${resumedMs} ms after it was back; ${table.report(found)}`;
 }
 
@@ -546,19 +547,19 @@ class WatchedTable {
     await this.expectExactRows('after the last flush');
     const found = await inBucket(this.name);
     const { rows } = this.#client;
-    expect(found.rowCount, `rows of ${this.name} by its log`).toBe(rows.ids.length);
+    expectThat(found.rowCount, `rows of ${this.name} by its log`).toBe(rows.ids.length);
     const missing = rows.ids.map((id) => `${id}=${(rows.get(id) as Payload)['n']}`).filter((row) => !found.storedRows.has(row));
-    expect(missing, `rows of ${this.name} that no data file holds`).toEqual([]);
+    expectThat(missing, `rows of ${this.name} that no data file holds`).toEqual([]);
     this.#slowest = this.#times.take();
     const { flush: slowestFlush = 0, ...others } = this.#slowest;
-    expect(slowestFlush, 'milliseconds of a flush').toBeLessThan(FLUSH_MS_MAX);
-    for (const [what, ms] of Object.entries(others)) expect(ms, `milliseconds of a ${what}`).toBeLessThan(SLACK_MS);
+    expectThat(slowestFlush, 'milliseconds of a flush').toBeLessThan(FLUSH_MS_MAX);
+    for (const [what, ms] of Object.entries(others)) expectThat(ms, `milliseconds of a ${what}`).toBeLessThan(SLACK_MS);
     return found;
   }
 
   async expectExactRows(when: string): Promise<void> {
     const found = await rowTexts(await node.server(), this.name);
-    expect(difference(this.#client.rows.texts(), found), `rows of ${this.name} ${when} (SEED=${seed})`).toEqual([]);
+    expectThat(difference(this.#client.rows.texts(), found), `rows of ${this.name} ${when} (SEED=${seed})`).toEqual([]);
   }
 
   report({ operations }: TableInBucket): string {
@@ -606,7 +607,7 @@ async function query(table: string): Promise<Answer> {
 async function expectRows(table: string, counts: Readonly<Record<string, number>>): Promise<void> {
   const answer = expectStatus(await query(table), 200);
   const found = (answer.json.rows as { id: string; n: number }[]).map(({ id, n }) => `${id}=${n}`);
-  expect(difference(expectedRows(counts), found), `rows of ${table}`).toEqual([]);
+  expectThat(difference(expectedRows(counts), found), `rows of ${table}`).toEqual([]);
 }
 
 function expectedRows(counts: Readonly<Record<string, number>>): string[] {
@@ -618,7 +619,7 @@ async function expectRowsForGood(table: string, counts: Readonly<Record<string, 
   await expectRows(table, counts);
   const found = await inBucket(table);
   const expected = expectedRows(counts);
-  expect(found.rowCount, `rows of ${table} by its log`).toBe(expected.length);
+  expectThat(found.rowCount, `rows of ${table} by its log`).toBe(expected.length);
   expect(expected.filter((row) => !found.storedRows.has(row))).toEqual([]);
   afterRestart.push(() => expectRows(table, counts));
   return found;
@@ -642,7 +643,7 @@ function inBucket(table: string): Promise<TableInBucket> {
 }
 
 function expectUnavailable(answer: Answer): void {
-  expect({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 503, error: 'UNAVAILABLE' });
+  expectThat({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 503, error: 'UNAVAILABLE' });
   expect(answer.headers.get('retry-after')).toMatch(/^\d+$/);
 }
 

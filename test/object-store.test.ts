@@ -1,7 +1,7 @@
 /** The object store port against a real S3 server, with conditional puts and with looking first, and the cache of files before it. */
 import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { LocalLeaseStore } from '../src/infra/coordination/local-lease-store.js';
 import { CachedObjectStore } from '../src/infra/object-store/cached-object-store.js';
 import { FileCache } from '../src/infra/object-store/file-cache.js';
@@ -74,7 +74,7 @@ describe('a store of S3', () => {
     const store = await openStore(overrides);
     await expect(store.get('a')).rejects.toMatchObject({
       code: 'UNAVAILABLE',
-      message: expect.stringMatching(message) as string,
+      message: expect.stringMatching(message),
     });
   });
 

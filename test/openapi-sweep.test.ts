@@ -5,8 +5,9 @@
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { QUIET } from './support/backups.js';
+import { expectThat } from './support/expectations.js';
 import { AnswerJudge } from './support/openapi-answers.js';
 import {
   type Content,
@@ -57,8 +58,21 @@ const CONTRACT = [
 const TOKENS = ['POST /v1/auth/token', 'POST /v1/auth/refresh', 'DELETE /v1/auth/token'];
 
 /** What has to be done before the others, and what takes away what they need. The rest goes between, in the document's order. */
-const FIRST = ['POST /v1/auth/keys', 'POST /v1/tables', 'POST /v1/data', 'POST /v1/data/bulk', 'POST /v1/metadata/backup', 'POST /v1/backups'];
-const LAST = ['DELETE /v1/data', 'POST /v1/data/restore', 'DELETE /v1/backups/{id}', 'DELETE /v1/tables/{name}', 'DELETE /v1/auth/keys/{api_key}'];
+const FIRST = [
+  'POST /v1/auth/keys',
+  'POST /v1/tables',
+  'POST /v1/data',
+  'POST /v1/data/bulk',
+  'POST /v1/metadata/backup',
+  'POST /v1/backups',
+];
+const LAST = [
+  'DELETE /v1/data',
+  'POST /v1/data/restore',
+  'DELETE /v1/backups/{id}',
+  'DELETE /v1/tables/{name}',
+  'DELETE /v1/auth/keys/{api_key}',
+];
 
 /** Runs for ages, yet can be interrupted. */
 const ENDLESS = 'SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE (a.range * b.range) % 7 = 8';
@@ -70,7 +84,7 @@ const KNOWN: KnownValues = {
   target_table: ['users_recovered', 'users'],
   name: ['users', 'users', 'products', 'no_such_table'],
   api_key: ['dashboard-1', 'dashboard-2', 'admin'],
-  rows: ["country = 'DE'", 'true', 'age > 30 AND', 'read_text(\'/etc/passwd\') IS NULL'],
+  rows: ["country = 'DE'", 'true', 'age > 30 AND', "read_text('/etc/passwd') IS NULL"],
   id: ['user-123', 'user-124', 'product-1'],
   ids: [['user-123'], ['user-123', 'user-124'], ['nobody']],
   sql: [
@@ -135,7 +149,7 @@ function shown(request: RawRequest): string {
 
 test('docs/openapi.json is the document that the server serves', () => {
   const committed = JSON.parse(readFileSync(COMMITTED, 'utf8')) as unknown;
-  expect(committed, 'docs/openapi.json differs from what the built server serves: run "npm run openapi" and commit the file').toEqual(
+  expectThat(committed, 'docs/openapi.json differs from what the built server serves: run "npm run openapi" and commit the file').toEqual(
     document,
   );
 });
@@ -264,7 +278,7 @@ test('the examples of tokens work where there is authentication', async () => {
       if ('refresh_token' in body) body['refresh_token'] = pair['refresh_token'];
       const raw = toRaw(operation, { path: {}, query: [], headers, mediaType: 'application/json', body });
       const answer = await sendRaw(guarded, raw);
-      expect(`${answer.status} ${judge.faultOf(operation, answer) ?? ''}`, operation.name).toBe('200 ');
+      expectThat(`${answer.status} ${judge.faultOf(operation, answer) ?? ''}`, operation.name).toBe('200 ');
       pair = JSON.parse(answer.text) as JsonRow;
       if ('access_token' in pair) headers = { authorization: `Bearer ${String(pair['access_token'])}` };
     }
@@ -272,8 +286,8 @@ test('the examples of tokens work where there is authentication', async () => {
     for (const operation of operations) {
       const { name, method, path, isOpen } = operation;
       const closed = await sendRaw(guarded, { method, path: path.replace(/\{\w+\}/, 'users'), headers });
-      expect(closed.status === 401, `${name}: ${closed.status}`).toBe(!isOpen && path !== '/metrics');
-      expect(judge.faultOf(operation, closed), name).toBeUndefined();
+      expectThat(closed.status === 401, `${name}: ${closed.status}`).toBe(!isOpen && path !== '/metrics');
+      expectThat(judge.faultOf(operation, closed), name).toBeUndefined();
     }
   } finally {
     await guarded.stop();
@@ -285,7 +299,7 @@ test('a result comes in the format that was asked for', async () => {
   for (const accept of Object.keys(operation?.responses['200']?.content ?? {})) {
     const answer = await call(server, 'POST', '/v1/query', { sql: 'SELECT 1 AS a' }, { accept });
     expect(answer.headers.get('content-type')?.split(';')[0]).toBe(accept);
-    expect(answer.headers.has('x-query-id'), accept).toBe(accept !== 'application/json');
+    expectThat(answer.headers.has('x-query-id'), accept).toBe(accept !== 'application/json');
   }
 });
 
@@ -373,11 +387,13 @@ describe('random requests', () => {
       what: 'valid',
       isHopeless: false,
     }));
-    expect(seen.faults.slice(0, 20), `SEED=${seedNumber}`).toEqual([]);
+    expectThat(seen.faults.slice(0, 20), `SEED=${seedNumber}`).toEqual([]);
     expect(total(seen)).toBe(operations.reduce((sum, operation) => sum + requestsOf(operation), 0));
     const neverSuccessful = [...seen.statuses].filter(([, counts]) => !counts.has(200)).map(([name]) => name);
     // Nothing of that name runs or is there.
-    expect(neverSuccessful.sort(), `SEED=${seedNumber}`).toEqual([...TOKENS, 'DELETE /v1/backups/{id}', 'DELETE /v1/queries/{id}'].sort());
+    expectThat(neverSuccessful.sort(), `SEED=${seedNumber}`).toEqual(
+      [...TOKENS, 'DELETE /v1/backups/{id}', 'DELETE /v1/queries/{id}'].sort(),
+    );
   });
 
   test('that are broken are refused as documented, or do no harm', async () => {
@@ -385,11 +401,11 @@ describe('random requests', () => {
       const { fault, isHopeless, ...raw } = broken(operation, generator.draw(operation), random);
       return { raw, what: fault, isHopeless };
     });
-    expect(seen.faults.slice(0, 20), `SEED=${seedNumber}`).toEqual([]);
+    expectThat(seen.faults.slice(0, 20), `SEED=${seedNumber}`).toEqual([]);
     const neverRefused = [...seen.statuses]
       .filter(([, counts]) => [...counts.keys()].every((status) => status < 400))
       .map(([name]) => name);
-    expect(
+    expectThat(
       neverRefused.every((name) => name.startsWith('GET ')),
       neverRefused.join(),
     ).toBe(true);

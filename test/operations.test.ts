@@ -10,7 +10,8 @@ import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { expectThat } from './support/expectations.js';
 import { connectGrpc, structOf } from './support/grpc-client.js';
 import {
   countOf,
@@ -77,10 +78,10 @@ describe('a configuration that cannot be used stops the start', () => {
   }
 
   function expectRefusal(ended: Ended, ...says: readonly RegExp[]): void {
-    expect(ended.code, `it was not refused:\n${ended.output}`).toBeGreaterThan(0);
+    expectThat(ended.code, `it was not refused:\n${ended.output}`).toBeGreaterThan(0);
     expect(ended.output).not.toContain('MinIODB ready');
     for (const word of says) expect(ended.output).toMatch(word);
-    expect(ended.output, 'a person reads this: no stack').not.toMatch(/^\s+at .+\(?(file|node):/m);
+    expectThat(ended.output, 'a person reads this: no stack').not.toMatch(/^\s+at .+\(?(file|node):/m);
   }
 
   /** Text of the file, then what the message must say: the key, the value, what is allowed. */
@@ -188,7 +189,7 @@ describe('start', () => {
       .filter((each) => !each.internal && each.family === 'IPv4');
     for (const { address } of others) {
       for (const url of [server.rest, `http://${server.grpc.replace(/^\w+:\/\//, '')}`])
-        expect(await connects(address, Number(new URL(url).port)), address).toBe(false);
+        expectThat(await connects(address, Number(new URL(url).port)), address).toBe(false);
     }
     expect(await connects('127.0.0.1', Number(new URL(server.rest).port))).toBe(true);
   });
@@ -209,7 +210,7 @@ describe('SIGTERM', () => {
   async function stopInTime(server: RunningServer): Promise<void> {
     const startedMs = Date.now();
     const code = await server.stop();
-    expect(
+    expectThat(
       { code, inTime: Date.now() - startedMs < STOP_MS_MAX },
       `after ${Date.now() - startedMs} ms:\n${server.output().slice(-2_000)}`,
     ).toEqual({ code: 0, inTime: true });
@@ -249,9 +250,9 @@ describe('SIGTERM', () => {
       .trim()
       .split('\n')
       .map((line) => (JSON.parse(line) as { id: string }).id);
-    expect(new Set(stored).size, 'a row is there twice').toBe(stored.length);
+    expectThat(new Set(stored).size, 'a row is there twice').toBe(stored.length);
     const ids = new Set(stored);
-    expect(
+    expectThat(
       acknowledged.filter((id) => !ids.has(id)),
       'acknowledged rows are missing',
     ).toEqual([]);
@@ -341,7 +342,7 @@ describe('the log file', () => {
     expect(await server.stop()).toBe(0);
     for (const line of linesOf(file)) {
       expect(line['level']).toMatch(/^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)$/);
-      expect(Date.parse(String(line['time'])), JSON.stringify(line)).toBeGreaterThan(0);
+      expectThat(Date.parse(String(line['time'])), JSON.stringify(line)).toBeGreaterThan(0);
       expect(typeof line['msg']).toBe('string');
     }
     expect(existsSync(path.join(server.dataDir, 'miniodb.log'))).toBe(false);
@@ -356,15 +357,15 @@ describe('the log file', () => {
     const messages = linesOf(file)
       .map((line) => line['msg'] as string)
       .filter((message) => message.includes('table:logged_table'));
-    expect(
+    expectThat(
       messages.some((message) => /creat/i.test(message)),
       messages.join('\n'),
     ).toBe(true);
-    expect(
+    expectThat(
       messages.some((message) => /flush/i.test(message)),
       messages.join('\n'),
     ).toBe(true);
-    expect(
+    expectThat(
       messages.some((message) => /drop|delet/i.test(message)),
       messages.join('\n'),
     ).toBe(true);
@@ -477,7 +478,10 @@ describe('a full disk', () => {
   }
 
   function expectUnavailable(answer: Answer): void {
-    expect({ status: answer.status, error: answer.json?.error }, answer.text.slice(0, 500)).toEqual({ status: 503, error: 'UNAVAILABLE' });
+    expectThat({ status: answer.status, error: answer.json?.error }, answer.text.slice(0, 500)).toEqual({
+      status: 503,
+      error: 'UNAVAILABLE',
+    });
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThanOrEqual(1);
     expect(answer.json.message).toMatch(/space|disk|full|too large/i);
     expect(answer.text).not.toMatch(/ENOSPC.*\/|\/tmp\//);
@@ -491,12 +495,12 @@ describe('a full disk', () => {
       .map((line) => (JSON.parse(line) as { id: string }).id);
     const allowed = new Set(acknowledged);
     const counted = new Set(stored);
-    expect(counted.size, 'a row is stored twice').toBe(stored.length);
-    expect(
+    expectThat(counted.size, 'a row is stored twice').toBe(stored.length);
+    expectThat(
       acknowledged.filter((id) => !counted.has(id)),
       'acknowledged rows are missing',
     ).toEqual([]);
-    expect(
+    expectThat(
       stored.filter((id) => !allowed.has(id)),
       'rows that nobody wrote',
     ).toEqual([]);
@@ -549,15 +553,15 @@ describe('a full disk', () => {
     await expectExactly(await start({ dataDir, config }), acknowledged);
   }
 
-  test('under the whole data directory: writes are refused with 503 while it is full, and heal', { timeout: 240_000 }, async () => {
+  test('under the whole data directory: writes are refused with 503 while it is full, and heal', async () => {
     const disk = mountSmallDisk(48);
     if (!disk) return onALimitOfFileSize();
     const dataDir = path.join(disk.directory, 'data');
     const server = await start({ dataDir, config: CONFIG });
     await refuseAndHeal(server, () => disk.fill(LEFT_BYTES), disk.free, dataDir, CONFIG);
-  });
+  }, 240_000);
 
-  test('under the WAL alone: the same, while the object store has room', { timeout: 240_000 }, async () => {
+  test('under the WAL alone: the same, while the object store has room', async () => {
     const disk = mountSmallDisk(16);
     if (!disk) return onALimitOfFileSize();
     const dataDir = temporaryDirectory('server');
@@ -567,9 +571,9 @@ describe('a full disk', () => {
     const config = { ...CONFIG, tables: { flush_interval_seconds: 3_600 } };
     const server = await start({ dataDir, config });
     await refuseAndHeal(server, () => disk.fill(LEFT_BYTES), disk.free, dataDir, config);
-  });
+  }, 240_000);
 
-  test('under the object store alone: writes go on from the WAL, and the flush catches up by itself', { timeout: 240_000 }, async () => {
+  test('under the object store alone: writes go on from the WAL, and the flush catches up by itself', async () => {
     const disk = mountSmallDisk(16);
     if (!disk) return onALimitOfFileSize();
     const dataDir = path.join(disk.directory, 'data');
@@ -599,7 +603,7 @@ describe('a full disk', () => {
     const again = await start({ dataDir, config: CONFIG });
     await expectExactly(again, acknowledged);
     expect(await rowsOf(again, 'SELECT count(*) AS c FROM filled')).toEqual([{ c: acknowledged.length }]);
-  });
+  }, 240_000);
 
   /** Without the right to mount: no file of the process may grow beyond a limit, which fails a write as a full disk does (EFBIG for ENOSPC). */
   async function onALimitOfFileSize(): Promise<void> {
@@ -617,7 +621,7 @@ describe('a full disk', () => {
   }
 });
 
-test('the server logs at level ERROR what it could not do', { timeout: 120_000 }, async () => {
+test('the server logs at level ERROR what it could not do', async () => {
   const file = path.join(temporaryDirectory('log'), 'errors.log');
   const dataDir = temporaryDirectory('server');
   const server = await start({ dataDir, config: { log: { file }, tables: { flush_interval_seconds: 1 } } });
@@ -632,10 +636,10 @@ test('the server logs at level ERROR what it could not do', { timeout: 120_000 }
     60_000,
   );
   expectStatus(await call(server, 'GET', '/v1/health/live'), 200);
-});
+}, 120_000);
 
 // Without the pre-scripts, which may build: other test files run servers from `dist` meanwhile.
-test('npm start -- --config FILE passes the option on', { timeout: 300_000 }, async () => {
+test('npm start -- --config FILE passes the option on', async () => {
   const file = path.join(temporaryDirectory('config'), 'config.yaml');
   writeFileSync(file, JSON.stringify({ log: { level: 'loud' } }));
   const child = spawn('npm', ['start', '--ignore-scripts', '--', '--config', file], {
@@ -647,6 +651,6 @@ test('npm start -- --config FILE passes the option on', { timeout: 300_000 }, as
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (output += bytes.toString()));
   const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
-  expect(code, output).not.toBe(0);
+  expectThat(code, output).not.toBe(0);
   expect(output).toMatch(/log\.level/);
-});
+}, 300_000);

@@ -3,8 +3,9 @@
  * delay flushes and in the end refuse writes (429, when the log is full), but it loses nothing, doubles nothing and answers no 500.
  */
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
+import { expectThat } from './support/expectations.js';
 import { createTable, eventually, expectStatus, expectSuccess, tableInfo, valueOf } from './support/requests.js';
 import { type Answer, type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
 
@@ -54,11 +55,11 @@ describe('an object store that hangs', () => {
     expect(await valueOf(running(), `SELECT count(*) FROM ${TABLE} WHERE id = 'flushed-7'`)).toBe(0);
 
     const health = await asking;
-    expect(health.ms, 'milliseconds of GET /v1/health').toBeLessThan(HEALTH_MS_MAX);
+    expectThat(health.ms, 'milliseconds of GET /v1/health').toBeLessThan(HEALTH_MS_MAX);
     expect(health.answer.json.details.object_store).toMatch(/^unhealthy/);
     expect(health.answer.status).toBe(503);
     const refused = await flushing;
-    expect(refused.ms, 'milliseconds of a flush').toBeLessThan(FLUSH_MS_MAX);
+    expectThat(refused.ms, 'milliseconds of a flush').toBeLessThan(FLUSH_MS_MAX);
     expectRefusal(refused.answer, 503, 'UNAVAILABLE');
     await writeRows('late', 10);
     await expectExactRows();
@@ -80,7 +81,7 @@ describe('an object store that hangs', () => {
     const filler = 'x'.repeat(MIB / 10);
     let refusal: Answer | undefined;
     for (let row = 0; !refusal && row < 100; row += 1) refusal = await writeRow(`filler-${row}`, row, filler);
-    expect(refusal, 'a refusal before 10 MiB were taken').toBeDefined();
+    expectThat(refusal, 'a refusal before 10 MiB were taken').toBeDefined();
     if (refusal) expectRefusal(refusal, 429, 'RESOURCE_EXHAUSTED');
     await expectExactRows();
 
@@ -173,14 +174,14 @@ async function writeRows(prefix: string, count: number): Promise<void> {
   const records = Array.from({ length: count }, (_, row) => ({ id: `${prefix}-${row}`, payload: { n: row } }));
   const { answer, ms } = await timed(() => call(running(), 'POST', '/v1/data', { table: TABLE, records }));
   expectSuccess(answer);
-  expect(ms, 'milliseconds of a write').toBeLessThan(WRITE_MS_MAX);
+  expectThat(ms, 'milliseconds of a write').toBeLessThan(WRITE_MS_MAX);
   for (const { id, payload } of records) expected.set(id, payload.n);
 }
 
 /** @returns the refusal, which may only be a 429, or undefined when the row was taken */
 async function writeRow(id: string, n: number, filler: string): Promise<Answer | undefined> {
   const { answer, ms } = await timed(() => call(running(), 'POST', '/v1/data', { table: TABLE, id, payload: { n, filler } }));
-  expect(ms, 'milliseconds of a write').toBeLessThan(WRITE_MS_MAX);
+  expectThat(ms, 'milliseconds of a write').toBeLessThan(WRITE_MS_MAX);
   if (answer.status === 429) return answer;
   expectSuccess(answer);
   expected.set(id, n);
@@ -190,7 +191,7 @@ async function writeRow(id: string, n: number, filler: string): Promise<Answer |
 async function deleteRow(id: string): Promise<void> {
   const { answer, ms } = await timed(() => call(running(), 'DELETE', '/v1/data', { table: TABLE, id, soft_delete: false }));
   expect(expectSuccess(answer).json.deleted_count).toBe(1);
-  expect(ms, 'milliseconds of a delete').toBeLessThan(WRITE_MS_MAX);
+  expectThat(ms, 'milliseconds of a delete').toBeLessThan(WRITE_MS_MAX);
   expected.delete(id);
 }
 
@@ -205,7 +206,7 @@ async function rowsInFiles(): Promise<number> {
 }
 
 function expectRefusal(answer: Answer, status: number, error: string): void {
-  expect({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status, error });
+  expectThat({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status, error });
   expect(answer.headers.get('retry-after')).toMatch(/^\d+$/);
 }
 

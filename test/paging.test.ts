@@ -2,8 +2,9 @@
  * Pages: the pages of one result never overlap, miss or disagree, whatever happens to the tables between them, and a cursor
  * that this server did not give for this very query is refused with its reason.
  */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { SeededRandom } from './right-answers/seeded-random.js';
+import { expectThat } from './support/expectations.js';
 import { seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 
@@ -68,7 +69,7 @@ describe('pages of one result', () => {
       cursors.push(last.next_cursor);
       last = await page(sql, { limit, cursor: last.next_cursor });
       pages.push(last);
-      expect(pages.length, `SEED=${seed}: the result has no end`).toBeLessThan(200);
+      expectThat(pages.length, `SEED=${seed}: the result has no end`).toBeLessThan(200);
     }
     expectWholePages(pages, limit);
     await expectSamePagesAgain(sql, limit, cursors, pages);
@@ -88,7 +89,7 @@ describe('pages of one result', () => {
     const expected = new Set(whole.rows.map((row) => row['seq']));
     const pages = await allPages(sql, 333, changeTables);
     const seen = pages.flatMap((one) => one.rows.map((row) => row['seq']));
-    expect(seen.length, `SEED=${seed}`).toBe(expectedCount);
+    expectThat(seen.length, `SEED=${seed}`).toBe(expectedCount);
     expect(new Set(seen)).toEqual(expected);
   });
 
@@ -110,7 +111,7 @@ describe('pages of one result', () => {
     for (const { pages } of readers) {
       expectWholePages(pages, 400);
       const seen = pages.flatMap((one) => one.rows.map((row) => row['seq']));
-      expect(new Set(seen).size, `SEED=${seed}`).toBe(seen.length);
+      expectThat(new Set(seen).size, `SEED=${seed}`).toBe(seen.length);
     }
   });
 
@@ -216,7 +217,7 @@ describe('cursors that are refused', () => {
     try {
       await fillTables(stranger);
       const answer = await call(stranger, 'POST', '/v1/query', { sql, params, limit: 100 });
-      expect(answer.json.has_more, answer.text).toBe(true);
+      expectThat(answer.json.has_more, answer.text).toBe(true);
       expectRefused(await ask(sql, { limit: 100, params, cursor: answer.json.next_cursor }), /cursor/i);
     } finally {
       await stranger.stop();
@@ -270,7 +271,7 @@ function ask(sql: string, request: PageRequest = {}): Promise<Answer> {
 
 async function page(sql: string, request: PageRequest = {}): Promise<Page> {
   const answer = await ask(sql, request);
-  expect(answer.status, `SEED=${seed} ${sql}: ${answer.text.slice(0, 500)}`).toBe(200);
+  expectThat(answer.status, `SEED=${seed} ${sql}: ${answer.text.slice(0, 500)}`).toBe(200);
   return answer.json as Page;
 }
 
@@ -294,8 +295,8 @@ async function untilRefused(send: () => Promise<Answer>): Promise<Answer> {
 }
 
 function expectRefused(answer: Answer, reason: RegExp, label = ''): string {
-  expect(answer.status, `${label} ${answer.text.slice(0, 500)}`).toBe(400);
-  expect(answer.json.error, answer.text).toBe('INVALID_ARGUMENT');
+  expectThat(answer.status, `${label} ${answer.text.slice(0, 500)}`).toBe(400);
+  expectThat(answer.json.error, answer.text).toBe('INVALID_ARGUMENT');
   expect(answer.json.message).toMatch(reason);
   return answer.json.message;
 }
@@ -305,12 +306,12 @@ function expectWholePages(pages: readonly Page[], limit: number): void {
     expect(one.row_count).toBe(one.rows.length);
     expect(one.columns).toEqual(pages[0]?.columns);
   }
-  expect(
+  expectThat(
     pages.slice(0, -1).every((one) => one.row_count === limit),
     `SEED=${seed}: a page before the last is not full`,
   ).toBe(true);
   const texts = pages.flatMap((one) => one.rows.map((row) => JSON.stringify(row)));
-  expect(new Set(texts).size, `SEED=${seed}: a row is in two pages`).toBe(texts.length);
+  expectThat(new Set(texts).size, `SEED=${seed}: a row is in two pages`).toBe(texts.length);
 }
 
 /** Every cursor once more, in another order, after all the changes. */
@@ -319,7 +320,7 @@ async function expectSamePagesAgain(sql: string, limit: number, cursors: readonl
     const again = await page(sql, { limit, cursor: cursors[index] });
     const before = pages[index + 1]?.rows.map((row) => JSON.stringify(row)) ?? [];
     const changed = again.rows.map((row) => JSON.stringify(row)).filter((text, at) => text !== before[at]);
-    expect(changed.slice(0, 3), `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`).toEqual([]);
+    expectThat(changed.slice(0, 3), `SEED=${seed}: page ${index + 1}, read again, differs in ${changed.length} rows`).toEqual([]);
     expect(again.rows.length).toBe(before.length);
   }
 }
@@ -383,5 +384,5 @@ async function write(target: RunningServer, table: string, records: readonly obj
 
 async function change(target: RunningServer, method: string, path: string, body?: object): Promise<void> {
   const answer = await call(target, method, path, body);
-  expect(answer.status, `SEED=${seed} ${method} ${path}: ${answer.text.slice(0, 500)}`).toBe(200);
+  expectThat(answer.status, `SEED=${seed} ${method} ${path}: ${answer.text.slice(0, 500)}`).toBe(200);
 }

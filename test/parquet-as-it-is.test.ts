@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { PlainDuckdb, sendBulk } from './support/bulk-bodies.js';
 import { countOf, createTable, expectStatus, expectSuccess, flush, type JsonRow, rowsOf, tableInfo, valueOf } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';

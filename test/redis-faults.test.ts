@@ -5,15 +5,16 @@
  *
  * SEED repeats the decisions (not the timing) of a run.
  */
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RedisConfig } from '../src/common/config/config.js';
 import { RedisConnection } from '../src/infra/redis/redis-connection.js';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { REDIS_MODES, type RedisMode, type RedisTopology, startRedisTopology } from './servers/redis-topology.js';
+import { expectThat } from './support/expectations.js';
 import { difference, rowTexts } from './support/known-rows.js';
 import { KillableNode } from './support/killable-node.js';
 import { createTable, eventually, expectSuccess, type JsonRow, tableInfo } from './support/requests.js';
@@ -181,7 +182,7 @@ describe.each(REDIS_MODES)('a server whose Redis is %s', (mode) => {
       const startedMs = performance.now();
       expect(await server.stop()).toBe(0);
       const stoppedMs = performance.now() - startedMs;
-      expect(stoppedMs, 'milliseconds of a stop').toBeLessThan(STOP_MS_MAX);
+      expectThat(stoppedMs, 'milliseconds of a stop').toBeLessThan(STOP_MS_MAX);
       await node.kill();
       await load.expectExactRows('started without Redis');
       expect((await health()).json.details.redis).toMatch(/^degraded/);
@@ -230,7 +231,7 @@ describe.each(REDIS_MODES)('a server whose Redis is %s', (mode) => {
       times.time('widen', () => call(server, 'POST', '/v1/data', { table: IDLE, id: `${column}-wide`, payload: { [column]: 1.5 } })),
     ]);
     for (const answer of isSuccess(widened) ? [compacted] : [compacted, widened]) {
-      expect({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 503, error: 'UNAVAILABLE' });
+      expectThat({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 503, error: 'UNAVAILABLE' });
       expect(answer.json.message).toContain('Redis');
       expect(answer.headers.get('retry-after')).toMatch(/^\d+$/);
     }
@@ -348,7 +349,7 @@ describe('a server that makes objects under a lock in Redis', () => {
         expect(await times.time('query', () => rowTexts(server, TABLE))).toEqual([...expected].sort());
       }
       for (const answer of await refusals)
-        expect({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 503, error: 'UNAVAILABLE' });
+        expectThat({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 503, error: 'UNAVAILABLE' });
       const longest = times.take();
       console.log(`redis faults, lock: longest ms ${JSON.stringify(longest)}`);
       expectNoneLong(longest);
@@ -381,7 +382,7 @@ describe('a server that makes objects under a lock in Redis', () => {
 
 function expectNoneLong(longest: Readonly<Record<string, number>>): void {
   const isLong = ([what, ms]: [string, number]): boolean => ms > (FLUSHING.includes(what) ? FLUSH_MS_MAX : REQUEST_MS_MAX);
-  expect(Object.entries(longest).filter(isLong), 'requests that took long, in milliseconds').toEqual([]);
+  expectThat(Object.entries(longest).filter(isLong), 'requests that took long, in milliseconds').toEqual([]);
 }
 
 /**
@@ -476,7 +477,7 @@ class Load {
   async expectExactRows(when: string): Promise<void> {
     this.expectNoFailure();
     const expected = this.#clients.flatMap(({ rows }) => rows.texts());
-    expect(difference(expected, await rowTexts(await this.node.server(), BUSY)), `rows that differ ${when}`).toEqual([]);
+    expectThat(difference(expected, await rowTexts(await this.node.server(), BUSY)), `rows that differ ${when}`).toEqual([]);
     expect(expected.length).toBeGreaterThan(50);
   }
 }

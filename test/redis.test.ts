@@ -1,9 +1,9 @@
 /** The ports that nodes meet in, against a real Redis. */
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pino } from 'pino';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { RedisConfig } from '../src/common/config/config.js';
 import { commitNotifierContract } from '../src/infra/coordination/commit-notifier.contract.js';
 import { leaseStoreContract } from '../src/infra/coordination/lease.contract.js';
@@ -11,6 +11,7 @@ import { RedisCommitNotifier } from '../src/infra/coordination/redis-commit-noti
 import { RedisLeaseStore } from '../src/infra/coordination/redis-lease-store.js';
 import { RedisConnection } from '../src/infra/redis/redis-connection.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { waitFor } from './support/expectations.js';
 
 let server: RedisServer;
 const connections: RedisConnection[] = [];
@@ -44,12 +45,12 @@ commitNotifierContract('RedisCommitNotifier', () => Promise.resolve(new RedisCom
 describe('Redis', () => {
   test('tells other nodes of commits, and not the one that made them', async () => {
     const [one, other] = [new RedisCommitNotifier(connect()), new RedisCommitNotifier(connect())];
-    const [atOne, atOther] = [vi.fn(), vi.fn()];
+    const [atOne, atOther] = [jest.fn(), jest.fn()];
     one.subscribeForeign(atOne);
     other.subscribeForeign(atOther);
     const commit = { tableId: randomUUID(), version: 1 };
     // The first ones may be missed until the subscription stands.
-    await vi.waitFor(() => {
+    await waitFor(() => {
       one.publish(commit);
       expect(atOther).toHaveBeenCalledWith(commit);
     });
@@ -78,6 +79,6 @@ describe('Redis', () => {
       server.resume();
     }
     expect(performance.now() - startedMs).toBeLessThan(8_000);
-    await vi.waitFor(() => hanging.run('a test', (client) => client.get('a')), { timeout: 10_000 });
+    await waitFor(() => hanging.run('a test', (client) => client.get('a')), { timeout: 10_000 });
   });
 });

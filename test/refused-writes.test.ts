@@ -1,5 +1,5 @@
 /** A write that is refused changes nothing: no column, no table, no setting. And changes of settings that come at once all count. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { connectGrpc, responseOf, structOf } from './support/grpc-client.js';
 import { createTable, expectStatus, expectSuccess, tableInfo, valueOf, write } from './support/requests.js';
 import { type RunningServer, call, startServer } from './support/server.js';

@@ -4,10 +4,11 @@
  */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from '@jest/globals';
 import type { Client } from 'minio';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { type FaultyProxy, startFaultyProxy } from './servers/faulty-proxy.js';
 import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
+import { expectThat } from './support/expectations.js';
 import { createTable, eventually, expectSuccess, flush, type JsonRow, rowsOf, writeBatch } from './support/requests.js';
 import { call, type RunningServer, startServer, temporaryDirectory } from './support/server.js';
 
@@ -96,12 +97,12 @@ async function keysOf(client: Client, bucket: string, prefix: string): Promise<M
 async function expectSameTables(): Promise<void> {
   const commits = (keys: Map<string, string>): [string, string][] => [...keys].filter(([key]) => key.endsWith('.json'));
   for (const prefix of [`${TABLE}/_delta_log/`, '_catalogue/'])
-    expect(commits(await keysOf(store.client, buckets.copy, prefix)), prefix).toEqual(
+    expectThat(commits(await keysOf(store.client, buckets.copy, prefix)), prefix).toEqual(
       commits(await keysOf(store.client, buckets.tables, prefix)),
     );
 }
 
-it('is the whole set of tables for a server that is pointed at it', { timeout: 60_000 }, async () => {
+it('is the whole set of tables for a server that is pointed at it', async () => {
   await writeRows(500);
   await flush(server, TABLE);
   expectSuccess(await call(server, 'DELETE', '/v1/data', { table: TABLE, ids: [`row-${written}`, `row-${written - 1}`] }));
@@ -122,9 +123,9 @@ it('is the whole set of tables for a server that is pointed at it', { timeout: 6
   expect(await rowsOf(server, EVERYTHING)).toEqual(rows);
   const restored = await call(server, 'POST', '/v1/data/restore', { table: TABLE, id: restorable });
   expect(expectSuccess(restored).json).toMatchObject({ restored_count: 1 });
-});
+}, 60_000);
 
-it('catches up when the backup store comes back, also after a restart', { timeout: 90_000 }, async () => {
+it('catches up when the backup store comes back, also after a restart', async () => {
   await writeRows(10);
   await flush(server, TABLE);
   await expectCaughtUp();
@@ -145,9 +146,9 @@ it('catches up when the backup store comes back, also after a restart', { timeou
   await expectCaughtUp();
   await expectSameTables();
   expect((await call(server, 'GET', '/v1/health')).json.details).toMatchObject({ backup_store: 'healthy' });
-});
+}, 90_000);
 
-it('gives the files that the first store cannot give, and never takes a write', { timeout: 90_000 }, async () => {
+it('gives the files that the first store cannot give, and never takes a write', async () => {
   await writeRows(200);
   await flush(server, TABLE);
   await writeRows(200);
@@ -180,9 +181,9 @@ it('gives the files that the first store cannot give, and never takes a write', 
   expect(await rowsOf(server, `SELECT count(*) AS n, count(DISTINCT id) AS ids FROM ${TABLE}`)).toEqual([{ n: 450, ids: 450 }]);
   await expectCaughtUp();
   await expectSameTables();
-});
+}, 90_000);
 
-it('follows a table that is dropped and made anew', { timeout: 60_000 }, async () => {
+it('follows a table that is dropped and made anew', async () => {
   await writeRows(20);
   await flush(server, TABLE);
   await expectCaughtUp();
@@ -203,9 +204,9 @@ it('follows a table that is dropped and made anew', { timeout: 60_000 }, async (
   await server.stop();
   server = await start(temporaryDirectory('replication'), buckets.copy, undefined);
   expect(await rowsOf(server, EVERYTHING)).toEqual(rows);
-});
+}, 60_000);
 
-it('goes on from a checkpoint when the commits after its own were cleaned up', { timeout: 60_000 }, async () => {
+it('goes on from a checkpoint when the commits after its own were cleaned up', async () => {
   await server.stop();
   // Without a copy for a while.
   server = await startWithoutCopy();
@@ -230,7 +231,7 @@ it('goes on from a checkpoint when the commits after its own were cleaned up', {
   await server.stop();
   server = await start(temporaryDirectory('replication'), buckets.copy, undefined);
   expect(await rowsOf(server, EVERYTHING)).toEqual(rows);
-});
+}, 60_000);
 
 function startWithoutCopy(): Promise<RunningServer> {
   return startServer({

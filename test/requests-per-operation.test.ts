@@ -8,10 +8,11 @@ import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type FaultyProxy, type RequestKind, startFaultyProxy } from './servers/faulty-proxy.js';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { expectThat } from './support/expectations.js';
 import {
   createTable,
   expectStatus,
@@ -35,8 +36,8 @@ const CONFIG = {
 const KINDS: readonly RequestKind[] = ['PUT', 'GET', 'HEAD', 'LIST', 'DELETE', 'POST'];
 /** GET /v1/status asks the store whether it answers, at most once a second: one GET of a key that does not exist. */
 const HEALTH_KEY = '_catalogue/health-check';
-const COMMIT = expect.stringMatching(/^PUT \w+\/_delta_log\/\d{20}\.json$/) as string;
-const DATA_FILE = expect.stringMatching(/^PUT \w+\/shard-0\/\d{4}-\d\d-\d\d\/part-[^/]+\.parquet$/) as string;
+const COMMIT = expect.stringMatching(/^PUT \w+\/_delta_log\/\d{20}\.json$/);
+const DATA_FILE = expect.stringMatching(/^PUT \w+\/shard-0\/\d{4}-\d\d-\d\d\/part-[^/]+\.parquet$/);
 const DAYS = 6;
 const ROWS_PER_DAY = 50;
 const WARM_QUERIES = 20;
@@ -89,7 +90,7 @@ describe('writing', () => {
       );
       expect(await requestsOf(() => flush(server, 'flushed'))).toEqual([DATA_FILE, COMMIT]);
     }
-    expect(await requestsOf(() => flush(server, 'flushed')), 'nothing to flush').toEqual([]);
+    expectThat(await requestsOf(() => flush(server, 'flushed')), 'nothing to flush').toEqual([]);
   });
 
   it('a bulk load is two PUTs as well, at its flush', async () => {
@@ -112,7 +113,7 @@ describe('writing', () => {
       range(100).map((n) => ({ id: `row-${n}`, payload: { n } })),
     );
     await flush(server, 'deleted');
-    expect(await requestsOf(() => remove('deleted', ['row-1', 'row-2'])), 'the delete itself').toEqual([]);
+    expectThat(await requestsOf(() => remove('deleted', ['row-1', 'row-2'])), 'the delete itself').toEqual([]);
     const first = await requestsOf(() => flush(server, 'deleted'));
     expect(first.filter((request) => !request.includes('/empty.parquet'))).toEqual([COMMIT]);
     console.log(`the first flush of deletes of a table: ${first.join(', ')}`);
@@ -211,7 +212,7 @@ describe('looking after it', () => {
 
   it('the list of tables reads the files in which rows are hidden, and no other, until they are on the disk', async () => {
     const list = async (): Promise<void> => void expectStatus(await call(server, 'GET', '/v1/tables'), 200);
-    const isOfDeleted = expect.stringMatching(/^GET deleted\/shard-0\/.*\/part-[^/]+\.parquet$/) as string;
+    const isOfDeleted = expect.stringMatching(/^GET deleted\/shard-0\/.*\/part-[^/]+\.parquet$/);
     expect(await requestsOf(list)).toEqual([isOfDeleted]);
     expect(await requestsOf(list)).toEqual([]);
   });
@@ -237,11 +238,11 @@ describe('doing nothing', () => {
     const looks = requests.filter((request) => request === 'LIST _catalogue/').length;
     console.log(`idle with Redis for ${IDLE_MS} ms, ${tables} tables, poll_seconds 1: ${JSON.stringify(countsOf(requests))}`);
     const nextVersions = requests.filter((request) => /^GET \w+\/_delta_log\/\d{20}\.json$/.test(request)).length;
-    expect(looks + nextVersions, 'and no other request').toBe(requests.length);
+    expectThat(looks + nextVersions, 'and no other request').toBe(requests.length);
     // A look may be under way at either end.
     expect(looks).toBeGreaterThan(0);
-    expect(looks, 'looks into the catalogue').toBeLessThanOrEqual(IDLE_MS / 1_000 + 1);
-    expect(nextVersions, 'looks at tables').toBeLessThanOrEqual((IDLE_MS / 1_000 + 1) * tables);
+    expectThat(looks, 'looks into the catalogue').toBeLessThanOrEqual(IDLE_MS / 1_000 + 1);
+    expectThat(nextVersions, 'looks at tables').toBeLessThanOrEqual((IDLE_MS / 1_000 + 1) * tables);
   });
 });
 
@@ -256,8 +257,8 @@ async function requestsOf(work: () => Promise<unknown>): Promise<string[]> {
   const after = await ownCounts();
   const own = Object.fromEntries(KINDS.map((kind) => [kind, (after[kind] ?? 0) - (before[kind] ?? 0)]));
   const asking = proxy.requests.slice(seen.length).map(({ kind, key }) => `${kind} ${key}`);
-  expect([[], [`GET ${HEALTH_KEY}`]], 'asking for minio_stats').toContainEqual(asking);
-  expect(own, 'minio_stats').toEqual(countsOf([...seen, ...asking]));
+  expectThat([[], [`GET ${HEALTH_KEY}`]], 'asking for minio_stats').toContainEqual(asking);
+  expectThat(own, 'minio_stats').toEqual(countsOf([...seen, ...asking]));
   return seen;
 }
 

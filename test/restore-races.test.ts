@@ -1,6 +1,7 @@
 /** Soft deletes and restores of stored rows while a flush and a compaction run on their files. */
 import { setTimeout as wait } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, test } from '@jest/globals';
+import { expectThat } from './support/expectations.js';
 import { createTable, expectSuccess, flush, tableInfo, writeBatch } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { call, type RunningServer, startServer } from './support/server.js';
@@ -28,7 +29,7 @@ async function restore(id: string): Promise<void> {
   expectSuccess(await call(server, 'POST', '/v1/data/restore', { table: 'raced', ids: [id] }));
 }
 
-test(`leave no row hidden and none twice, ${ROUNDS} rounds`, { timeout: 120_000 }, async () => {
+test(`leave no row hidden and none twice, ${ROUNDS} rounds`, async () => {
   const random = new SeededRandom(seedOfThisRun());
   console.log(`restore races: SEED=${random.seed}`);
   const delay = (): Promise<void> => wait(random.integer(0, DELAY_MS_MAX));
@@ -57,7 +58,7 @@ test(`leave no row hidden and none twice, ${ROUNDS} rounds`, { timeout: 120_000 
     await flush(server, 'raced');
     const after = (await tableInfo(server, 'raced'))['stats'];
     const rows = round * FILES * IDS.length;
-    expect({ round, ...stats }, `SEED=${random.seed}`).toMatchObject({ record_count: rows, deleted_records: 0 });
-    expect({ round, ...after }, `SEED=${random.seed}`).toMatchObject({ record_count: rows, deleted_records: 0 });
+    expectThat({ round, ...stats }, `SEED=${random.seed}`).toMatchObject({ record_count: rows, deleted_records: 0 });
+    expectThat({ round, ...after }, `SEED=${random.seed}`).toMatchObject({ record_count: rows, deleted_records: 0 });
   }
-});
+}, 120_000);

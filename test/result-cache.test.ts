@@ -1,7 +1,8 @@
 /**
  * Answers that are kept: the same statement over unchanged tables is not run again, and no change of a table, its columns or its rows is ever missed.
  */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { expectThat } from './support/expectations.js';
 import { createTable, expectSuccess, flush, type JsonRow, writeBatch } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
@@ -191,7 +192,7 @@ describe('a change', () => {
       for (; !isDone; reads += 1) {
         const atLeast = acknowledged;
         const [row] = (await query('SELECT count(*) AS n FROM racing')).json.rows as JsonRow[];
-        expect(row?.['n'], `rows seen (SEED=${seed})`).toBeGreaterThanOrEqual(atLeast);
+        expectThat(row?.['n'], `rows seen (SEED=${seed})`).toBeGreaterThanOrEqual(atLeast);
       }
       return reads;
     };

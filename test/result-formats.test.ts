@@ -2,12 +2,13 @@
  * Results as streams: Arrow, Parquet, CSV and NDJSON have the same answer, and it is the one that the plain engine gives. Read back with apache-arrow,
  * with the engine, and by hand; and what happens when a statement is wrong, is slow, or its reader leaves.
  */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import * as arrow from 'apache-arrow';
 import { readdirSync, statSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import path from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { PlainDuckdb } from './support/bulk-bodies.js';
+import { expectThat } from './support/expectations.js';
 import { createTable, eventually, expectStatus, type JsonRow, memoryOf } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 
@@ -64,7 +65,7 @@ async function download(sql: string, accept: string, more: JsonRow = {}): Promis
 
 async function result(sql: string, accept: string, more: JsonRow = {}): Promise<Buffer> {
   const { status, headers, body } = await download(sql, accept, more);
-  expect(status, body.toString().slice(0, 500)).toBe(200);
+  expectThat(status, body.toString().slice(0, 500)).toBe(200);
   expect(headers.get('content-type')).toContain(accept);
   expect(headers.get('x-query-id')).toMatch(/\S/);
   return body;
@@ -99,7 +100,7 @@ function linesOf(body: Buffer): string[] {
 
 function expectError(answer: Bytes, status: number, code: string, says: RegExp): void {
   const text = answer.body.toString();
-  expect(answer.status, text.slice(0, 500)).toBe(status);
+  expectThat(answer.status, text.slice(0, 500)).toBe(status);
   expect(answer.headers.get('content-type')).toContain('application/json');
   const json = JSON.parse(text) as JsonRow;
   expect(json).toMatchObject({ error: code, code: status });
@@ -218,7 +219,7 @@ describe('every type', () => {
     const select = parquetOf(await result(TYPES_SQL, PARQUET));
     const names = Object.keys(VALUES);
     for (const name of names) {
-      expect(await duckdb.texts(`SELECT "${name}" FROM (${select}) ORDER BY n`), name).toEqual(
+      expectThat(await duckdb.texts(`SELECT "${name}" FROM (${select}) ORDER BY n`), name).toEqual(
         await duckdb.texts(`SELECT "${name}" FROM (${TYPES_SQL}) ORDER BY n`),
       );
     }
@@ -261,7 +262,7 @@ describe('every type', () => {
       const isType = normalType(foundType ?? '') === normalType(type);
       return isType && foundText === text && foundNull === null ? [] : [[name, type, text, found[name]]];
     });
-    expect(unlike, JSON.stringify(unlike)).toEqual([]);
+    expectThat(unlike, JSON.stringify(unlike)).toEqual([]);
   });
 
   test('Arrow: UUID, maps, fixed arrays, coarse times, a column of nulls', async () => {
@@ -307,9 +308,9 @@ describe('every type', () => {
       const expected = await duckdb.texts(`SELECT ${format} FROM (${TYPES_SQL}) ORDER BY n`);
       if (JSON.stringify(cells) !== JSON.stringify(expected) && name !== 'at_ns') unlike.push([name, cells, expected]);
     }
-    expect(unlike, JSON.stringify(unlike)).toEqual([]);
+    expectThat(unlike, JSON.stringify(unlike)).toEqual([]);
     const [[nanos] = []] = await duckdb.texts(`SELECT at_ns FROM (${select}) ORDER BY n`);
-    expect(nanos, 'nanoseconds keep their digits').toContain('123456789');
+    expectThat(nanos, 'nanoseconds keep their digits').toContain('123456789');
   });
 
   test('NDJSON: numbers with every digit, instants as RFC 3339, nested values as JSON', async () => {
@@ -322,7 +323,7 @@ describe('every type', () => {
       total: '18446744073709551614',
       d38: '1234567890123456789012345678.0123456789',
     }))
-      expect(line, name).toContain(`"${name}":${digits},`);
+      expectThat(line, name).toContain(`"${name}":${digits},`);
     expect(JSON.parse(line)).toMatchObject({
       at: '2024-01-01T10:00:00.123456Z',
       at_tz: '1969-12-31T23:59:59.999999Z',
@@ -361,7 +362,7 @@ describe('every type', () => {
     const sql = `SELECT 'infinity'::TIMESTAMPTZ AS a, '-infinity'::DATE AS b, TIMESTAMP '12000-01-01' AS c, DATE '0044-03-15 (BC)' AS d`;
     for (const accept of ALL) {
       const answer = await download(sql, accept);
-      expect(answer.status, `${accept}: ${answer.body.toString().slice(0, 300)}`).toBe(200);
+      expectThat(answer.status, `${accept}: ${answer.body.toString().slice(0, 300)}`).toBe(200);
     }
     expect(await duckdb.texts(parquetOf(await result(sql, PARQUET)))).toEqual(await duckdb.texts(sql));
   });
@@ -451,7 +452,7 @@ describe('shapes of results', () => {
           : accept === PARQUET
             ? Number((await duckdb.texts(`SELECT count(*) FROM (${parquetOf(body)})`))[0]![0])
             : linesOf(body).length - (accept === CSV ? 1 : 0);
-      expect(found, `limit ${limit}`).toBe(limit);
+      expectThat(found, `limit ${limit}`).toBe(limit);
     }
     expectError(await download('SELECT 1', accept, { limit: 0 }), 400, 'INVALID_ARGUMENT', /limit/);
     expectError(await download('SELECT 1', accept, { cursor: 'x' }), 400, 'INVALID_ARGUMENT', /cursor/);
@@ -475,7 +476,7 @@ describe('failures', () => {
         (answer) => answer.status,
         () => 'cut',
       );
-      expect(status, accept).not.toBe(200);
+      expectThat(status, accept).not.toBe(200);
     }
     await expectNothingLeft();
   });

@@ -2,8 +2,9 @@
  * Two keys with different rows of the same tables: whatever they ask, in whatever form, neither an answer nor an error nor a figure may hold anything
  * of a row that is not theirs. Each answer must be the one that plain DuckDB gives over their rows alone.
  */
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectThat } from './support/expectations.js';
 import { expectStatus, expectSuccess, type JsonRow } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 
@@ -153,8 +154,8 @@ describe.each(OWNERS)('key of %s', (owner) => {
         const answer = expectStatus(await ask(owner, sql, { limit: 10_000 }), 200);
         const expected = (await connections[owner].runAndReadAll(sql)).getRowsJson().map((row) => row.map(shown));
         const rows = (answer.json.rows as JsonRow[]).map((row) => Object.values(row).map(shown));
-        expect(rows, `round ${round}: ${sql}`).toEqual(expected);
-        expect(answer.text, sql).not.toContain(foreignMark(owner));
+        expectThat(rows, `round ${round}: ${sql}`).toEqual(expected);
+        expectThat(answer.text, sql).not.toContain(foreignMark(owner));
       }
     }
   });
@@ -162,12 +163,12 @@ describe.each(OWNERS)('key of %s', (owner) => {
   it('learns nothing from errors', async () => {
     for (const sql of PROBES) {
       const { text, status } = await ask(owner, sql);
-      expect(text, sql).not.toContain(foreignMark(owner));
+      expectThat(text, sql).not.toContain(foreignMark(owner));
       const fails = await connections[owner].run(sql).then(
         () => false,
         () => true,
       );
-      expect(status === 200, `${sql}: ${text}`).toBe(!fails);
+      expectThat(status === 200, `${sql}: ${text}`).toBe(!fails);
     }
   });
 
@@ -198,7 +199,7 @@ describe.each(OWNERS)('key of %s', (owner) => {
 
   it('is not told figures of all rows', async () => {
     for (const path of ['/v1/tables/events', '/v1/tables/events/history', '/v1/status'])
-      expect((await call(server, 'GET', path, undefined, headers[owner])).status, path).toBe(403);
+      expectThat((await call(server, 'GET', path, undefined, headers[owner])).status, path).toBe(403);
     const { tables } = (await call(server, 'GET', '/v1/tables', undefined, headers[owner])).json as { tables: JsonRow[] };
     expect(tables.map((table) => table['name'])).toEqual(['open']);
   });

@@ -2,7 +2,8 @@
  * Rows of small files that stay in the engine: every answer must be the one of the files, while rows are written, changed, deleted, restored,
  * flushed and compacted, and while columns are added. A table of thousands of flushes must not cost its queries a file each.
  */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { expectThat } from './support/expectations.js';
 import { createTable, eventually, expectSuccess, flush, type JsonRow, rowsOf, valueOf, writeBatch } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { call, type RunningServer, startServer } from './support/server.js';
@@ -103,7 +104,7 @@ interface Kept {
   readonly extra: number | null;
 }
 
-it(`say what the rows are, whatever happens to them, ${STEPS} steps`, { timeout: 300_000 }, async () => {
+it(`say what the rows are, whatever happens to them, ${STEPS} steps`, async () => {
   const random = new SeededRandom(seedOfThisRun());
   console.log(`small files: SEED=${random.seed} replays this run`);
   expectSuccess(await call(server, 'POST', '/v1/tables', { table_name: 'changed', schema: [{ name: 'step', type: 'BIGINT' }] }));
@@ -159,16 +160,16 @@ it(`say what the rows are, whatever happens to them, ${STEPS} steps`, { timeout:
       rowsOf(server, `SELECT ${columns} FROM changed`),
       expected.length === 0 ? undefined : rowsOf(server, 'SELECT count(*) AS n, min(step) AS low, max(step) AS high FROM changed'),
     ]);
-    expect(sorted(rows), `step ${step}, SEED=${random.seed}`).toEqual(sorted(expected));
+    expectThat(sorted(rows), `step ${step}, SEED=${random.seed}`).toEqual(sorted(expected));
     const steps = expected.map((row) => row.step);
     if (summary)
-      expect(summary, `step ${step}, SEED=${random.seed}`).toEqual([
+      expectThat(summary, `step ${step}, SEED=${random.seed}`).toEqual([
         { n: steps.length, low: Math.min(...steps), high: Math.max(...steps) },
       ]);
     mostBytes = Math.max(mostBytes, await keptBytes());
   }
-  expect(mostBytes, 'rows were kept while the table changed').toBeGreaterThan(before);
-});
+  expectThat(mostBytes, 'rows were kept while the table changed').toBeGreaterThan(before);
+}, 300_000);
 
 function sorted(rows: readonly (Kept | JsonRow)[]): string[] {
   return rows.map((row) => JSON.stringify([row['id'], row['step'], row['extra']])).sort();

@@ -6,10 +6,11 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DuckDBInstance } from '@duckdb/node-api';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { differenceBetween, parseKeepingDigits, type ReceivedAnswer } from './right-answers/compare-answers.js';
 import { type BenchmarkTable, benchmarkTables } from './support/benchmark-tables.js';
+import { expectThat } from './support/expectations.js';
 import { PlainTwin } from './support/plain-twin.js';
 import { type Answer, call, type RunningServer, startServer, temporaryDirectory } from './support/server.js';
 
@@ -186,7 +187,7 @@ async function fillTables(): Promise<void> {
 async function fillBenchmarkTable({ name, columns, rows }: BenchmarkTable): Promise<void> {
   const schema = Object.entries(columns).map(([column, type]) => ({ name: column, type }));
   const created = await call(server, 'POST', '/v1/tables', { table_name: name, schema });
-  expect(created.status, created.text).toBeLessThan(300);
+  expectThat(created.status, created.text).toBeLessThan(300);
   const lines = rows.map((row, index) => JSON.stringify({ id: `${name}-${index}`, timestamp: '2024-01-01T00:00:00Z', ...row }));
   // Half of the rows in a data file, half in the buffer.
   const half = Math.ceil(lines.length / 2);
@@ -199,20 +200,20 @@ async function fillBenchmarkTable({ name, columns, rows }: BenchmarkTable): Prom
 async function loadLines(table: string, lines: readonly string[]): Promise<void> {
   const headers = { 'content-type': 'application/x-ndjson' };
   const answer = await call(server, 'POST', `/v1/data/bulk?table=${table}`, `${lines.join('\n')}\n`, headers);
-  expect(answer.status, answer.text).toBe(200);
+  expectThat(answer.status, answer.text).toBe(200);
 }
 
 async function write(table: string, id: string, payload: unknown, timestamp = '2024-01-01T00:00:00Z'): Promise<void> {
   const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
   const answer = await call(server, 'POST', '/v1/data', `{"table":"${table}","id":"${id}","timestamp":"${timestamp}","payload":${text}}`);
-  expect(answer.status, answer.text).toBe(200);
+  expectThat(answer.status, answer.text).toBe(200);
   const line = `{"id":"${id}","timestamp":"${timestamp}",${text.slice(1)}`;
   linesWritten.set(table, [...(linesWritten.get(table) ?? []), line]);
 }
 
 async function flush(table: string): Promise<void> {
   const answer = await call(server, 'POST', `/v1/tables/${table}/flush`);
-  expect(answer.status, answer.text).toBe(200);
+  expectThat(answer.status, answer.text).toBe(200);
 }
 
 // ---- the statements ---------------------------------------------------------------------------------------------------

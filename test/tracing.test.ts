@@ -7,7 +7,8 @@ import { createHash } from 'node:crypto';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection } from './support/grpc-client.js';
 import { startOtlpReceiver, type OtlpReceiver, type ReceivedSpan } from './support/otlp-receiver.js';
 import { countOf, createTable, eventually, expectStatus, expectSuccess, flush, write } from './support/requests.js';
@@ -64,7 +65,7 @@ function childrenOf({ all }: { all: readonly ReceivedSpan[] }, parent: ReceivedS
 
 function spanNamed({ all }: { all: readonly ReceivedSpan[] }, name: string): ReceivedSpan {
   const found = all.filter((span) => span.name === name);
-  expect(found, name).toHaveLength(1);
+  expectThat(found, name).toHaveLength(1);
   return found[0] as ReceivedSpan;
 }
 
@@ -105,8 +106,8 @@ describe('with a collector', () => {
     expect(childrenOf(trace, trace.root)).toEqual(QUERY_STAGES);
     expect(spanNamed(trace, 'open files').attributes).toEqual({ 'miniodb.tables': ['t'] });
     for (const { name, durationMs } of trace.all) {
-      expect(durationMs, name).toBeGreaterThanOrEqual(0);
-      expect(durationMs, name).toBeLessThanOrEqual(trace.root.durationMs + 1);
+      expectThat(durationMs, name).toBeGreaterThanOrEqual(0);
+      expectThat(durationMs, name).toBeLessThanOrEqual(trace.root.durationMs + 1);
     }
   });
 
@@ -147,7 +148,7 @@ describe('with a collector', () => {
     const work = trace.all.filter(({ name }) => name === 'flush');
     expect(work).toHaveLength(2);
     const inner = work.find(({ parentSpanId }) => parentSpanId === trace.root.spanId) as ReceivedSpan;
-    expect(inner.attributes).toMatchObject({ 'miniodb.table': 't', 'miniodb.version': expect.any(Number) as number });
+    expect(inner.attributes).toMatchObject({ 'miniodb.table': 't', 'miniodb.version': expect.any(Number) });
     expect(inner.attributes['miniodb.rows']).toBeGreaterThanOrEqual(2);
     expect(childrenOf(trace, inner)).toEqual(['commit', 'encode', 'publish', 'upload']);
   });
@@ -300,7 +301,7 @@ describe('with a collector', () => {
       expect(resource).toMatchObject({
         'service.name': 'olap-of-tests',
         'service.instance.id': NODE,
-        'service.version': expect.stringMatching(/^\d+\.\d+\.\d+/) as string,
+        'service.version': expect.stringMatching(/^\d+\.\d+\.\d+/),
       });
   });
 

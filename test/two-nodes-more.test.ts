@@ -5,10 +5,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { expectThat } from './support/expectations.js';
 import { KillableNode } from './support/killable-node.js';
 import { ALL_ROWS, difference, type Payload, rowTexts } from './support/known-rows.js';
 import { createTable, eventually, expectSuccess, flush, writeBatch } from './support/requests.js';
@@ -152,8 +153,8 @@ describe('two nodes on one bucket', () => {
       );
       const refused = answers.filter((answer) => !isSuccess(answer));
       for (const answer of refused) expectRefusalByName(answer, column);
-      expect(refused.length, `refusals in round ${round}`).toBeLessThanOrEqual(1);
-      if (!mayBothWin) expect(refused.length, `refusals in round ${round}`).toBe(1);
+      expectThat(refused.length, `refusals in round ${round}`).toBeLessThanOrEqual(1);
+      if (!mayBothWin) expectThat(refused.length, `refusals in round ${round}`).toBe(1);
       refusals += refused.length;
       answers.forEach((answer, index) => {
         if (isSuccess(answer)) expected.push(`${index}-${round} {"${column}":${values[index]}}`);
@@ -203,7 +204,7 @@ describe('two nodes on one bucket', () => {
     }
     await restartFirst();
     for (const { table, left } of changes) {
-      expect(await rowTexts(one, table), `rows of ${table} after the replay`).toEqual([...left, 'x {"n":3}']);
+      expectThat(await rowTexts(one, table), `rows of ${table} after the replay`).toEqual([...left, 'x {"n":3}']);
       await expectRowsOnBoth(table, [...left, 'x {"n":3}']);
     }
   });
@@ -232,7 +233,7 @@ describe('two nodes on one bucket', () => {
     const others = async (): Promise<string[]> => (await rowTexts(one, table)).filter((row) => !row.startsWith('y '));
     const before = await others();
     expect(expectSuccess(await call(one, 'DELETE', '/v1/data', { table, id: 'y', soft_delete: false })).json.deleted_count).toBe(1);
-    expect(await others(), 'rows of other ids after the delete of y').toEqual(before);
+    expectThat(await others(), 'rows of other ids after the delete of y').toEqual(before);
     expect(before).toContain('z {"n":5}');
   });
 
@@ -299,7 +300,7 @@ describe('two nodes on one bucket', () => {
   });
 
   function expectRefusalByName(answer: Answer, column: string): void {
-    expect({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 400, error: 'INVALID_ARGUMENT' });
+    expectThat({ status: answer.status, error: answer.json?.error }, answer.text).toEqual({ status: 400, error: 'INVALID_ARGUMENT' });
     expect(answer.json.message).toContain(`column ${column} is `);
   }
 
@@ -398,59 +399,63 @@ describe('two nodes of which one is killed again and again', () => {
     await Promise.all(nodes.map((node) => node.kill()));
   });
 
-  it(`lose and double nothing in ${KILLS} kills, and a third node sees the same`, { timeout: 120_000 + KILLS * 10_000 }, async () => {
-    const clients = nodes.flatMap((_node, index) => [
-      ...Array.from({ length: CLIENTS_PER_NODE }, (_, number) => clientOf(WIDE, index, `wide${index}${number}`)),
-      clientOf(LATEST, index, `latest${index}`),
-    ]);
-    const runs = Promise.all(clients.map((each) => each.run()));
-    const hasFailed = (): boolean => clients.some(({ failure }) => failure !== undefined);
-    try {
-      for (let kill = 0; kill < KILLS && !hasFailed(); kill += 1) {
+  it(
+    `lose and double nothing in ${KILLS} kills, and a third node sees the same`,
+    async () => {
+      const clients = nodes.flatMap((_node, index) => [
+        ...Array.from({ length: CLIENTS_PER_NODE }, (_, number) => clientOf(WIDE, index, `wide${index}${number}`)),
+        clientOf(LATEST, index, `latest${index}`),
+      ]);
+      const runs = Promise.all(clients.map((each) => each.run()));
+      const hasFailed = (): boolean => clients.some(({ failure }) => failure !== undefined);
+      try {
+        for (let kill = 0; kill < KILLS && !hasFailed(); kill += 1) {
+          wave += 1;
+          await pause(random.integer(0, LIFE_MS_MAX));
+          if (kill === KILLS >> 1) await client.flushall();
+          const node = random.pick(nodes);
+          for (const { rows } of clients) rows.note(`${ALL_ROWS}: ${node.id} is killed`);
+          node.killAndRestart();
+          wave += 1;
+          await node.server();
+        }
+        await client.flushall();
         wave += 1;
         await pause(random.integer(0, LIFE_MS_MAX));
-        if (kill === KILLS >> 1) await client.flushall();
-        const node = random.pick(nodes);
-        for (const { rows } of clients) rows.note(`${ALL_ROWS}: ${node.id} is killed`);
-        node.killAndRestart();
-        wave += 1;
-        await node.server();
+      } finally {
+        for (const each of clients) each.stop();
+        await runs;
       }
-      await client.flushall();
-      wave += 1;
-      await pause(random.integer(0, LIFE_MS_MAX));
-    } finally {
-      for (const each of clients) each.stop();
-      await runs;
-    }
-    for (const { failure } of clients) if (failure !== undefined) throw failure;
-    const total = (of: (client: RowsClient) => number): number => clients.reduce((sum, each) => sum + of(each), 0);
-    console.log(
-      `two nodes, more: ${KILLS} kills, ${total(({ rows }) => rows.acknowledged)} acknowledged requests, ${total(({ rows }) => rows.refused)} refused, ` +
-        `${total(({ rows }) => rows.cutOff)} cut off, ${total(({ rows }) => rows.ids.length)} rows at the end, ${wave} waves of columns, ` +
-        `${total(({ handOvers }) => handOvers)} times another node, maintenance refused ${JSON.stringify(clients.flatMap((each) => each.refusedMaintenance).slice(0, 5))}, SEED=${seed}`,
-    );
-    await eventually(
-      'tables:list',
-      () => client.smembers('tables:list'),
-      (names) => [WIDE, LATEST].every((name) => names.includes(name)),
-      VISIBLE_MS_MAX,
-    );
-    for (const table of [WIDE, LATEST]) {
-      for (const node of nodes) await flush(await node.server(), table);
-      await expectSameRows('after the flush', nodes, table, clients);
-      for (const node of nodes) await maintain(await node.server(), table, 'compact');
-      for (const node of nodes) await maintain(await node.server(), table, 'vacuum');
-      await expectSameRows('after the compaction', nodes, table, clients);
-    }
-    for (const node of nodes) node.killAndRestart();
-    const third = nodeOf('node-3', bucket, settings);
-    try {
-      for (const table of [WIDE, LATEST]) await expectSameRows('after a restart', [...nodes, third], table, clients);
-    } finally {
-      await third.kill();
-    }
-  });
+      for (const { failure } of clients) if (failure !== undefined) throw failure;
+      const total = (of: (client: RowsClient) => number): number => clients.reduce((sum, each) => sum + of(each), 0);
+      console.log(
+        `two nodes, more: ${KILLS} kills, ${total(({ rows }) => rows.acknowledged)} acknowledged requests, ${total(({ rows }) => rows.refused)} refused, ` +
+          `${total(({ rows }) => rows.cutOff)} cut off, ${total(({ rows }) => rows.ids.length)} rows at the end, ${wave} waves of columns, ` +
+          `${total(({ handOvers }) => handOvers)} times another node, maintenance refused ${JSON.stringify(clients.flatMap((each) => each.refusedMaintenance).slice(0, 5))}, SEED=${seed}`,
+      );
+      await eventually(
+        'tables:list',
+        () => client.smembers('tables:list'),
+        (names) => [WIDE, LATEST].every((name) => names.includes(name)),
+        VISIBLE_MS_MAX,
+      );
+      for (const table of [WIDE, LATEST]) {
+        for (const node of nodes) await flush(await node.server(), table);
+        await expectSameRows('after the flush', nodes, table, clients);
+        for (const node of nodes) await maintain(await node.server(), table, 'compact');
+        for (const node of nodes) await maintain(await node.server(), table, 'vacuum');
+        await expectSameRows('after the compaction', nodes, table, clients);
+      }
+      for (const node of nodes) node.killAndRestart();
+      const third = nodeOf('node-3', bucket, settings);
+      try {
+        for (const table of [WIDE, LATEST]) await expectSameRows('after a restart', [...nodes, third], table, clients);
+      } finally {
+        await third.kill();
+      }
+    },
+    120_000 + KILLS * 10_000,
+  );
 
   /** Begins at one node and changes over now and then: what the one wrote, the other then replaces, hides and restores. */
   function clientOf(table: string, nodeIndex: number, name: string): RowsClient {

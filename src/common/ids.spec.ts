@@ -1,5 +1,5 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
 import { makeUuid, snowflakeIds } from './ids.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });

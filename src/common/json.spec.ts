@@ -1,5 +1,6 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expectThat } from '../../test/support/expectations.js';
 import { assertTextDepth, isJsonObject, jsonFault, LosslessNumber, parseJson, stringifyJson } from './json.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
@@ -127,14 +128,14 @@ describe('parsing JSON', () => {
       '[1]\u00a0',
     ];
     for (const text of broken) {
-      expect(() => JSON.parse(text) as unknown, text).toThrow();
-      expect(() => parseJson(text, 'line 7'), text).toThrow(
-        expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(/^line 7 is not valid JSON: /) as string }),
+      expectThat(() => JSON.parse(text) as unknown, text).toThrow();
+      expectThat(() => parseJson(text, 'line 7'), text).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(/^line 7 is not valid JSON: /) }),
       );
       const withLong =
         text.replace(/^(\ufeff?)([[{])/, '$1[12345678901234567890,$2') + (/^\ufeff?[[{]/.test(text) ? ']' : '12345678901234567890x');
-      expect(() => JSON.parse(withLong) as unknown, withLong).toThrow();
-      expect(() => parseJson(withLong, 'line 7'), withLong).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+      expectThat(() => JSON.parse(withLong) as unknown, withLong).toThrow();
+      expectThat(() => parseJson(withLong, 'line 7'), withLong).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
     }
   });
 
@@ -147,7 +148,7 @@ describe('parsing JSON', () => {
       });
     fc.assert(
       fc.property(changed, (text) => {
-        expect(
+        expectThat(
           isAccepted(() => parseJson(text, 'it')),
           text,
         ).toBe(isAccepted(() => JSON.parse(text) as unknown));
@@ -181,7 +182,7 @@ function isAccepted(parse: () => unknown): boolean {
     parse();
     return true;
   } catch (error) {
-    expect(error instanceof SyntaxError || (error as { code?: string }).code === 'INVALID_ARGUMENT', String(error)).toBe(true);
+    expectThat(error instanceof SyntaxError || (error as { code?: string }).code === 'INVALID_ARGUMENT', String(error)).toBe(true);
     return false;
   }
 }
@@ -224,7 +225,7 @@ describe('depth of a JSON text', () => {
   });
 
   it('can be told of text that is no JSON', () => {
-    for (const text of ['"', '"\\', ']]]]', '[[["', '']) expect(() => assertTextDepth(text, 3, 'it'), text).not.toThrow();
+    for (const text of ['"', '"\\', ']]]]', '[[["', '']) expectThat(() => assertTextDepth(text, 3, 'it'), text).not.toThrow();
     expect(() => assertTextDepth('['.repeat(1_000_000), 64, 'the request body')).toThrow(
       /^the request body is nested too deeply: at most 64 levels/,
     );

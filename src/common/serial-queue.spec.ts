@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it } from '@jest/globals';
 import { SerialQueue } from './serial-queue.js';
 
 /** A task that ends when it is told to. */

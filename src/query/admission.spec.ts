@@ -1,5 +1,5 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
 import { Admission } from './admission.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
@@ -48,7 +48,7 @@ describe('admission', () => {
     const waiting = [admission.enter(), admission.enter()];
     await expect(admission.enter()).rejects.toMatchObject({
       code: 'RESOURCE_EXHAUSTED',
-      message: expect.stringContaining('query.queue_max') as string,
+      message: expect.stringContaining('query.queue_max'),
       retryAfterSeconds: 2,
     });
     expect([admission.running, admission.waiting, admission.refused]).toEqual([1, 2, 1]);
@@ -70,7 +70,7 @@ describe('admission', () => {
     const leave = await admission.enter();
     await expect(admission.enter()).rejects.toMatchObject({
       code: 'RESOURCE_EXHAUSTED',
-      message: expect.stringContaining('query.queue_wait_ms') as string,
+      message: expect.stringContaining('query.queue_wait_ms'),
     });
     expect([admission.running, admission.waiting, admission.refused]).toEqual([1, 0, 1]);
     const next = admission.enter();
@@ -84,7 +84,7 @@ describe('admission', () => {
     const leave = await admission.enter();
     await expect(admission.enter({ waitMs: 20 })).rejects.toMatchObject({
       code: 'RESOURCE_EXHAUSTED',
-      message: expect.stringContaining('within 20 ms (its timeout_ms)') as string,
+      message: expect.stringContaining('within 20 ms (its timeout_ms)'),
     });
     expect([admission.running, admission.waiting]).toEqual([1, 0]);
     leave();

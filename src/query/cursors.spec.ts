@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { expectThat, waitFor } from '../../test/support/expectations.js';
 import { Principal, SYSTEM } from '../common/access.js';
 import { Cursors, type OpenResult, statementHash } from './cursors.js';
 
@@ -29,7 +30,7 @@ function result(name = 'r', statement = STATEMENT): OpenResult {
 function refusal(reason: RegExp): unknown {
   return expect.objectContaining({
     code: 'INVALID_ARGUMENT',
-    message: expect.stringMatching(reason) as string,
+    message: expect.stringMatching(reason),
     details: [expect.objectContaining({ field: 'cursor' })],
   });
 }
@@ -66,14 +67,14 @@ describe('cursor that is refused', () => {
     const token = cursors.token(cursors.keep(result()), 1_000);
     for (let place = 0; place < token.length; place += 1) {
       const changed = token.slice(0, place) + (token[place] === 'A' ? 'B' : 'A') + token.slice(place + 1);
-      expect(() => cursors.find(changed, SYSTEM, undefined), `character ${place}`).toThrow(refusal(/wrong form|signature/));
+      expectThat(() => cursors.find(changed, SYSTEM, undefined), `character ${place}`).toThrow(refusal(/wrong form|signature/));
     }
   });
 
   it('is one that is longer, shorter, or written in another way', () => {
     const token = cursors.token(cursors.keep(result()), 1_000);
     for (const changed of [`${token}A`, token.slice(0, -1), `${token}=`, ` ${token}`, `${token}\n`, token.replace(/^(.)/, '$1\n')]) {
-      expect(() => cursors.find(changed, SYSTEM, undefined), JSON.stringify(changed)).toThrow(refusal(/wrong form/));
+      expectThat(() => cursors.find(changed, SYSTEM, undefined), JSON.stringify(changed)).toThrow(refusal(/wrong form/));
     }
   });
 
@@ -108,7 +109,7 @@ describe('cursor that is refused', () => {
   it('is one whose time is over', async () => {
     const brief = new Cursors(3, 0.05);
     const token = brief.token(brief.keep(result()), 0);
-    await vi.waitFor(() => expect(released).toEqual(['r']), 5_000);
+    await waitFor(() => expect(released).toEqual(['r']), { timeout: 5_000 });
     expect(() => brief.find(token, SYSTEM, undefined)).toThrow(refusal(/has expired/));
     expect(brief.count).toBe(0);
     brief.close();

@@ -1,6 +1,7 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectThat } from '../../test/support/expectations.js';
 import { NotPlain, PlainRows } from './plain-rows.js';
 import { jsonRowsSql, shapeOf, typeName } from './prepared-statement.js';
 
@@ -84,7 +85,7 @@ async function printedByEngine(sql: string): Promise<string[]> {
 }
 
 async function expectAlike(sql: string): Promise<void> {
-  expect(await printedHere(sql), sql).toEqual(await printedByEngine(sql));
+  expectThat(await printedHere(sql), sql).toEqual(await printedByEngine(sql));
 }
 
 describe('PlainRows', () => {

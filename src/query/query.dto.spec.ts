@@ -1,5 +1,5 @@
+import { describe, expect, it } from '@jest/globals';
 import 'reflect-metadata';
-import { describe, expect, it } from 'vitest';
 import { parseJson } from '../common/json.js';
 import { validated } from '../infra/transport/validation-pipe.js';
 import { QueryDto } from './query.dto.js';

@@ -1,7 +1,8 @@
 /**
  * Does every change twice: to the server over HTTP and to the model, and holds the counts of the answers against the model's.
  */
-import { expect } from 'vitest';
+import { expect } from '@jest/globals';
+import { expectThat } from '../support/expectations.js';
 import { type Answer, call, type RunningServer } from '../support/server.js';
 import { timestampText } from './compare-answers.js';
 import { type Cell, doubleText, type ExpectedTable, payloadText, type RecordToWrite } from './expected-table.js';
@@ -44,19 +45,19 @@ export class TableDriver {
   async hardDelete(ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return;
     const answer = await this.#delete(ids, false);
-    expect(answer.json.deleted_count, `hard delete of ${ids.join(', ')}`).toBe(this.table.hardDelete(new Set(ids)));
+    expectThat(answer.json.deleted_count, `hard delete of ${ids.join(', ')}`).toBe(this.table.hardDelete(new Set(ids)));
   }
 
   async softDelete(ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return;
     const answer = await this.#delete(ids, true);
-    expect(answer.json.deleted_count, `soft delete of ${ids.join(', ')}`).toBe(this.table.softDelete(new Set(ids)));
+    expectThat(answer.json.deleted_count, `soft delete of ${ids.join(', ')}`).toBe(this.table.softDelete(new Set(ids)));
   }
 
   async restore(ids: readonly string[]): Promise<void> {
     if (ids.length === 0) return;
     const answer = await this.#send('POST', '/v1/data/restore', JSON.stringify({ table: this.table.name, ids }));
-    expect(answer.json.restored_count, `restore of ${ids.join(', ')}`).toBe(this.table.restore(new Set(ids)));
+    expectThat(answer.json.restored_count, `restore of ${ids.join(', ')}`).toBe(this.table.restore(new Set(ids)));
   }
 
   async flush(): Promise<void> {
@@ -75,7 +76,7 @@ export class TableDriver {
 
   async #send(method: string, path: string, body: string | undefined): Promise<Answer> {
     const answer = await call(this.server, method, path, body);
-    expect(answer.status, `${method} ${path} ${body?.slice(0, 300)}: ${answer.text}`).toBe(200);
+    expectThat(answer.status, `${method} ${path} ${body?.slice(0, 300)}: ${answer.text}`).toBe(200);
     return answer;
   }
 

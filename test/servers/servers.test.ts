@@ -9,8 +9,9 @@ import { text } from 'node:stream/consumers';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, describe, expect, test } from '@jest/globals';
 import { Cluster, Redis } from 'ioredis';
-import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { waitFor } from '../support/expectations.js';
 import { type ObjectStoreServer, startObjectStore } from './radosgw.js';
 import { type RedisNode } from './redis-node.js';
 import { startRedisCluster } from './redis-cluster.js';
@@ -22,7 +23,7 @@ const WAIT_MS_MAX = 20_000;
 
 /** Tries a check until it passes; `what` is for the reader. */
 function eventually(_what: string, check: () => Promise<void>): Promise<void> {
-  return vi.waitFor(check, { timeout: WAIT_MS_MAX, interval: 50 });
+  return waitFor(check, { timeout: WAIT_MS_MAX, interval: 50 });
 }
 
 const BUCKET = 'kept';
@@ -219,7 +220,7 @@ async function getText(store: ObjectStoreServer, key: string): Promise<string> {
 
 /** A client follows a change of masters by trying again; an error on the way is no failure. */
 function soon(check: () => Promise<unknown>): Promise<unknown> {
-  return vi.waitFor(check, { timeout: FOLLOWED_MS_MAX, interval: 20 });
+  return waitFor(check, { timeout: FOLLOWED_MS_MAX, interval: 20 });
 }
 
 /** The one place where time must pass: that nothing comes can only be seen by waiting. */

@@ -1,7 +1,8 @@
 /** What the tests of backups and recovery share: the requests, and a table's answers word for word. */
 import { rmSync } from 'node:fs';
 import path from 'node:path';
-import { expect } from 'vitest';
+import { expect } from '@jest/globals';
+import { expectThat } from './expectations.js';
 import { expectStatus, expectSuccess, type JsonRow, tableInfo } from './requests.js';
 import { type Answer, call } from './server.js';
 import { TEST_STORAGE } from './storage.js';
@@ -20,7 +21,7 @@ export const QUIET = {
 };
 
 export function expectError(answer: Answer, status: number, code: string, says: RegExp): JsonRow {
-  expect({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 1_000)).toEqual({
+  expectThat({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 1_000)).toEqual({
     status,
     error: code,
     code: status,

@@ -2,8 +2,8 @@
  * Asks our server and ClickHouse the same questions about a table and wants the same answers: the columns, every row as text, sums,
  * filters, and the bare count() that a reader may answer from the log's statistics alone.
  */
-import { expect } from 'vitest';
 import type { ClickHouse } from './clickhouse.js';
+import { expectThat } from './expectations.js';
 import { type JsonRow, expectStatus, tableInfo } from './requests.js';
 import { call } from './server.js';
 
@@ -46,11 +46,11 @@ export async function expectSameAnswers(
   const [described = [], bareCount = [], theirRows = [], ...theirNumbers] = theirs;
   const [ourRows = [], ...ourNumbers] = await Promise.all(questions.map(async (question) => answerOf(server, table, question.ours)));
 
-  expect(described.map((column) => column['name']).sort(), 'columns').toEqual(columns.map((column) => column.name).sort());
-  expect(differences(asTexts(theirRows), asTexts(ourRows)), 'rows').toEqual({ onlyTheirs: [], onlyOurs: [] });
-  expect(bareCount, 'bare count()').toEqual([{ value: String(ourRows.length) }]);
+  expectThat(described.map((column) => column['name']).sort(), 'columns').toEqual(columns.map((column) => column.name).sort());
+  expectThat(differences(asTexts(theirRows), asTexts(ourRows)), 'rows').toEqual({ onlyTheirs: [], onlyOurs: [] });
+  expectThat(bareCount, 'bare count()').toEqual([{ value: String(ourRows.length) }]);
   questions.slice(1).forEach((question, index) => {
-    expect(textOf(theirNumbers[index]), question.ours).toEqual(textOf(ourNumbers[index]));
+    expectThat(textOf(theirNumbers[index]), question.ours).toEqual(textOf(ourNumbers[index]));
   });
 }
 

@@ -1,9 +1,9 @@
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import 'reflect-metadata';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Config } from './config.js';
 import { loadConfig } from './load-config.js';
 
@@ -26,7 +26,7 @@ function load(yaml = '', environment: NodeJS.ProcessEnv = {}): Config {
 /** Matches a refusal that says all of these. */
 function refusal(...parts: readonly string[]): unknown {
   const pattern = new RegExp(parts.map((part) => `(?=[^]*${part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')})`).join(''));
-  return expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(pattern) as string });
+  return expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringMatching(pattern) });
 }
 
 describe('configuration', () => {

@@ -1,5 +1,5 @@
+import { describe, expect, it } from '@jest/globals';
 import 'reflect-metadata';
-import { describe, expect, it } from 'vitest';
 import { Config } from './config.js';
 import { fitToMachine, thisMachine } from './machine-limits.js';
 

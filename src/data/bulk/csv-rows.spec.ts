@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it } from '@jest/globals';
 import { csvOrigin } from './csv-rows.js';
 
 describe('the line of a row', () => {

@@ -1,5 +1,5 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
 import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
 import type { DataFile } from '../../metadata/delta/snapshot.js';
 import { type CompactionRules, planCompaction } from './compaction-plan.js';
@@ -177,6 +177,6 @@ describe('compaction plan', () => {
       const merged = plan.map((group) => file({ sizeBytes: group.reduce((bytes, { sizeBytes }) => bytes + sizeBytes, 0), rows: 100 }));
       live = [...live.filter((one) => !plan.flat().includes(one)), ...merged];
     }
-    expect.unreachable('there was still something to merge after twenty rounds');
+    throw new Error('there was still something to merge after twenty rounds');
   });
 });

@@ -1,6 +1,7 @@
+import { describe, expect, it } from '@jest/globals';
 import { crc32c } from '@node-rs/crc32';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import { decodeRecord, encodedBytes, encodeRecord, lastLsnOf, RECORD_HEAD_BYTES, RECORD_KINDS, type WalRecord } from './wal-record.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
@@ -66,7 +67,7 @@ describe('WAL record', () => {
       for (const bit of [1, 128]) {
         const damaged = Buffer.from(bytes);
         damaged.writeUInt8((bytes[offset] ?? 0) ^ bit, offset);
-        expect(decodeRecord(damaged, 0).ok, `byte ${offset}, bit ${bit}`).toBe(false);
+        expectThat(decodeRecord(damaged, 0).ok, `byte ${offset}, bit ${bit}`).toBe(false);
       }
     }
   });

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import { lastLsnOf, type WalRecord } from './wal-record.js';
 import { WriteAheadLog } from './write-ahead-log.js';
 
@@ -125,13 +126,13 @@ describe('write-ahead log after a crash', () => {
     for (let length = start; length < end; length += 1) {
       const copy = await logOf(name, bytes.subarray(0, length));
       const log = await openLog(copy);
-      expect(
+      expectThat(
         (await replayed(log)).map(({ firstLsn }) => firstLsn),
         `torn after ${length - start} bytes`,
       ).toEqual([1, 2]);
       await log.append([record(3)]);
       await log.close();
-      expect(await storedIn(copy), `after ${length - start} bytes and one more write`).toEqual([1, 2, 3]);
+      expectThat(await storedIn(copy), `after ${length - start} bytes and one more write`).toEqual([1, 2, 3]);
     }
   });
 
@@ -142,7 +143,7 @@ describe('write-ahead log after a crash', () => {
     for (let from = start; from < end - 1; from += 7) {
       const bytes = await readFile(path.join(directory, name));
       bytes.fill(0, from);
-      expect((await storedIn(await logOf(name, bytes)))[0], `zeros from byte ${from - start}`).toBe(1);
+      expectThat((await storedIn(await logOf(name, bytes)))[0], `zeros from byte ${from - start}`).toBe(1);
     }
   });
 
@@ -156,7 +157,7 @@ describe('write-ahead log after a crash', () => {
       expect(await replayed(log)).toEqual([]);
       await log.append([record(1)]);
       await log.close();
-      expect(await storedIn(copy), `${length} bytes of the head`).toEqual([1]);
+      expectThat(await storedIn(copy), `${length} bytes of the head`).toEqual([1]);
     }
   });
 
@@ -169,13 +170,13 @@ describe('write-ahead log after a crash', () => {
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ (offset % 2 === 0 ? 0x01 : 0xff), offset);
       const copy = await logOf(name, damaged);
-      await expect(storedIn(copy), `byte ${offset}`).rejects.toMatchObject({
+      await expectThat(storedIn(copy), `byte ${offset}`).rejects.toMatchObject({
         code: 'DATA_CORRUPTION',
         message: expect.stringContaining(
           `${path.join(copy, name)} at offset ${offset < secondRecord ? SEGMENT_HEAD_BYTES : secondRecord}:`,
-        ) as string,
+        ),
       });
-      expect(await readFile(path.join(copy, name)), 'the evidence stays').toEqual(damaged);
+      expectThat(await readFile(path.join(copy, name)), 'the evidence stays').toEqual(damaged);
     }
   });
 
@@ -188,14 +189,14 @@ describe('write-ahead log after a crash', () => {
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ 0x01, offset);
       await writeFile(file, damaged);
-      await expect(storedIn(directory), `byte ${offset}`).rejects.toMatchObject({
+      await expectThat(storedIn(directory), `byte ${offset}`).rejects.toMatchObject({
         code: 'DATA_CORRUPTION',
-        message: expect.stringContaining(`${file} at offset `) as string,
+        message: expect.stringContaining(`${file} at offset `),
       });
     }
     for (const length of [0, 20, SEGMENT_HEAD_BYTES + 5, bytes.length - 1]) {
       await writeFile(file, bytes.subarray(0, length));
-      await expect(storedIn(directory), `cut to ${length} bytes`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+      await expectThat(storedIn(directory), `cut to ${length} bytes`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
     }
   });
 
@@ -209,7 +210,7 @@ describe('write-ahead log after a crash', () => {
       if (offset >= start + 4 && offset < start + 8) continue;
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ 0x01, offset);
-      await expect(storedIn(await logOf(name, damaged)), `byte ${offset}`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
+      await expectThat(storedIn(await logOf(name, damaged)), `byte ${offset}`).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
     }
   });
 
@@ -230,7 +231,7 @@ describe('write-ahead log on a full disk', () => {
     symlinkSync('/dev/full', path.join(directory, '00000000000000000001.wal'));
     await expect(log.append([record(1)])).rejects.toMatchObject({
       code: 'UNAVAILABLE',
-      message: expect.stringContaining('the disk is full') as string,
+      message: expect.stringContaining('the disk is full'),
     });
     await log.append([record(1)]);
     await log.close();

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it } from '@jest/globals';
+import { expectThat } from '../../../test/support/expectations.js';
 import { parseJson } from '../../common/json.js';
 import { type ColumnType, TableSchema } from '../../metadata/table-schema.js';
 import { defaultTableConfig, idRuleOf, type TableConfig } from '../../tables/table-config.js';
@@ -94,7 +95,7 @@ describe('name of a field', () => {
     '%j is refused, also when its value is null',
     (name) => {
       for (const value of [1, null]) {
-        expect(() => encode([{ id: 'a', timestamp: undefined, payload: { [name]: value } }]), String(value)).toThrow(
+        expectThat(() => encode([{ id: 'a', timestamp: undefined, payload: { [name]: value } }]), String(value)).toThrow(
           expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
         );
       }
@@ -126,7 +127,7 @@ describe('value that does not fit', () => {
   it('is shown by its beginning only, and nested values not at all', () => {
     const stored = schemaOf({ age: 'BIGINT' });
     expect(() => encode(recordsOf(`{"age":"${'x'.repeat(5_000)}"}`), stored)).toThrow(
-      expect.objectContaining({ message: expect.stringMatching(/^.{1,200}$/) as string }),
+      expect.objectContaining({ message: expect.stringMatching(/^.{1,200}$/) }),
     );
     expect(() => encode(recordsOf('{"age":{"secret":1}}'), stored)).toThrow('got an object');
     expect(() => encode(recordsOf('{"age":["secret"]}'), stored)).toThrow('got an array');

@@ -1,5 +1,6 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import { parseJson } from '../../common/json.js';
 import type { ColumnType } from '../../metadata/table-schema.js';
 import { encodeValue, inferType, type Misfit } from './encode-value.js';
@@ -169,7 +170,7 @@ describe('value that does not fit its column', () => {
     expect(encode(nested(DEPTH_MAX), 'JSON')).toBe(nested(DEPTH_MAX));
     expect(encode(nested(DEPTH_MAX + 1), 'JSON')).toMatchObject({
       wantsDouble: false,
-      reason: expect.stringContaining('nested too deeply') as string,
+      reason: expect.stringContaining('nested too deeply'),
     });
   });
 });
@@ -178,7 +179,7 @@ describe('value that does not fit its column', () => {
 describe('double from gRPC', () => {
   it.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])('%d is refused by every type, also inside of JSON', (value) => {
     for (const type of ['BIGINT', 'INTEGER', 'DOUBLE', 'JSON', 'DECIMAL(4,2)', 'TIMESTAMPTZ', 'VARCHAR'] as const) {
-      expect(encodeValue(value, type, DEPTH_MAX), type).toMatchObject({ wantsDouble: false });
+      expectThat(encodeValue(value, type, DEPTH_MAX), type).toMatchObject({ wantsDouble: false });
     }
     expect(encodeValue({ list: [value] }, 'JSON', DEPTH_MAX)).toMatchObject({ wantsDouble: false });
   });

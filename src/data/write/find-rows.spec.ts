@@ -1,8 +1,9 @@
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { expectThat } from '../../../test/support/expectations.js';
 import { Engine } from '../../infra/duckdb/engine.js';
 import type { DataFile } from '../../metadata/delta/snapshot.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
@@ -69,7 +70,7 @@ describe('file that may hold ids', () => {
       '{"numRecords":3,"minValues":{},"maxValues":{},"nullCount":{}}',
       '{"numRecords":3,"minValues":{"id":"a"},"maxValues":{},"nullCount":{}}',
     ];
-    for (const stats of unknown) expect(mayHoldIds(['zzz'])(fileWith(stats)), stats).toBe(true);
+    for (const stats of unknown) expectThat(mayHoldIds(['zzz'])(fileWith(stats)), stats).toBe(true);
   });
 
   it('is kept when its statistics have no bounds at all', () => {

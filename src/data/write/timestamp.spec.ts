@@ -1,5 +1,5 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
 import { LosslessNumber, parseJson } from '../../common/json.js';
 import { canonicalTimestamp, fromMs } from './timestamp.js';
 

@@ -1,5 +1,6 @@
 /** What every commit notifier does, run against each: the one of a single node, and those that several nodes share. */
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { waitFor } from '../../../test/support/expectations.js';
 import type { Commit, CommitNotifier } from './commit-notifier.js';
 
 /** @param open gives a notifier without subscribers */
@@ -22,7 +23,7 @@ export function commitNotifierContract(label: string, open: () => Promise<Commit
       const [one, other] = [listen(), listen()];
       notifier.publish(first);
       notifier.publish(second);
-      await vi.waitFor(() => {
+      await waitFor(() => {
         expect(one.commits).toEqual([first, second]);
         expect(other.commits).toEqual([first, second]);
       });
@@ -34,7 +35,7 @@ export function commitNotifierContract(label: string, open: () => Promise<Commit
       ended.end();
       ended.end();
       notifier.publish(second);
-      await vi.waitFor(() => expect(staying.commits).toEqual([second]));
+      await waitFor(() => expect(staying.commits).toEqual([second]));
       expect(ended.commits).toEqual([]);
     });
 
@@ -51,7 +52,7 @@ export function commitNotifierContract(label: string, open: () => Promise<Commit
       const staying = listen();
       notifier.publish(first);
       notifier.publish(second);
-      await vi.waitFor(() => expect(staying.commits).toEqual([first, second]));
+      await waitFor(() => expect(staying.commits).toEqual([first, second]));
       expect(seen).toEqual([1]);
     });
   });

@@ -1,5 +1,5 @@
 /** What every lease store does, run against each: the one of a single node, and those that several nodes share. */
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from '@jest/globals';
 import type { LeaseStore } from './lease.js';
 
 export interface LeaseStoreUnderTest {

@@ -6,7 +6,8 @@ import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { expectThat } from '../../../test/support/expectations.js';
 import type { ObjectStore } from './object-store.js';
 
 const WRITERS = 20;
@@ -41,7 +42,7 @@ export function objectStoreContract(label: string, open: () => Promise<ObjectSto
       await store.put('t/hint', Buffer.from([0, 255, 10]));
       expect(await textOf('t/_delta_log/0.json')).toBe('zero');
       expect(await store.get('t/hint')).toEqual(Buffer.from([0, 255, 10]));
-      for (const key of ['t/none', 'none']) expect(await store.get(key), key).toBeUndefined();
+      for (const key of ['t/none', 'none']) expectThat(await store.get(key), key).toBeUndefined();
     });
 
     it('keeps an object of no bytes', async () => {
@@ -95,7 +96,7 @@ export function objectStoreContract(label: string, open: () => Promise<ObjectSto
           if (bytes === undefined) continue;
           seen.add(key);
           expect(bytes.length).toBe(size);
-          expect(bytes.equals(Buffer.alloc(size, bytes[0] ?? 0)), `${key} is of one writer`).toBe(true);
+          expectThat(bytes.equals(Buffer.alloc(size, bytes[0] ?? 0)), `${key} is of one writer`).toBe(true);
           for await (const { sizeBytes } of store.list(key)) expect(sizeBytes).toBe(size);
         }
       } while (!isDone || seen.size < 2);

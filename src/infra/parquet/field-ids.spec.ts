@@ -1,10 +1,10 @@
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { DuckDBInstance, type DuckDBConnection } from '@duckdb/node-api';
 import * as arrow from 'apache-arrow';
 import { Compression, Table, writeParquet, WriterPropertiesBuilder } from 'parquet-wasm/node';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { withFieldIds, writeFieldIds } from './field-ids.js';
 
 const SELECT = `SELECT i AS n, 'text ' || i AS "größe", i / 7 AS ratio, i % 2 = 0 AS flag, TIMESTAMPTZ '2024-01-01' + to_seconds(i) AS t FROM range(3000) r(i)`;

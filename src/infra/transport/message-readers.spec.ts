@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util';
+import { describe, expect, it } from '@jest/globals';
 import protobuf from 'protobufjs';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import { readStruct, readTimestamp } from './message-readers.js';
 
 /** The library's own types, without our readers: what they write is what clients send. */
@@ -72,7 +73,7 @@ describe('a Struct', () => {
     for (let length = 1; length < bytes.length; length += 1) {
       const cut = (): unknown => read(bytes.subarray(0, length));
       // Cut between two fields it is a whole message again.
-      if (length !== bytesOf({ a: 'text' }).length) expect(cut, `${length} bytes`).toThrow();
+      if (length !== bytesOf({ a: 'text' }).length) expectThat(cut, `${length} bytes`).toThrow();
     }
     const inner = protobuf.Writer.create().uint32(10).fork().uint32(10).string('name').uint32(18).uint32(200).ldelim().finish();
     expect(() => read(new Uint8Array([...inner, ...new Uint8Array(300)]))).toThrow(RangeError);

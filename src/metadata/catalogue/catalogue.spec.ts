@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
+import { expectThat } from '../../../test/support/expectations.js';
 import { LocalObjectStore } from '../../infra/object-store/local-object-store.js';
 import { Catalogue, type CatalogueTable } from './catalogue.js';
 
@@ -46,7 +47,7 @@ describe('catalogue', () => {
   it('refuses a second table of a name, whatever its case', async () => {
     await catalogue.create(table('Users'));
     for (const name of ['Users', 'users', 'USERS'])
-      await expect(catalogue.create(table(name, 2)), name).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+      await expectThat(catalogue.create(table(name, 2)), name).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
     expect(await loaded()).toEqual({ live: ['id-users-1'], dropped: [] });
   });
 

@@ -1,10 +1,10 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
 import { decodeBase85, encodeBase85 } from './base85.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
 
-const dataCorruption = expect.objectContaining({ code: 'DATA_CORRUPTION' }) as unknown;
+const dataCorruption = expect.objectContaining({ code: 'DATA_CORRUPTION' });
 
 describe('base85', () => {
   it('gives the text of the example in ZeroMQ RFC 32, and its bytes back', () => {

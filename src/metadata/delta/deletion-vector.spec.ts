@@ -1,13 +1,14 @@
+import { beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { RoaringBitmap32, roaringLibraryInitialize } from 'roaring-wasm';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import type { DeletionVectorDescriptor } from './action.js';
 import { encodeBase85 } from './base85.js';
 import { decodePositions, encodePositions, readVector, VectorFile, vectorKey, vectorObjectName } from './deletion-vector.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
 
-const dataCorruption = expect.objectContaining({ code: 'DATA_CORRUPTION' }) as unknown;
+const dataCorruption = expect.objectContaining({ code: 'DATA_CORRUPTION' });
 const DELTA_MAGIC = 1_681_511_377;
 
 beforeAll(() => roaringLibraryInitialize());
@@ -181,18 +182,18 @@ describe('damaged deletion vector', () => {
   }
 
   it.each(cutCases)('is never read as fewer rows in silence, wherever %s is cut', (_name, vector) => {
-    for (const cut of cuts(vector())) expect(() => decodePositions(cut), `cut to ${cut.length} bytes`).toThrow();
+    for (const cut of cuts(vector())) expectThat(() => decodePositions(cut), `cut to ${cut.length} bytes`).toThrow();
   });
 
   it.each(cutCases)('is DATA_CORRUPTION wherever %s is cut', (_name, vector) => {
-    for (const cut of cuts(vector())) expect(() => decodePositions(cut), `cut to ${cut.length} bytes`).toThrow(dataCorruption);
+    for (const cut of cuts(vector())) expectThat(() => decodePositions(cut), `cut to ${cut.length} bytes`).toThrow(dataCorruption);
   });
 
   it('is DATA_CORRUPTION with another magic number, cookie, or a position of 2^32 and more', () => {
     for (const offset of [0, 12, 16]) {
       const bytes = encodePositions([1, 2, 3]);
       bytes.writeUInt8((bytes[offset] ?? 0) ^ 0x40, offset);
-      expect(() => decodePositions(bytes), `byte ${offset} changed`).toThrow(dataCorruption);
+      expectThat(() => decodePositions(bytes), `byte ${offset} changed`).toThrow(dataCorruption);
     }
   });
 
@@ -211,7 +212,7 @@ describe('damaged deletion vector', () => {
     for (let offset = 1; offset < bytes.length; offset += 1) {
       const damaged = Buffer.from(bytes);
       damaged.writeUInt8((bytes[offset] ?? 0) ^ 0x10, offset);
-      expect(() => readVector(descriptor, damaged), `byte ${offset} changed`).toThrow(dataCorruption);
+      expectThat(() => readVector(descriptor, damaged), `byte ${offset} changed`).toThrow(dataCorruption);
     }
   });
 

@@ -2,8 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import { Engine } from '../../infra/duckdb/engine.js';
 import { LocalObjectStore } from '../../infra/object-store/local-object-store.js';
 import type { ObjectStore } from '../../infra/object-store/object-store.js';
@@ -44,7 +45,7 @@ async function startAnew(): Promise<void> {
   nowMs = 1_700_000_000_000;
 }
 afterEach(async () => {
-  expect(await readdir(scratch.directory), 'scratch files left behind').toEqual([]);
+  expectThat(await readdir(scratch.directory), 'scratch files left behind').toEqual([]);
 });
 
 function openEngine(memoryMib: number): Promise<Engine> {
@@ -216,7 +217,7 @@ describe('transaction log', () => {
     );
     await expect(openLog().load()).rejects.toMatchObject({
       code: 'DATA_CORRUPTION',
-      message: expect.stringContaining('columnMapping') as string,
+      message: expect.stringContaining('columnMapping'),
     });
   });
 
@@ -334,7 +335,7 @@ describe('log with a gap', () => {
     await store.delete(commitKey(2));
     await expect(openLog().load()).rejects.toMatchObject({
       code: 'DATA_CORRUPTION',
-      message: expect.stringContaining('version 2 is missing') as string,
+      message: expect.stringContaining('version 2 is missing'),
     });
     expect((await openLog().load(1)).version).toBe(1);
     await expect(openLog().load(3)).rejects.toMatchObject({ code: 'DATA_CORRUPTION' });
@@ -346,7 +347,7 @@ describe('log with a gap', () => {
     await store.delete(commitKey(0));
     await expect(openLog().load()).rejects.toMatchObject({
       code: 'DATA_CORRUPTION',
-      message: expect.stringContaining('version 0 is missing') as string,
+      message: expect.stringContaining('version 0 is missing'),
     });
   });
 
@@ -658,7 +659,7 @@ describe('a checkpoint that another program wrote', () => {
     await writeForeign(1, [...actionsIn(snapshot).filter((action) => !('add' in action)), { add: unmeasured }]);
     await expect(openLog().load()).rejects.toMatchObject({
       code: 'DATA_CORRUPTION',
-      message: expect.stringContaining('statistics') as string,
+      message: expect.stringContaining('statistics'),
     });
   });
 });
@@ -758,7 +759,8 @@ describe('clean-up', () => {
     const log = openLog();
     await tableWithCheckpoints(log);
     await log.cleanUp(everything());
-    for (const version of [0, 1, 2, 3]) await expect(openLog().load(version), String(version)).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    for (const version of [0, 1, 2, 3])
+      await expectThat(openLog().load(version), String(version)).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
   it('never leaves a gap, after whichever removal it is cut off', async () => {
@@ -775,8 +777,8 @@ describe('clean-up', () => {
       await openLog(dying)
         .cleanUp(everything())
         .catch(() => undefined);
-      expect(filesOf(await openLog().load()), `after ${removals} removals`).toEqual(filesOf(newest));
-      for (const version of [4, 5, 6]) expect((await openLog().load(version)).version, `after ${removals} removals`).toBe(version);
+      expectThat(filesOf(await openLog().load()), `after ${removals} removals`).toEqual(filesOf(newest));
+      for (const version of [4, 5, 6]) expectThat((await openLog().load(version)).version, `after ${removals} removals`).toBe(version);
       for (const version of [0, 1, 2, 3]) {
         const outcome = await openLog()
           .load(version)
@@ -784,7 +786,7 @@ describe('clean-up', () => {
             (snapshot) => snapshot.version,
             (error: unknown) => (error as { code?: string }).code,
           );
-        expect([version, 'NOT_FOUND'], `version ${version} after ${removals} removals`).toContain(outcome);
+        expectThat([version, 'NOT_FOUND'], `version ${version} after ${removals} removals`).toContain(outcome);
       }
       await openLog().cleanUp(everything());
       expect(await logKeys()).toHaveLength(5);

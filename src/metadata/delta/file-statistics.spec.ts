@@ -1,8 +1,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { expectThat } from '../../../test/support/expectations.js';
 import { Engine, type Row } from '../../infra/duckdb/engine.js';
 import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
 import { type ColumnType, TableSchema } from '../table-schema.js';
@@ -75,7 +76,7 @@ describe('statistics of a data file', () => {
   it('name columns as they are, whatever characters they have', async () => {
     for (const name of ['größe', "it's", 'a.b', 'a\\b', '\u{1F600}', 'order']) {
       const { text } = await statisticsOf('BIGINT', ['1', '2'], name);
-      expect(JSON.parse(text), name).toMatchObject({ minValues: { [name]: 1 }, maxValues: { [name]: 2 } });
+      expectThat(JSON.parse(text), name).toMatchObject({ minValues: { [name]: 1 }, maxValues: { [name]: 2 } });
     }
   });
 });
@@ -111,7 +112,7 @@ describe('bounds of instants', () => {
           instants.map((instant) => `make_timestamptz(${instant})`),
         );
         const [low, high] = [min, max].map((bound) => BigInt(Date.parse(JSON.parse(bound) as string)) * 1_000n) as [bigint, bigint];
-        for (const instant of instants) expect(low <= instant && instant <= high, `${instant} in ${min} to ${max}`).toBe(true);
+        for (const instant of instants) expectThat(low <= instant && instant <= high, `${instant} in ${min} to ${max}`).toBe(true);
       }),
       { numRuns: 30 },
     );
@@ -135,7 +136,7 @@ describe('bounds of doubles', () => {
   });
 
   it('are unknown on the side of an infinity', async () => {
-    expect(await boundsOf('DOUBLE', ['1', "'inf'"])).toMatchObject({ min: expect.stringMatching(/^1(\.0)?$/) as string, max: undefined });
+    expect(await boundsOf('DOUBLE', ['1', "'inf'"])).toMatchObject({ min: expect.stringMatching(/^1(\.0)?$/), max: undefined });
     expect(await boundsOf('DOUBLE', ["'-inf'", '1'])).toMatchObject({ min: undefined });
   });
 
@@ -147,7 +148,7 @@ describe('bounds of doubles', () => {
           doubles.map((double) => `'${Object.is(double, -0) ? '-0.0' : double}'`),
         );
         const [low, high] = [JSON.parse(min), JSON.parse(max)] as [number, number];
-        for (const double of doubles) expect(low <= double && double <= high, `${double} in ${min} to ${max}`).toBe(true);
+        for (const double of doubles) expectThat(low <= double && double <= high, `${double} in ${min} to ${max}`).toBe(true);
       }),
       { numRuns: 40 },
     );
@@ -190,7 +191,7 @@ describe('bounds of text', () => {
         const [low, high] = [min, max].map((bound) => Buffer.from(JSON.parse(bound) as string)) as [Buffer, Buffer];
         for (const value of values) {
           const bytes = Buffer.from(value);
-          expect(Buffer.compare(low, bytes) <= 0 && Buffer.compare(bytes, high) <= 0, JSON.stringify([value, min, max])).toBe(true);
+          expectThat(Buffer.compare(low, bytes) <= 0 && Buffer.compare(bytes, high) <= 0, JSON.stringify([value, min, max])).toBe(true);
         }
       }),
       { numRuns: 40 },
@@ -212,7 +213,7 @@ describe('bounds of the other types', () => {
       '{"minValues":{},"maxValues":{"id":"b"}}',
       '{"minValues":{"id":1},"maxValues":{"id":2}}',
     ]) {
-      expect(textBoundsOf(stats, 'id'), stats).toBeUndefined();
+      expectThat(textBoundsOf(stats, 'id'), stats).toBeUndefined();
     }
   });
 });
