@@ -61,7 +61,7 @@ export function expectSoon<T>(read: () => T | Promise<T>, patience: Patience = {
         return (...given: unknown[]) =>
           waitFor(async () => {
             const expectation = expect(await read());
-            const matcher = (isNegated ? expectation.not : expectation)[name as 'toBe'] as (...given: unknown[]) => void;
+            const matcher = Reflect.get(isNegated ? expectation.not : expectation, name) as (...given: unknown[]) => void;
             matcher(...given);
           }, patience);
       },
