@@ -385,7 +385,7 @@ async function reflect(packageName: string, root: protobuf.Root, questions: read
   const stream = client.makeBidiStreamRequest(
     `/${packageName}.ServerReflection/ServerReflectionInfo`,
     (question: GrpcMessage) => Buffer.from(request.encode(request.fromObject(question)).finish()),
-    (bytes: Buffer) => response.toObject(response.decode(bytes), { defaults: true }) as GrpcMessage,
+    (bytes: Buffer) => response.toObject(response.decode(bytes), { defaults: true }),
   );
   const answers: GrpcMessage[] = [];
   for (const question of questions) {

@@ -1010,7 +1010,7 @@ async function duckdb(sql: string): Promise<JsonRow[]> {
   const instance = await DuckDBInstance.create(':memory:');
   try {
     const connection = await instance.connect();
-    return (await connection.runAndReadAll(sql)).getRowObjectsJson() as JsonRow[];
+    return (await connection.runAndReadAll(sql)).getRowObjectsJson();
   } finally {
     instance.closeSync();
   }
