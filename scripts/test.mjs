@@ -19,11 +19,12 @@ const FIXED_SEED = '20261123';
 const SIZES = {
   MODEL_OPERATIONS: '300',
   RIGHT_ANSWERS_QUERIES: '1000',
-  OPENAPI_REQUESTS: '4',
+  OPENAPI_REQUESTS: '12',
   SMALL_FILES_STEPS: '25',
+  CRASH_KILLS: '29',
 };
 /** On a bucket with Redis; smaller than on local files, which come first. */
-const BUCKET_SIZES = { MODEL_OPERATIONS: '100', RIGHT_ANSWERS_QUERIES: '200' };
+const BUCKET_SIZES = { MODEL_OPERATIONS: '100', RIGHT_ANSWERS_QUERIES: '200', CRASH_KILLS: '25' };
 
 prepare();
 const given = process.argv.slice(2);

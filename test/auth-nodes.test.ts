@@ -1,8 +1,8 @@
 /** Two nodes on one bucket and one Redis: what an administrator does on one holds on the other, also when Redis forgets or is away. */
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
 import { eventually, expectStatus, expectSuccess, type JsonRow } from './support/requests.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 import { sharedBucketEnvironment } from './support/shared-bucket.js';
@@ -13,18 +13,18 @@ const ADMIN = { 'x-api-key': 'admin', 'x-api-secret': ADMIN_SECRET };
 const POLL_SECONDS = 300;
 const TOLD_MS_MAX = 3_000;
 
-let store: ObjectStoreServer;
+let store: TestObjectStore;
 let redis: RedisServer;
 let nodes: readonly [RunningServer, RunningServer];
 
 beforeAll(async () => {
-  [store, redis] = await Promise.all([startObjectStore(), startRedis()]);
+  [store, redis] = await Promise.all([testObjectStore(), startRedis()]);
   nodes = [await startNode('a', 'auth-nodes'), await startNode('b', 'auth-nodes')];
 });
 
 afterAll(async () => {
   await Promise.all((nodes ?? []).map((node) => node.kill()));
-  await Promise.all([store?.stop(), redis?.stop()]);
+  await Promise.all([closeTestServers(), redis?.stop()]);
 });
 
 /** All nodes of a bucket sign with a key that the first of them makes and keeps there. */

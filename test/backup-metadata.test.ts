@@ -17,7 +17,7 @@ import {
 } from './support/backups.js';
 import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection, type GrpcMessage, responseOf } from './support/grpc-client.js';
-import { createTable, eventually, expectStatus, expectSuccess, flush, type JsonRow, tableInfo, write } from './support/requests.js';
+import { createTable, expectStatus, expectSuccess, flush, type JsonRow, tableInfo, write } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 import { storedObjects, type StoredObjects, whileFlipped, whileReplaced } from './support/stored-objects.js';
 

@@ -395,7 +395,7 @@ describe('a body in pieces', () => {
         headers: { 'content-type': MEDIA_TYPES[format] },
         body: ReadableStream.from(chunks),
         duplex: 'half',
-      } as RequestInit);
+      });
       expectThat(((await response.json()) as JsonRow)['count'], `round ${round}`).toBe(4);
       expect(await countOf(server, table)).toBe(4);
     }

@@ -28,7 +28,6 @@ import {
   expectStatus,
   expectSuccess,
   type JsonRow,
-  memoryOf,
   rowsOf,
   tableInfo,
   valueOf,
@@ -1468,53 +1467,3 @@ test('very many short rows are stored like few long ones', async () => {
   expect((await load(table, 'ndjson', '{"id":"a"}\n'.repeat(150_000))).count).toBe(150_000);
   expect(await countOf(server, table)).toBe(150_000);
 });
-
-/* ------------------------------------------------------------------------------------------------------------------ memory */
-
-test('300 MB of CSV, made while it is sent, are stored in bounded memory', async () => {
-  const other = await startOther();
-  const before = memoryOf(other.pid, 'VmHWM');
-  const ROWS = 600_000;
-  const STEP = 5_000;
-  let bytes = 0;
-  function* pieces(): Iterable<Buffer> {
-    yield Buffer.from('id,timestamp,n,half,word,pad\n');
-    for (let first = 0; first < ROWS; first += STEP) {
-      const lines = Array.from({ length: STEP }, (_, index) => {
-        const n = first + index;
-        return `m-${n},2024-01-01T00:00:00Z,${n},${n / 2},"w, ${n % 100}",${String(n % 977).padEnd(450, 'p')}\n`;
-      });
-      yield Buffer.from(lines.join(''));
-    }
-  }
-  const startedMs = Date.now();
-  const answer = await new Promise<{ status: number; text: string }>((resolve, reject) => {
-    const request = httpRequest(new URL(`${other.rest}/v1/data/bulk?table=much`), {
-      method: 'POST',
-      headers: { 'content-type': MEDIA_TYPES.csv },
-    });
-    request.once('error', reject);
-    request.once('response', (response) => {
-      let text = '';
-      response.on('data', (chunk: Buffer) => (text += chunk.toString()));
-      response.once('end', () => resolve({ status: response.statusCode ?? 0, text }));
-    });
-    void (async () => {
-      for (const piece of pieces()) {
-        bytes += piece.length;
-        if (!request.write(piece)) await new Promise((drained) => request.once('drain', drained));
-      }
-      request.end();
-    })();
-  });
-  expectThat(answer.status, answer.text).toBe(200);
-  expect(JSON.parse(answer.text)).toMatchObject({ count: ROWS, refused_count: 0 });
-  const peak = memoryOf(other.pid, 'VmHWM');
-  console.log(
-    `${(bytes / MIB).toFixed(0)} MiB of CSV in ${((Date.now() - startedMs) / 1_000).toFixed(1)} s; peak ${(peak / MIB).toFixed(0)} MiB (${(before / MIB).toFixed(0)} MiB before)`,
-  );
-  expect(bytes).toBeGreaterThan(290_000_000);
-  expect(peak).toBeLessThan(1_536 * MIB);
-  expect(await valueOf(other, 'SELECT sum(n) FROM much')).toBe((ROWS * (ROWS - 1)) / 2);
-  await expectNothingLeft(other);
-}, 180_000);

@@ -327,7 +327,7 @@ function step(operation: string, perform: () => Promise<void>): void {
   test(operation, async () => {
     onTestFailed(() => console.error(`SEED=${seed} repeats this run`));
     await perform();
-    const has = new Set(((await columnNames()) as readonly string[]).map((name) => name.toLowerCase()));
+    const has = new Set((await columnNames()).map((name) => name.toLowerCase()));
     const mentions = (filter: string): boolean => [...filter.matchAll(/"([^"]+)"/g)].every(([, name = '']) => has.has(name.toLowerCase()));
     await expectSameAnswers(server, engine, TABLE, {
       filters: FILTERS.filter(mentions),

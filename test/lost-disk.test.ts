@@ -10,9 +10,8 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
-import { objectStoreClient } from './servers/shared-servers.js';
+import { closeTestServers, objectStoreClient, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
 import { textOf } from './support/backups.js';
 import { readTableInBucket } from './support/bucket-table.js';
 import { expectThat } from './support/expectations.js';
@@ -45,12 +44,12 @@ const CONFIG = {
 const SCATTERED_ROWS = 4_000;
 const SETTINGS = { flush_interval_seconds: 3_600, retention_days: 4_000, backup_enabled: true, properties: { owner: 'ü', level: '1' } };
 
-let store: ObjectStoreServer;
+let store: TestObjectStore;
 let redis: RedisServer;
 let server: RunningServer | undefined;
 
 beforeAll(async () => {
-  [store, redis] = await Promise.all([startObjectStore(), startRedis()]);
+  [store, redis] = await Promise.all([testObjectStore(), startRedis()]);
 });
 
 afterEach(async () => {
@@ -59,7 +58,7 @@ afterEach(async () => {
 });
 
 afterAll(async () => {
-  await Promise.all([store?.stop(), redis?.stop()]);
+  await Promise.all([closeTestServers(), redis?.stop()]);
 });
 
 describe('a lost disk', () => {

@@ -5,14 +5,14 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
 import { expectThat } from './support/expectations.js';
 import { countOf, createTable, eventually, expectStatus, expectSuccess, valueOf, write, writeBatch } from './support/requests.js';
 import { type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
 import { sharedBucketEnvironment } from './support/shared-bucket.js';
 
-let store: ObjectStoreServer;
+let store: TestObjectStore;
 let redis: RedisServer;
 let client: Redis;
 let bucket: string;
@@ -48,7 +48,7 @@ async function seenBy(node: RunningServer, table: string): Promise<void> {
 }
 
 beforeAll(async () => {
-  [store, redis] = await Promise.all([startObjectStore(), startRedis()]);
+  [store, redis] = await Promise.all([testObjectStore(), startRedis()]);
   client = new Redis(redis.url);
   bucket = `agree-${randomUUID()}`;
   first = await startNode('one');
@@ -63,7 +63,7 @@ beforeAll(async () => {
 afterAll(async () => {
   client?.disconnect();
   await Promise.all([first?.kill(), second?.kill()]);
-  await Promise.all([store?.stop(), redis?.stop()]);
+  await Promise.all([closeTestServers(), redis?.stop()]);
 });
 
 describe('DROP on one node', () => {

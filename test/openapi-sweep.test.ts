@@ -15,7 +15,6 @@ import {
   type Operation,
   operationsOf,
   parametersIn,
-  resolved,
   type Schema,
   servedDocument,
 } from './support/openapi-document.js';

@@ -3,11 +3,10 @@
  * that this server did not give for this very query is refused with its reason.
  */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { SeededRandom } from './right-answers/seeded-random.js';
 import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection, type GrpcMessage, plainOf, responseOf } from './support/grpc-client.js';
 import { eventually } from './support/requests.js';
-import { seedOfThisRun } from './support/seeded-random.js';
+import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 
 const ROWS = 3_000;
@@ -106,7 +105,7 @@ describe('pages of one result', () => {
       }),
     );
     for (let round = 0; round < 100; round++) {
-      for (const reader of random.shuffle(readers)) {
+      for (const reader of random.shuffled(readers)) {
         const last = reader.pages.at(-1);
         if (last?.has_more === false) continue;
         reader.pages.push(await page(reader.sql, { limit: 400, cursor: last?.next_cursor }));
@@ -370,7 +369,7 @@ function expectWholePages(pages: readonly Page[], limit: number): void {
 
 /** Every cursor once more, in another order, after all the changes. */
 async function expectSamePagesAgain(sql: string, limit: number, cursors: readonly string[], pages: readonly Page[]): Promise<void> {
-  for (const index of random.shuffle([...cursors.keys()])) {
+  for (const index of random.shuffled([...cursors.keys()])) {
     const again = await page(sql, { limit, cursor: cursors[index] });
     const before = pages[index + 1]?.rows.map((row) => JSON.stringify(row)) ?? [];
     const changed = again.rows.map((row) => JSON.stringify(row)).filter((text, at) => text !== before[at]);

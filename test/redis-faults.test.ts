@@ -12,8 +12,8 @@ import type { Cluster, Redis } from 'ioredis';
 import { pino } from 'pino';
 import { RedisConfig } from '../src/common/config/config.js';
 import { RedisConnection } from '../src/infra/redis/redis-connection.js';
-import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { REDIS_MODES, type RedisMode, type RedisTopology, startRedisTopology } from './servers/redis-topology.js';
+import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
 import { expectThat } from './support/expectations.js';
 import { difference, rowTexts } from './support/known-rows.js';
 import { KillableNode } from './support/killable-node.js';
@@ -42,18 +42,18 @@ const RECOVERY_MS_MAX = 30_000;
 const STOP_MS_MAX = 10_000;
 const COMMITS_CHANNEL = 'miniodb:commits';
 
-let store: ObjectStoreServer;
+let store: TestObjectStore;
 /** One of each mode, started together: that is most of what a start of them takes. */
 let servers: Readonly<Record<RedisMode, RedisTopology>>;
 
 beforeAll(async () => {
   const starting = Promise.all(REDIS_MODES.map(async (mode) => [mode, await startRedisTopology(mode)] as const));
-  [store] = await Promise.all([startObjectStore(), starting]);
+  [store] = await Promise.all([testObjectStore(), starting]);
   servers = Object.fromEntries(await starting) as Record<RedisMode, RedisTopology>;
 });
 
 afterAll(async () => {
-  await Promise.all([store, ...Object.values(servers)].map((server) => server.stop()));
+  await Promise.all([closeTestServers(), ...Object.values(servers).map((server) => server.stop())]);
 });
 
 /** A server of its own bucket. */

@@ -10,8 +10,8 @@ import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { type FaultyProxy, type RequestKind, startFaultyProxy } from './servers/faulty-proxy.js';
-import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
 import { expectThat } from './support/expectations.js';
 import {
   createTable,
@@ -45,14 +45,14 @@ const WARM_QUERIES = 20;
 const IDLE_MS = 3_000;
 const HEALTH_KEPT_MS = 1_200;
 
-let store: ObjectStoreServer;
+let store: TestObjectStore;
 let proxy: FaultyProxy;
 let redis: RedisServer;
 let server: RunningServer;
 let env: Record<string, string>;
 
 beforeAll(async () => {
-  [store, redis] = await Promise.all([startObjectStore(), startRedis()]);
+  [store, redis] = await Promise.all([testObjectStore(), startRedis()]);
   proxy = await startFaultyProxy(store);
   env = { ...sharedBucketEnvironment(store, redis, `requests-${randomUUID()}`), MINIO_ENDPOINT: proxy.endpoint, REDIS_MODE: 'none' };
   server = await startServer({ config: CONFIG, env });
@@ -61,7 +61,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await server?.kill();
   await proxy?.stop();
-  await Promise.all([store?.stop(), redis?.stop()]);
+  await Promise.all([closeTestServers(), redis?.stop()]);
 });
 
 describe('writing', () => {

@@ -12,11 +12,10 @@ import { type Cell, ExpectedTable, type RecordToWrite } from './right-answers/ex
 import { allPlaceIds, EVENT_COLUMNS, eventId, EventPayloads, PLACE_COLUMNS, placeId, placeRecord } from './right-answers/random-records.js';
 import { type Parameter } from './right-answers/random-predicate.js';
 import { type GeneratedQuery, RandomQueries } from './right-answers/random-query.js';
-import { SeededRandom } from './right-answers/seeded-random.js';
 import { TableDriver } from './right-answers/table-driver.js';
 import { expectThat } from './support/expectations.js';
 import { rowsOf, writeBatch } from './support/requests.js';
-import { seedOfThisRun } from './support/seeded-random.js';
+import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { call, type RunningServer, startServer } from './support/server.js';
 
 const QUERIES = Number(process.env['RIGHT_ANSWERS_QUERIES'] ?? 10_000);

@@ -7,8 +7,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
 import { expectThat } from './support/expectations.js';
 import { KillableNode } from './support/killable-node.js';
 import { ALL_ROWS, difference, type Payload, rowTexts } from './support/known-rows.js';
@@ -23,18 +23,18 @@ const VISIBLE_MS_MAX = 10_000;
 /** The smallest integer that a DOUBLE does not hold. */
 const ODD_BIGINT = '9007199254740993';
 
-let store: ObjectStoreServer;
+let store: TestObjectStore;
 let redis: RedisServer;
 let client: Redis;
 
 beforeAll(async () => {
-  [store, redis] = await Promise.all([startObjectStore(), startRedis()]);
+  [store, redis] = await Promise.all([testObjectStore(), startRedis()]);
   client = new Redis(redis.url);
 });
 
 afterAll(async () => {
   client?.disconnect();
-  await Promise.all([store?.stop(), redis?.stop()]);
+  await Promise.all([closeTestServers(), redis?.stop()]);
 });
 
 interface NodeSettings {

@@ -8,8 +8,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, it } from '@jest/globals';
 import { Redis } from 'ioredis';
-import { type ObjectStoreServer, startObjectStore } from './servers/radosgw.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
+import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
 import { createTable, eventually, expectStatus, expectSuccess } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
@@ -31,13 +31,13 @@ interface Pending {
   readonly after: ReadonlyMap<string, number | Absent>;
 }
 
-let store: ObjectStoreServer;
+let store: TestObjectStore;
 let redis: RedisServer;
 let client: Redis;
 let nodes: [TestNode, TestNode];
 
 beforeAll(async () => {
-  [store, redis] = await Promise.all([startObjectStore(), startRedis()]);
+  [store, redis] = await Promise.all([testObjectStore(), startRedis()]);
   client = new Redis(redis.url);
   const bucket = `nodes-${randomUUID()}`;
   nodes = [new TestNode('node-1', bucket), new TestNode('node-2', bucket)];
@@ -47,7 +47,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all(nodes.map((node) => node.kill()));
   client.disconnect();
-  await Promise.all([store.stop(), redis.stop()]);
+  await Promise.all([closeTestServers(), redis.stop()]);
 });
 
 describe('two nodes on one bucket', () => {

@@ -31,9 +31,13 @@ describe('redactSql', () => {
 
   it('looks at no more of a long statement than is wanted', () => {
     const values = Array.from({ length: 300_000 }, (_, number) => `'secret ${number}'`).join(', ');
+    const statement = `SELECT a FROM t WHERE b IN (${values})`;
     const startedMs = performance.now();
-    const redacted = redactSql(`SELECT a FROM t WHERE b IN (${values})`, 100);
-    expect(performance.now() - startedMs).toBeLessThan(50);
+    redactSql(statement, Infinity);
+    const wholeMs = performance.now() - startedMs;
+    const againMs = performance.now();
+    const redacted = redactSql(statement, 100);
+    expect(performance.now() - againMs).toBeLessThan(wholeMs / 4);
     expect(redacted).toBe(`SELECT a FROM t WHERE b IN (${'?, '.repeat(30)}`.slice(0, 100).trim());
   });
 });

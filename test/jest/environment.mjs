@@ -14,14 +14,16 @@ const END_OF_FILE = Symbol.for('miniodb.atEndOfTestFile');
 
 // Jest's cache installs `signal-exit`, which ends the process on SIGXFSZ unless somebody else listens; Node ignores that signal.
 process.on('SIGXFSZ', () => undefined);
-// A worker that has lost its test runner is of no use to anyone.
-process.once('disconnect', () => process.exit(1));
+/** A worker that has lost its test runner is of no use to anyone. */
+const endWithRunner = () => process.exit(1);
 
 export default class Environment extends TestEnvironment {
   constructor(config, context) {
     super(config, context);
     for (const name of ERRORS) shareInstanceOf(this.global[name], globalThis[name]);
     Object.assign(this.global.process.env, config.projectConfig.testEnvironmentOptions.variables);
+    // Only while a file runs: the listener keeps the process alive.
+    process.once('disconnect', endWithRunner);
     this.global[TEST_FAILED] = [];
     this.global[END_OF_FILE] = [];
   }
@@ -32,6 +34,7 @@ export default class Environment extends TestEnvironment {
   }
 
   async teardown() {
+    process.removeListener('disconnect', endWithRunner);
     for (const act of this.global[END_OF_FILE] ?? []) await act();
     await super.teardown();
   }

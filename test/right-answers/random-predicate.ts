@@ -6,7 +6,7 @@ import { timestampText } from './compare-answers.js';
 import { type Cell, doubleText, quoted } from './expected-table.js';
 import { type QuerySource, type SourceColumn } from './query-source.js';
 import { allPlaceIds, eventId, placeId, timestampMicros } from './random-records.js';
-import type { SeededRandom } from './seeded-random.js';
+import type { SeededRandom } from '../support/seeded-random.js';
 
 export type Parameter = bigint | number | string;
 

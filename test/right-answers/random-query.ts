@@ -7,7 +7,7 @@ import { type ExpectedTable, quoted } from './expected-table.js';
 import { type QuerySource, sourceOfEvents, sourceOfPlaces } from './query-source.js';
 import { aggregates, groupKeys, scalars } from './random-expression.js';
 import { type Parameter, RandomPredicates } from './random-predicate.js';
-import type { SeededRandom } from './seeded-random.js';
+import type { SeededRandom } from '../support/seeded-random.js';
 
 export interface GeneratedQuery {
   readonly shape: string;

@@ -4,7 +4,7 @@
  * file statistic keeps, columns that the first data files do not have, NULL in all of them.
  */
 import type { Cell, ColumnKind, RecordToWrite } from './expected-table.js';
-import type { SeededRandom } from './seeded-random.js';
+import type { SeededRandom } from '../support/seeded-random.js';
 
 export const EVENT_COLUMNS = {
   seq: 'BIGINT',

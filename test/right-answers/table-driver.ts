@@ -5,8 +5,8 @@ import { expect } from '@jest/globals';
 import { expectThat } from '../support/expectations.js';
 import { type Answer, call, type RunningServer } from '../support/server.js';
 import { timestampText } from './compare-answers.js';
-import { type Cell, doubleText, type ExpectedTable, payloadText, type RecordToWrite } from './expected-table.js';
-import type { SeededRandom } from './seeded-random.js';
+import { type Cell, type ExpectedTable, payloadText, type RecordToWrite } from './expected-table.js';
+import type { SeededRandom } from '../support/seeded-random.js';
 
 /** Changes of different ids do not depend on each other's order, so this many are sent at once. */
 const CHANGES_AT_ONCE = 8;

@@ -19,13 +19,6 @@ import { startSentinel } from './redis-sentinel.js';
 import { startRedis } from './redis.js';
 import { closeTestServers, objectStoreClient, testObjectStore, testRedis } from './shared-servers.js';
 
-const WAIT_MS_MAX = 20_000;
-
-/** Tries a check until it passes; `what` is for the reader. */
-function eventually(_what: string, check: () => Promise<void>): Promise<void> {
-  return waitFor(check, { timeout: WAIT_MS_MAX, interval: 50 });
-}
-
 const BUCKET = 'kept';
 const NOT_ANSWERED_MS = 500;
 const FOLLOWED_MS_MAX = 20_000;

@@ -1,7 +1,7 @@
 /**
- * The S3 store and the Redis server of a test file. Those that the environment names are used; otherwise the first test that asks starts
- * them, so a run that needs none starts none. They belong to the process of the test file and end with it: files do not disturb each
- * other, and what one wrote does not fill the memory of the next.
+ * The S3 store and the Redis server of a test file. Those that the environment names are used, and the store that global-setup.ts starts for
+ * all files of a run is named there; otherwise the first test that asks starts one, which ends with the file. Files do not disturb each other:
+ * each has buckets of its own, and a Redis of its own. One that pauses or kills the store starts its own (radosgw.ts).
  *
  *   const store = await testObjectStore();        in beforeAll
  *   const bucket = await store.newBucket();
@@ -18,6 +18,8 @@ const REGION = 'us-east-1';
 export interface ObjectStoreAddress {
   /** With scheme, without a path. */
   readonly endpoint: string;
+  readonly host: string;
+  readonly port: number;
   readonly accessKey: string;
   readonly secretKey: string;
   readonly region: string;
@@ -56,30 +58,28 @@ export async function closeTestServers(): Promise<void> {
   for (const cleanUp of cleanUps.splice(0)) await cleanUp();
 }
 
-export function objectStoreClient({ endpoint, accessKey, secretKey, region }: ObjectStoreAddress): Client {
-  const { protocol, hostname, port } = new URL(endpoint);
-  const useSSL = protocol === 'https:';
-  return new Client({ endPoint: hostname, port: Number(port) || (useSSL ? 443 : 80), useSSL, accessKey, secretKey, region });
+export function objectStoreClient({ endpoint, host, port, accessKey, secretKey, region }: ObjectStoreAddress): Client {
+  return new Client({ endPoint: host, port, useSSL: endpoint.startsWith('https:'), accessKey, secretKey, region });
 }
 
 async function connectObjectStore(): Promise<TestObjectStore> {
   const named = process.env['TEST_S3_ENDPOINT'];
   const address = named ? objectStoreOfEnvironment(named) : await ownObjectStore();
   const client = objectStoreClient(address);
-  const { endpoint, accessKey, secretKey, region } = address;
   const newBucket = async (): Promise<string> => {
     const bucket = `miniodb-test-${randomName()}`;
-    await client.makeBucket(bucket, region);
+    await client.makeBucket(bucket, address.region);
     if (named) cleanUps.push(() => removeBucket(client, bucket));
     return bucket;
   };
-  return { endpoint, accessKey, secretKey, region, client, newBucket };
+  return { ...address, client, newBucket };
 }
 
 function objectStoreOfEnvironment(endpoint: string): ObjectStoreAddress {
   const { TEST_S3_ACCESS_KEY: accessKey, TEST_S3_SECRET_KEY: secretKey, TEST_S3_REGION: region } = process.env;
   if (!accessKey || !secretKey) throw new Error('TEST_S3_ENDPOINT is set: TEST_S3_ACCESS_KEY and TEST_S3_SECRET_KEY must be, too');
-  return { endpoint, accessKey, secretKey, region: region ?? REGION };
+  const { protocol, hostname: host, port } = new URL(endpoint);
+  return { endpoint, host, port: Number(port) || (protocol === 'https:' ? 443 : 80), accessKey, secretKey, region: region ?? REGION };
 }
 
 async function ownObjectStore(): Promise<ObjectStoreAddress> {

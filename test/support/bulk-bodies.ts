@@ -5,14 +5,10 @@
 import {
   type DuckDBConnection,
   type DuckDBDateValue,
-  type DuckDBDecimalType,
   type DuckDBDecimalValue,
   DuckDBInstance,
-  type DuckDBListType,
   type DuckDBListValue,
-  type DuckDBMapType,
   type DuckDBMapValue,
-  type DuckDBStructType,
   type DuckDBStructValue,
   type DuckDBType,
   DuckDBTypeId,
@@ -150,7 +146,7 @@ function arrowVector(values: readonly DuckDBValue[], type: DuckDBType): arrow.Ve
     case DuckDBTypeId.TIMESTAMP_NS:
       return fixed64(values, new arrow.TimestampNanosecond(), 'nanos');
     case DuckDBTypeId.DECIMAL: {
-      const { width, scale } = type as DuckDBDecimalType;
+      const { width, scale } = type;
       return arrowDecimals(
         values.map((value) => (value === null ? null : (value as DuckDBDecimalValue).value)),
         width,
@@ -227,13 +223,13 @@ function arrowType(type: DuckDBType): arrow.DataType {
     case DuckDBTypeId.ENUM:
       return new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32());
     case DuckDBTypeId.LIST:
-      return new arrow.List(new arrow.Field('item', arrowType((type as DuckDBListType).valueType), true));
+      return new arrow.List(new arrow.Field('item', arrowType(type.valueType), true));
     case DuckDBTypeId.STRUCT: {
-      const { entryNames, entryTypes } = type as DuckDBStructType;
+      const { entryNames, entryTypes } = type;
       return new arrow.Struct(entryNames.map((name, index) => new arrow.Field(name, arrowType(entryTypes[index] as DuckDBType), true)));
     }
     case DuckDBTypeId.MAP: {
-      const { keyType, valueType } = type as DuckDBMapType;
+      const { keyType, valueType } = type;
       const entries = [new arrow.Field('key', arrowType(keyType), false), new arrow.Field('value', arrowType(valueType), true)];
       return new arrow.Map_(new arrow.Field('entries', new arrow.Struct(entries as never), false) as never, false);
     }
@@ -251,14 +247,14 @@ function plain(value: DuckDBValue, type: DuckDBType): unknown {
     case DuckDBTypeId.UUID:
       return (value as { toString(): string }).toString();
     case DuckDBTypeId.LIST:
-      return (value as DuckDBListValue).items.map((item) => plain(item, (type as DuckDBListType).valueType));
+      return (value as DuckDBListValue).items.map((item) => plain(item, type.valueType));
     case DuckDBTypeId.STRUCT: {
-      const { entryNames, entryTypes } = type as DuckDBStructType;
+      const { entryNames, entryTypes } = type;
       const { entries } = value as DuckDBStructValue;
       return Object.fromEntries(entryNames.map((name, index) => [name, plain(entries[name] ?? null, entryTypes[index] as DuckDBType)]));
     }
     case DuckDBTypeId.MAP: {
-      const { keyType, valueType } = type as DuckDBMapType;
+      const { keyType, valueType } = type;
       return new Map((value as DuckDBMapValue).entries.map((entry) => [plain(entry.key, keyType), plain(entry.value, valueType)]));
     }
     default:

@@ -5,7 +5,7 @@
  * and if the server dies first, the rows found after the restart do (see crash-verification.ts). A batch is atomic, so its ids share one fate.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { DataClient } from './data-client.js';
+import type { DataClient } from './data-client.js';
 import { type ClientRecord, type Payload, bigint, double, flatRecordJson, payloadOf, varchar } from './payload-value.js';
 import {
   type Columns,

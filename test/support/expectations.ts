@@ -32,12 +32,15 @@ export function expectSoftly<T>(value: T, message?: string): Expectation<T> {
   return withFailures(expect(value), message, (error) => void failures.push(error));
 }
 
-afterEach(() => {
+afterEach(throwSoftFailures);
+
+/** The end of a test. */
+export function throwSoftFailures(): void {
   const found = failures.splice(0);
   const [only] = found;
   if (found.length > 1) throw new AggregateError(found, found.map(({ message }) => message).join('\n\n'));
   if (only) throw only;
-});
+}
 
 /** Tries again until the check does not throw; its last error when that takes too long. */
 export async function waitFor<T>(check: () => T | Promise<T>, { timeout = SOON_MS_MAX, interval = POLL_MS }: Patience = {}): Promise<T> {
@@ -61,7 +64,7 @@ export function expectSoon<T>(read: () => T | Promise<T>, patience: Patience = {
         return (...given: unknown[]) =>
           waitFor(async () => {
             const expectation = expect(await read());
-            const matcher = (isNegated ? expectation.not : expectation)[name as 'toBe'] as (...given: unknown[]) => void;
+            const matcher = Reflect.get(isNegated ? expectation.not : expectation, name) as (...given: unknown[]) => void;
             matcher(...given);
           }, patience);
       },

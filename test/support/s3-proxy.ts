@@ -76,7 +76,7 @@ async function putAnew(incoming: IncomingMessage, answer: ServerResponse, client
   if (condition === 'not-atomic' && (await exists(client, bucket, key))) return refuse(answer, 412, 'PreconditionFailed');
   if (condition === 'not-atomic') await sleep(LOOK_TO_PUT_MS);
   const metadata = Object.fromEntries(Object.entries(incoming.headers).filter(([name]) => name.startsWith('x-amz-meta-')));
-  const { etag } = await client.putObject(bucket, key, body, body.length, metadata as Record<string, string>);
+  const { etag } = await client.putObject(bucket, key, body, body.length, metadata);
   answer.writeHead(200, { etag: `"${etag}"` }).end();
 }
 

@@ -52,6 +52,12 @@ export class SeededRandom {
     return this.shuffled(choices).slice(0, count);
   }
 
+  /** Between `countMin` and `countMax` different members, in random order. */
+  pickSome<T>(choices: readonly T[], countMin: number, countMax: number): T[] {
+    const count = Math.min(choices.length, this.integer(countMin, countMax + 1));
+    return this.some(choices, count);
+  }
+
   shuffled<T>(members: readonly T[]): T[] {
     return members
       .map((member) => ({ member, key: this.fraction() }))

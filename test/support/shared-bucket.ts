@@ -1,8 +1,8 @@
 /** Settings of nodes that share a bucket and meet in one Redis. */
-import type { ObjectStoreServer } from '../servers/radosgw.js';
 import type { RedisServer } from '../servers/redis.js';
+import type { ObjectStoreAddress } from '../servers/shared-servers.js';
 
-export function sharedBucketEnvironment(store: ObjectStoreServer, redis: RedisServer, bucket: string): Record<string, string> {
+export function sharedBucketEnvironment(store: ObjectStoreAddress, redis: RedisServer, bucket: string): Record<string, string> {
   return {
     STORAGE: 'minio',
     MINIO_ENDPOINT: `${store.host}:${store.port}`,

@@ -160,7 +160,7 @@ describe('compaction plan', () => {
       fc.property(fc.array(options, { maxLength: 30 }), fc.boolean(), (all, isForced) => {
         const given = all.map(({ rows, deleted, softDeleted, ...rest }) => {
           const hidden = Math.min(deleted, rows);
-          return file({ ...rest, rows, deleted: hidden, softDeleted: Math.min(softDeleted, hidden) } as FileOptions);
+          return file({ ...rest, rows, deleted: hidden, softDeleted: Math.min(softDeleted, hidden) });
         });
         const planned = planCompaction(given, { ...RULES, isForced }).flat();
         expect(new Set(planned).size).toBe(planned.length);

@@ -25,11 +25,11 @@ function wireValue(plain: Plain): object {
   return Array.isArray(plain) ? { list_value: { values: plain.map(wireValue) } } : { struct_value: wireStruct(plain) };
 }
 
-function wireStruct(plain: { [name: string]: Plain }): { fields: Record<string, object> } {
+function wireStruct(plain: Record<string, Plain>): { fields: Record<string, object> } {
   return { fields: Object.fromEntries(Object.entries(plain).map(([name, value]) => [name, wireValue(value)])) };
 }
 
-function bytesOf(plain: { [name: string]: Plain }): Uint8Array {
+function bytesOf(plain: Record<string, Plain>): Uint8Array {
   return structType.encode(structType.fromObject(wireStruct(plain))).finish();
 }
 
@@ -38,15 +38,15 @@ function read(bytes: Uint8Array): Record<string, unknown> {
 }
 
 const { value: plainObject } = fc.letrec<{ value: Record<string, Plain>; any: Plain }>((tie) => ({
-  value: fc.dictionary(fc.string({ unit: 'grapheme' }), tie('any') as fc.Arbitrary<Plain>, { maxKeys: 6, noNullPrototype: true }),
+  value: fc.dictionary(fc.string({ unit: 'grapheme' }), tie('any'), { maxKeys: 6, noNullPrototype: true }),
   any: fc.oneof(
     { depthSize: 'small' },
     fc.constant(null),
     fc.double({ noNaN: true }),
     fc.string({ unit: 'grapheme' }),
     fc.boolean(),
-    fc.array(tie('any') as fc.Arbitrary<Plain>, { maxLength: 4 }),
-    tie('value') as fc.Arbitrary<Record<string, Plain>>,
+    fc.array(tie('any'), { maxLength: 4 }),
+    tie('value'),
   ),
 }));
 

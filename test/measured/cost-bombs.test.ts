@@ -9,13 +9,13 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { costlyStatements, type CostlyStatement } from './support/costly-statements.js';
-import { expectThat } from './support/expectations.js';
-import { eventually, memoryOf } from './support/requests.js';
-import { type Answer, call, type RunningServer, startServer } from './support/server.js';
+import { costlyStatements, type CostlyStatement } from '../support/costly-statements.js';
+import { expectThat } from '../support/expectations.js';
+import { eventually, memoryOf } from '../support/requests.js';
+import { type Answer, call, type RunningServer, startServer } from '../support/server.js';
 
 const MIB = 1_024 ** 2;
-const CORPUS = fileURLToPath(new URL('./corpus/costly.sql.txt', import.meta.url));
+const CORPUS = fileURLToPath(new URL('../corpus/costly.sql.txt', import.meta.url));
 const RUNS_ALL = process.env['COST_BOMBS'] === 'all';
 const TABLE_ROWS = 2_000;
 const TIMEOUT_MS = 2_000;

@@ -1,2 +1,0 @@
-export const DESCRIPTORS: string;
-export function compileProto(file: string): void;
