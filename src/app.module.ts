@@ -1,7 +1,7 @@
 /** The whole server as one module. */
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD } from '@nestjs/core';
-import type { Config } from './common/config/config.js';
+import type { Config } from './config/config.js';
 import type { Logger } from './common/logger.js';
 import { AuthGuard } from './auth/auth-guard.js';
 import { AuthModule } from './auth/auth.module.js';
@@ -9,9 +9,9 @@ import { Authenticator } from './auth/authenticator.js';
 import { RateLimitGuard } from './auth/rate-limit-guard.js';
 import { HealthModule } from './health/health.module.js';
 import { LOGGER } from './common/tokens.js';
-import { InfraModule } from './infra/infra.module.js';
-import { ErrorFilter } from './infra/transport/error-filter.js';
-import { ReadableMessageGuard } from './infra/transport/readable-messages.js';
+import { InfraModule } from './infrastructure.module.js';
+import { ErrorFilter } from './api/error-filter.js';
+import { ReadableMessageGuard } from './api/readable-messages.js';
 
 @Module({})
 export class AppModule {

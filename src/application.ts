@@ -11,16 +11,16 @@ import { Authenticator } from './auth/authenticator.js';
 import { guardServices } from './auth/service-guard.js';
 import { NodeDirectory } from './cluster/node-directory.js';
 import { MS_PER_SECOND } from './common/clock.js';
-import type { Config } from './common/config/config.js';
-import { isLoopback } from './common/config/load-config.js';
+import type { Config } from './config/config.js';
+import { isLoopback } from './config/load-config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
-import { RequestWatch } from './health/request-watch.js';
-import { cutGrpcCalls, grpcListeners, grpcOptions, grpcRequestHook, setGrpcServing } from './infra/transport/grpc-server.js';
-import { httpAdapter } from './infra/transport/http-server.js';
-import { NestLogger } from './infra/transport/nest-logger.js';
-import { registerProtobufValues } from './infra/transport/protobuf-values.js';
-import { readTls } from './infra/transport/tls.js';
+import { RequestWatch } from './api/request-watch.js';
+import { cutGrpcCalls, grpcListeners, grpcOptions, grpcRequestHook, setGrpcServing } from './api/grpc-server.js';
+import { httpAdapter } from './api/http-server.js';
+import { NestLogger } from './api/nest-logger.js';
+import { registerProtobufValues } from './api/protobuf-values.js';
+import { readTls } from './api/tls.js';
 
 export interface RunningApplication {
   readonly restUrl: string;

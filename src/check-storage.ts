@@ -8,12 +8,12 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { messageOf } from './common/app-error.js';
 import { systemClock } from './common/clock.js';
-import type { Config } from './common/config/config.js';
-import { loadConfig } from './common/config/load-config.js';
-import { localTrial } from './infra/object-store/check/local-checks.js';
-import { type Finding, type StorageTrial, runTrial } from './infra/object-store/check/storage-check.js';
-import { s3Trial } from './infra/object-store/s3/storage-check.js';
-import { s3Options } from './infra/object-store/storage-pool.js';
+import type { Config } from './config/config.js';
+import { loadConfig } from './config/load-config.js';
+import { localTrial } from './storage/check/local.js';
+import { type Finding, type StorageTrial, runTrial } from './storage/check/run.js';
+import { s3Trial } from './storage/check/s3.js';
+import { s3Options } from './storage/storage-pool.js';
 
 const CONFIG_DIRECTORY = fileURLToPath(new URL('../config', import.meta.url));
 const VERDICT_WIDTH = 9;

@@ -6,7 +6,7 @@
 const POOL_THREADS = 96;
 
 process.env['UV_THREADPOOL_SIZE'] ??= String(POOL_THREADS);
-void import('./common/config/open-files.js')
+void import('./config/open-files.js')
   .then(({ assertEnoughOpenFiles }) => assertEnoughOpenFiles())
   .then(
     () => import('./server.js'),

@@ -5,12 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { startApplication } from './application.js';
 import { isSystemError, messageOf } from './common/app-error.js';
-import type { Config } from './common/config/config.js';
-import { loadConfig } from './common/config/load-config.js';
-import { fitToMachine, thisMachine } from './common/config/machine-limits.js';
+import type { Config } from './config/config.js';
+import { loadConfig } from './config/load-config.js';
+import { fitToMachine, thisMachine } from './config/machine-limits.js';
 import { type Logger, openLogger } from './common/logger.js';
-import { lockDirectory } from './infra/directory-lock.js';
-import { openTracing } from './infra/open-tracing.js';
+import { lockDirectory } from './storage/directory-lock.js';
+import { openTracing } from './api/open-tracing.js';
 
 const CONFIG_DIRECTORY = fileURLToPath(new URL('../config', import.meta.url));
 const MS_PER_SECOND = 1_000;

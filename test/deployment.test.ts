@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { load } from 'js-yaml';
 import picomatch from 'picomatch';
-import { loadConfig } from '../src/common/config/load-config.js';
+import { loadConfig } from '../src/config/load-config.js';
 import { expectThat } from './support/expectations.js';
 import { startServer } from './support/server.js';
 

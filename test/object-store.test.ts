@@ -2,12 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { LocalLeaseStore } from '../src/infra/coordination/local-lease-store.js';
-import { CachedObjectStore } from '../src/infra/object-store/cached-object-store.js';
-import { FileCache } from '../src/infra/object-store/file-cache.js';
-import { objectStoreContract } from '../src/infra/object-store/object-store.contract.js';
-import { S3ObjectStore } from '../src/infra/object-store/s3/s3-object-store.js';
-import type { LeaseStore } from '../src/infra/coordination/lease.js';
+import { LocalLeaseStore } from '../src/coordination/local-lease-store.js';
+import { CachedObjectStore } from '../src/storage/cached-object-store.js';
+import { FileCache } from '../src/storage/file-cache.js';
+import { objectStoreContract } from '../src/storage/object-store.contract.js';
+import { S3ObjectStore } from '../src/storage/s3/s3-object-store.js';
+import type { LeaseStore } from '../src/coordination/lease.js';
 import { closeTestServers, testObjectStore } from './servers/shared-servers.js';
 import { temporaryDirectory } from './support/server.js';
 

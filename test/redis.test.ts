@@ -4,12 +4,12 @@ import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { pino } from 'pino';
-import { RedisConfig } from '../src/common/config/config.js';
-import { commitNotifierContract } from '../src/infra/coordination/commit-notifier.contract.js';
-import { leaseStoreContract } from '../src/infra/coordination/lease.contract.js';
-import { RedisCommitNotifier } from '../src/infra/coordination/redis-commit-notifier.js';
-import { RedisLeaseStore } from '../src/infra/coordination/redis-lease-store.js';
-import { RedisConnection } from '../src/infra/redis/redis-connection.js';
+import { RedisConfig } from '../src/config/config.js';
+import { commitNotifierContract } from '../src/coordination/commit-notifier.contract.js';
+import { leaseStoreContract } from '../src/coordination/lease.contract.js';
+import { RedisCommitNotifier } from '../src/coordination/redis-commit-notifier.js';
+import { RedisLeaseStore } from '../src/coordination/redis-lease-store.js';
+import { RedisConnection } from '../src/coordination/redis-connection.js';
 import { type RedisServer, startRedis } from './servers/redis.js';
 import { waitFor } from './support/expectations.js';
 

@@ -1,8 +1,8 @@
 /** Reads the access log at the start, and follows it: what other nodes changed is told by them, and looked for as well. */
 import { MS_PER_SECOND } from '../common/clock.js';
-import type { Config } from '../common/config/config.js';
+import type { Config } from '../config/config.js';
 import type { Logger } from '../common/logger.js';
-import type { AccessLog } from './access-log.js';
+import type { AccessLog } from './key-store.js';
 
 /** How often revocations of tokens that ended by themselves are removed. */
 const CLEAN_UP_MS = 600_000;

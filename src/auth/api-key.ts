@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type Grant, Principal, type Role } from '../common/access.js';
-import type { AuthConfig } from '../common/config/config.js';
+import type { AuthConfig } from '../config/config.js';
 import { globFilter } from '../common/glob.js';
 
 const ID_BYTES = 9;

@@ -7,10 +7,10 @@ import type { Clock } from '../common/clock.js';
 import { globFilter } from '../common/glob.js';
 import { noteTarget } from '../common/request-context.js';
 import { CLOCK } from '../common/tokens.js';
-import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
-import { DoneDto } from '../infra/transport/done.dto.js';
-import { ValidationPipe } from '../infra/transport/validation-pipe.js';
-import { AccessLog } from './access-log.js';
+import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
+import { DoneDto } from '../api/done.dto.js';
+import { ValidationPipe } from '../api/validation-pipe.js';
+import { AccessLog } from './key-store.js';
 import { hashOf, type KeyEntry, newKeyId, newSecret } from './api-key.js';
 import {
   CHANGE_KEY_EXAMPLES,
@@ -23,7 +23,7 @@ import {
   KeyListDto,
   KeyWithSecretDto,
 } from './auth.dto.js';
-import { Needs } from '../infra/transport/permission.js';
+import { Needs } from '../api/permission.js';
 import { RowConditions } from './row-conditions.js';
 
 @ApiTags('auth')

@@ -3,13 +3,13 @@ import type { CanActivate, ExecutionContext } from '@nestjs/common';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { type Principal, SYSTEM } from '../common/access.js';
 import { AppError } from '../common/app-error.js';
-import type { AuthConfig } from '../common/config/config.js';
+import type { AuthConfig } from '../config/config.js';
 import { requestContext } from '../common/request-context.js';
-import { metadataOf } from '../infra/transport/grpc-server.js';
-import { hasSmallBody, SMALL_BODY_BYTES_MAX } from '../infra/transport/http-server.js';
+import { metadataOf } from '../api/grpc-server.js';
+import { hasSmallBody, SMALL_BODY_BYTES_MAX } from '../api/http-server.js';
 import type { Authenticator, Credentials } from './authenticator.js';
 import { credentialsIn } from './service-guard.js';
-import { type Permission, permissionOf } from '../infra/transport/permission.js';
+import { type Permission, permissionOf } from '../api/permission.js';
 
 /** Where the need of a route depends on the configuration. */
 const METRICS_ROUTE = '/metrics';

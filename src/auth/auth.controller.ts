@@ -5,11 +5,11 @@ import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
 import type { FastifyRequest } from 'fastify';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { currentPrincipal } from '../common/access.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import { requestContext } from '../common/request-context.js';
-import { ApiErrors, ApiPublicErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
-import { DoneDto } from '../infra/transport/done.dto.js';
-import { ValidationPipe } from '../infra/transport/validation-pipe.js';
+import { ApiErrors, ApiPublicErrors, BODY_ERRORS } from '../api/api-errors.js';
+import { DoneDto } from '../api/done.dto.js';
+import { ValidationPipe } from '../api/validation-pipe.js';
 import { Authenticator } from './authenticator.js';
 import {
   REFRESH_REQUEST_EXAMPLES,
@@ -20,8 +20,8 @@ import {
   TokenPairDto,
   TokenRequestDto,
 } from './auth.dto.js';
-import { Needs } from '../infra/transport/permission.js';
-import { RateLimited } from '../infra/transport/rate-limited.js';
+import { Needs } from '../api/permission.js';
+import { RateLimited } from '../api/rate-limited.js';
 import { type TokenPair, Tokens } from './tokens.js';
 
 @ApiTags('auth')

@@ -1,15 +1,15 @@
 /** Who may use the server: API keys, tokens, the guard before every route. */
 import { Module, type OnApplicationShutdown } from '@nestjs/common';
 import type { Clock } from '../common/clock.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import type { Logger } from '../common/logger.js';
-import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import type { CommitNotifier } from '../coordination/commit-notifier.js';
 import { CLOCK, COMMIT_NOTIFIER, LOGGER, OBJECT_STORE } from '../common/tokens.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
-import { SqlAnalyser } from '../query/analyse-sql.js';
+import type { ObjectStore } from '../storage/object-store.js';
+import { SqlAnalyser } from '../query/sql/analyse.js';
 import { QueryModule } from '../query/query.module.js';
 import { AccessFollower } from './access-follower.js';
-import { AccessLog } from './access-log.js';
+import { AccessLog } from './key-store.js';
 import { configuredAdmin } from './api-key.js';
 import { ApiKeysController } from './api-keys.controller.js';
 import { AuthController } from './auth.controller.js';

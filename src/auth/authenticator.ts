@@ -2,8 +2,8 @@
 import { type Principal, SYSTEM } from '../common/access.js';
 import { AppError } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
-import type { AuthConfig } from '../common/config/config.js';
-import type { AccessLog } from './access-log.js';
+import type { AuthConfig } from '../config/config.js';
+import type { AccessLog } from './key-store.js';
 import { hashOf, isInForce, isSecretOf, type KeyEntry, principalOf } from './api-key.js';
 import type { FailedLogins } from './failed-logins.js';
 import type { Tokens } from './tokens.js';

@@ -8,9 +8,9 @@ import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import { SYSTEM } from '../common/access.js';
 import { AppError } from '../common/app-error.js';
 import { MS_PER_SECOND } from '../common/clock.js';
-import type { RateLimitsConfig } from '../common/config/config.js';
+import type { RateLimitsConfig } from '../config/config.js';
 import { type RequestContext, requestContext } from '../common/request-context.js';
-import { RATE_LIMIT, type RateLimit } from '../infra/transport/rate-limited.js';
+import { RATE_LIMIT, type RateLimit } from '../api/rate-limited.js';
 
 const WINDOW_SECONDS = 60;
 

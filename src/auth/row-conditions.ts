@@ -3,8 +3,8 @@
  * of the table and nothing else: no subquery, no other table, nothing that varies, and no way out of the parentheses they will stand in.
  */
 import { invalidArgument, messageOf } from '../common/app-error.js';
-import type { SqlAnalyser } from '../query/analyse-sql.js';
-import type { Node } from '../query/syntax-tree.js';
+import type { SqlAnalyser } from '../query/sql/analyse.js';
+import type { Node } from '../query/sql/syntax-tree.js';
 
 export class RowConditions {
   constructor(private readonly analyser: SqlAnalyser) {}

@@ -1,6 +1,6 @@
 /** Guards gRPC services that are not the product's own, reflection and health: no guard of routes stands before them. */
 import { type Metadata, ResponderBuilder, ServerInterceptingCall, type ServerInterceptor, ServerListenerBuilder } from '@grpc/grpc-js';
-import { grpcStatus, toAppError } from '../infra/transport/error-filter.js';
+import { grpcStatus, toAppError } from '../api/error-filter.js';
 import type { Authenticator, Credentials } from './authenticator.js';
 
 export function guardServices(authenticator: Authenticator): ServerInterceptor {

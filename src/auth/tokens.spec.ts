@@ -2,9 +2,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { LocalCommitNotifier } from '../infra/coordination/commit-notifier.js';
-import { LocalObjectStore } from '../infra/object-store/local-object-store.js';
-import { AccessLog } from './access-log.js';
+import { LocalCommitNotifier } from '../coordination/commit-notifier.js';
+import { LocalObjectStore } from '../storage/local-object-store.js';
+import { AccessLog } from './key-store.js';
 import { hashOf, type KeyEntry } from './api-key.js';
 import { Tokens } from './tokens.js';
 

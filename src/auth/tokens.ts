@@ -7,7 +7,7 @@ import { errors, jwtVerify, SignJWT } from 'jose';
 import { LRUCache } from 'lru-cache';
 import { AppError } from '../common/app-error.js';
 import { type Clock, MS_PER_SECOND } from '../common/clock.js';
-import type { AccessLog } from './access-log.js';
+import type { AccessLog } from './key-store.js';
 import { isInForce, type KeyEntry } from './api-key.js';
 
 const ALGORITHM = 'HS256';

@@ -4,7 +4,7 @@ import { messageOf } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
 import { LOGGER, REDIS } from '../common/tokens.js';
 import { DataModule } from '../data/data.module.js';
-import type { RedisConnection } from '../infra/redis/redis-connection.js';
+import type { RedisConnection } from '../coordination/redis-connection.js';
 import { Follower } from './follower.js';
 import { NodeDirectory } from './node-directory.js';
 import { NodeRequests } from './node-requests.js';

@@ -9,8 +9,8 @@ import { MS_PER_SECOND } from '../common/clock.js';
 import type { Logger } from '../common/logger.js';
 import { FlushPath } from '../data/flush-path.js';
 import { FollowPath } from '../data/follow-path.js';
-import { Config } from '../common/config/config.js';
-import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
+import { Config } from '../config/config.js';
+import type { CommitNotifier } from '../coordination/commit-notifier.js';
 import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';
 

@@ -14,12 +14,12 @@ import { MS_PER_SECOND } from '../common/clock.js';
 import { TableKeys } from './table-keys.js';
 import { isJsonObject } from '../common/json.js';
 import type { Logger } from '../common/logger.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import { startedLogs } from '../data/wal/lsn-range.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
 import { WriterFailure } from '../data/write/writer-failure.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
-import type { RedisConnection } from '../infra/redis/redis-connection.js';
+import type { ObjectStore } from '../storage/object-store.js';
+import type { RedisConnection } from '../coordination/redis-connection.js';
 
 const SERVICES_KEY = 'nodes:services';
 const HEALTH_PREFIX = 'nodes:health:';

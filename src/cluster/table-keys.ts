@@ -6,10 +6,10 @@ import { Inject, Injectable, Optional } from '@nestjs/common';
 import { COMMIT_NOTIFIER, LOGGER, REDIS } from '../common/tokens.js';
 import { messageOf } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
-import type { CommitNotifier } from '../infra/coordination/commit-notifier.js';
-import { StoragePool } from '../infra/object-store/storage-pool.js';
-import type { RedisClient, RedisConnection } from '../infra/redis/redis-connection.js';
-import { visibleRows } from '../metadata/delta/snapshot.js';
+import type { CommitNotifier } from '../coordination/commit-notifier.js';
+import { StoragePool } from '../storage/storage-pool.js';
+import type { RedisClient, RedisConnection } from '../coordination/redis-connection.js';
+import { visibleRows } from '../delta/snapshot.js';
 import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';
 

@@ -4,7 +4,7 @@
  */
 import pino from 'pino';
 import pretty from 'pino-pretty';
-import type { LogConfig } from './config/config.js';
+import type { LogConfig } from '../config/config.js';
 import { invalidArgument, messageOf } from './app-error.js';
 import { currentRequestId } from './request-context.js';
 import { RotatingFile, type RotatingFileOptions } from './rotating-file.js';

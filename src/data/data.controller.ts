@@ -9,12 +9,12 @@ import { ApiBody, ApiHeader, ApiOkResponse, ApiOperation, ApiQuery, ApiTags } fr
 import type { FastifyRequest } from 'fastify';
 import { assertMayWrite, currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import { stringifyJson } from '../common/json.js';
-import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
-import { Needs } from '../infra/transport/permission.js';
-import { UnreadableMessage } from '../infra/transport/readable-messages.js';
-import { TableSchema } from '../metadata/table-schema.js';
+import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
+import { Needs } from '../api/permission.js';
+import { UnreadableMessage } from '../api/readable-messages.js';
+import { TableSchema } from '../delta/table-schema.js';
 import type { Table } from '../tables/table.js';
 import { idRuleOf } from '../tables/table-config.js';
 import { assertTableName } from '../tables/table-name.js';

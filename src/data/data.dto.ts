@@ -1,6 +1,6 @@
 /** Shapes of the write routes for the OpenAPI document; the bodies themselves are read in `data-request.ts`. */
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
-import { DoneDto } from '../infra/transport/done.dto.js';
+import { DoneDto } from '../api/done.dto.js';
 import type { RecordRefusal } from './write/record.js';
 
 const PAYLOAD = { type: 'object' as const, additionalProperties: true };

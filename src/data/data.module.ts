@@ -7,11 +7,11 @@
 import { Inject, Module, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import path from 'node:path';
 import type { Clock } from '../common/clock.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import type { Logger } from '../common/logger.js';
 import { CLOCK, DATA_PATHS, LOGGER, OBJECT_STORE } from '../common/tokens.js';
-import type { DataPaths } from '../infra/infra.module.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
+import type { DataPaths } from '../infrastructure.module.js';
+import type { ObjectStore } from '../storage/object-store.js';
 import { TableEvents } from '../tables/table-events.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { TablesModule } from '../tables/tables.module.js';

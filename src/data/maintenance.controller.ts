@@ -2,8 +2,8 @@
 import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { assertMayReadAll, assertMayWrite } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
-import { ApiErrors, BODY_ERRORS } from '../infra/transport/api-errors.js';
-import { Needs } from '../infra/transport/permission.js';
+import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
+import { Needs } from '../api/permission.js';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
 import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';

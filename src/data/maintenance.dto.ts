@@ -1,6 +1,6 @@
 /** Answers of the maintenance routes. */
 import { ApiProperty } from '@nestjs/swagger';
-import { DoneDto } from '../infra/transport/done.dto.js';
+import { DoneDto } from '../api/done.dto.js';
 import type { CompactionResult } from './maintenance/compaction.js';
 import type { VacuumResult } from './maintenance/housekeeping.js';
 

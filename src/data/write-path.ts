@@ -11,7 +11,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
 import { traced } from '../common/tracing.js';
-import { TableSchema } from '../metadata/table-schema.js';
+import { TableSchema } from '../delta/table-schema.js';
 import { idRuleOf, type TableConfig } from '../tables/table-config.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { DeclareColumns } from './maintenance/declare-columns.js';

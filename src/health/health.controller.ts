@@ -5,14 +5,14 @@ import { ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } f
 import { HealthCheckService } from '@nestjs/terminus';
 import type { FastifyReply } from 'fastify';
 import type { Clock } from '../common/clock.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import { VERSION } from '../common/version.js';
 import { CLOCK } from '../common/tokens.js';
-import { ApiErrors, ApiOnlyErrors, ApiPublicErrors } from '../infra/transport/api-errors.js';
-import { Needs } from '../infra/transport/permission.js';
-import { toTimestamp } from '../infra/transport/protobuf-values.js';
+import { ApiErrors, ApiOnlyErrors, ApiPublicErrors } from '../api/api-errors.js';
+import { Needs } from '../api/permission.js';
+import { toTimestamp } from '../api/protobuf-values.js';
 import { FiguresDto, HealthDto, ProbesDto, PROMETHEUS_ANSWER, StatsDto, StatusDto } from './health.dto.js';
-import { Metrics } from './metrics.js';
+import { Metrics } from '../metrics/metrics.js';
 import { type Probe, Probes } from './probes.js';
 import { StateReader } from './state-reader.js';
 

@@ -3,19 +3,19 @@ import { Inject, Module, Optional, type OnApplicationShutdown } from '@nestjs/co
 import { HttpAdapterHost } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import type { FastifyInstance } from 'fastify';
-import { BackupModule } from '../backup/backup.module.js';
+import { BackupModule } from '../backups/backup.module.js';
 import type { Clock } from '../common/clock.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import { CLOCK } from '../common/tokens.js';
 import { ClusterModule } from '../cluster/cluster.module.js';
 import { QueryModule } from '../query/query.module.js';
-import { AuditLog } from './audit-log.js';
+import { AuditLog } from '../auth/audit-log.js';
 import { CpuUsage } from './cpu-usage.js';
 import { HealthController } from './health.controller.js';
-import { Metrics } from './metrics.js';
+import { Metrics } from '../metrics/metrics.js';
 import { Probes } from './probes.js';
-import { RequestCounts } from './request-counts.js';
-import { RequestWatch } from './request-watch.js';
+import { RequestCounts } from '../api/request-counts.js';
+import { RequestWatch } from '../api/request-watch.js';
 import { StateReader } from './state-reader.js';
 
 /** An `AuditLog`, or undefined where there is none. */

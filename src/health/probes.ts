@@ -7,20 +7,20 @@
 import { Inject, Injectable, Optional } from '@nestjs/common';
 import { LOGGER, OBJECT_STORE, REDIS } from '../common/tokens.js';
 import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
-import { Replicator } from '../backup/replication/replicator.js';
+import { Replicator } from '../backups/replication/replicator.js';
 import { AppError } from '../common/app-error.js';
-import { Config } from '../common/config/config.js';
+import { Config } from '../config/config.js';
 import type { Logger } from '../common/logger.js';
 import { LostLog } from '../data/wal/lost-log.js';
 import { WriteAheadLog } from '../data/wal/write-ahead-log.js';
-import { VisibleLsn } from '../tables/visible-lsn.js';
+import { VisibleLsn } from '../tables/view/visible-lsn.js';
 import { GroupCommit } from '../data/write/group-commit.js';
 import { WriterFailure } from '../data/write/writer-failure.js';
-import { Engine } from '../infra/duckdb/engine.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
-import type { RedisConnection } from '../infra/redis/redis-connection.js';
+import { Engine } from '../engine/duckdb/engine.js';
+import type { ObjectStore } from '../storage/object-store.js';
+import type { RedisConnection } from '../coordination/redis-connection.js';
 import { DamagedFiles } from '../tables/damaged-files.js';
-import { selectRows } from '../tables/row-sql.js';
+import { selectRows } from '../tables/view/row-sql.js';
 import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';
 

@@ -1,7 +1,7 @@
 /** A caller's statement as the engine understands it, and the SQL that gives its rows in the forms that clients get. */
 import type { DuckDBPreparedStatement, DuckDBType } from '@duckdb/node-api';
-import { distinctNames, jsonExpression } from '../infra/duckdb/json-expression.js';
-import { quoteName, quoteText } from '../infra/duckdb/sql-text.js';
+import { distinctNames, jsonExpression } from '../engine/duckdb/json-expression.js';
+import { quoteName, quoteText } from '../engine/duckdb/sql-text.js';
 import type { QueryParameters } from './query-parameters.js';
 
 export interface Column {

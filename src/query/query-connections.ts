@@ -5,14 +5,14 @@
  */
 import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
 import { LRUCache } from 'lru-cache';
-import type { Engine } from '../infra/duckdb/engine.js';
-import { quoteName } from '../infra/duckdb/sql-text.js';
-import { registerAllow } from './bounds/allow-function.js';
-import { guardedFunctionsSql } from './bounds/amplifiers.js';
-import type { MemoryWatch } from './bounds/memory-watch.js';
+import type { Engine } from '../engine/duckdb/engine.js';
+import { quoteName } from '../engine/duckdb/sql-text.js';
+import { registerAllow } from './limits/memory-gate.js';
+import { guardedFunctionsSql } from './limits/amplifiers.js';
+import type { MemoryWatch } from './limits/memory-watch.js';
 import type { Meaning } from './prepared-statement.js';
-import type { RunningQuery } from './running-queries.js';
-import { LSN_VARIABLE, type ReadView } from '../tables/read-view.js';
+import type { RunningQuery } from './limits/running-queries.js';
+import { LSN_VARIABLE, type ReadView } from '../tables/view/read-view.js';
 
 const IDLE_MAX = 8;
 /** Views that one connection keeps; past it the connection is closed after use. */

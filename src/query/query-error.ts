@@ -1,7 +1,7 @@
 /** What the engine says of a caller's statement, as an error that a caller can act on. */
 import { AppError, messageOf } from '../common/app-error.js';
-import { isInterrupt, isOutOfMemory } from '../infra/duckdb/engine.js';
-import type { RunningQuery } from './running-queries.js';
+import { isInterrupt, isOutOfMemory } from '../engine/duckdb/engine.js';
+import type { RunningQuery } from './limits/running-queries.js';
 
 /** Kinds of engine errors that are the statement's fault. */
 const CALLER_ERRORS =

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import 'reflect-metadata';
 import { parseJson } from '../common/json.js';
-import { validated } from '../infra/transport/validation-pipe.js';
+import { validated } from '../api/validation-pipe.js';
 import { QueryDto } from './query.dto.js';
 
 function fromBody(json: string): QueryDto {

@@ -3,7 +3,7 @@ import { ApiProperty, ApiPropertyOptional, getSchemaPath } from '@nestjs/swagger
 import { Allow, IsInt, IsOptional, IsString } from 'class-validator';
 import type { Column } from './prepared-statement.js';
 import type { QueryStats } from './read-path.js';
-import type { RunningQueryInfo } from './running-queries.js';
+import type { RunningQueryInfo } from './limits/running-queries.js';
 
 export class QueryDto {
   /** As they came: numbers in them may be longer than `number`. */

@@ -12,10 +12,10 @@ import { CLOCK, LOGGER } from '../common/tokens.js';
 import { AppError, messageOf } from '../common/app-error.js';
 import type { Clock } from '../common/clock.js';
 import type { Logger } from '../common/logger.js';
-import { Engine, isInterrupt, isOutOfMemory } from '../infra/duckdb/engine.js';
-import { quoteText } from '../infra/duckdb/sql-text.js';
-import type { DataFile } from '../metadata/delta/snapshot.js';
-import type { ReadView } from './read-view.js';
+import { Engine, isInterrupt, isOutOfMemory } from '../engine/duckdb/engine.js';
+import { quoteText } from '../engine/duckdb/sql-text.js';
+import type { DataFile } from '../delta/snapshot.js';
+import type { ReadView } from './view/read-view.js';
 import type { Table } from './table.js';
 
 /** What the engine says of a file without naming it. */

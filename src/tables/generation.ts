@@ -3,8 +3,8 @@
  * written but not in the table's log yet. The newest generation is active; freezing starts the next one. A frozen generation never gets another
  * row; rows hidden later are noted in the masks, not here.
  */
-import type { FileStatistics } from '../metadata/delta/file-statistics.js';
-import type { TableSchema } from '../metadata/table-schema.js';
+import type { FileStatistics } from '../delta/file-statistics.js';
+import type { TableSchema } from '../delta/table-schema.js';
 
 /** A Parquet file made from a bulk body: on local disk and durable, in the WAL by name, not yet in the object store. */
 export interface BulkFile {

@@ -5,7 +5,7 @@
  */
 import { Injectable } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
-import type { Snapshot } from '../metadata/delta/snapshot.js';
+import type { Snapshot } from '../delta/snapshot.js';
 import type { Table } from './table.js';
 
 interface Told {

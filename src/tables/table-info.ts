@@ -2,14 +2,14 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { OBJECT_STORE } from '../common/tokens.js';
 import type { DuckDBTimestampTZValue } from '@duckdb/node-api';
-import { asNumber, Engine } from '../infra/duckdb/engine.js';
-import type { ObjectStore } from '../infra/object-store/object-store.js';
-import type { DataFile } from '../metadata/delta/snapshot.js';
-import type { ReadView } from './read-view.js';
-import { selectRows } from './row-sql.js';
+import { asNumber, Engine } from '../engine/duckdb/engine.js';
+import type { ObjectStore } from '../storage/object-store.js';
+import type { DataFile } from '../delta/snapshot.js';
+import type { ReadView } from './view/read-view.js';
+import { selectRows } from './view/row-sql.js';
 import type { Table } from './table.js';
 import type { TableConfig } from './table-config.js';
-import { VisibleLsn } from './visible-lsn.js';
+import { VisibleLsn } from './view/visible-lsn.js';
 
 export interface TableStats {
   readonly record_count: number;

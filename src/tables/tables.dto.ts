@@ -2,7 +2,7 @@
 import { ApiProperty, ApiPropertyOptional, getSchemaPath } from '@nestjs/swagger';
 import { Type } from 'class-transformer';
 import { Allow, IsArray, IsBoolean, IsObject, IsOptional, IsString, ValidateNested } from 'class-validator';
-import { DoneDto } from '../infra/transport/done.dto.js';
+import { DoneDto } from '../api/done.dto.js';
 import { defaultTableConfig, type TableConfig, TableConfigInput } from './table-config.js';
 import type { TableDescription, TableInfo, TableStats } from './table-info.js';
 

@@ -1,16 +1,16 @@
 /** Tables: which there are, how they are configured, what state they are in. */
 import { Module, type OnModuleInit } from '@nestjs/common';
-import { Config } from '../common/config/config.js';
-import { Engine } from '../infra/duckdb/engine.js';
+import { Config } from '../config/config.js';
+import { Engine } from '../engine/duckdb/engine.js';
 import { DamagedFiles } from './damaged-files.js';
-import { ResidentBudget } from './resident-budget.js';
+import { ResidentBudget } from './view/resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
 import { TableEvents } from './table-events.js';
 import { TableInfoReader } from './table-info.js';
 import { TableRegistry } from './table-registry.js';
 import { TablesController } from './tables.controller.js';
-import { VisibleLsn } from './visible-lsn.js';
+import { VisibleLsn } from './view/visible-lsn.js';
 
 /** Part of the engine's memory that rows of small files may take: one in this many. */
 const RESIDENT_PARTS = 4;

@@ -5,7 +5,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { AppError } from '../../common/app-error.js';
 import { type Clock, MS_PER_SECOND } from '../../common/clock.js';
-import { Config } from '../../common/config/config.js';
+import { Config } from '../../config/config.js';
 import { CLOCK } from '../../common/tokens.js';
 import type { Generation } from '../../tables/generation.js';
 import type { Table } from '../../tables/table.js';

@@ -1,6 +1,6 @@
 /** What the engine says of a body that it cannot read, as an error that the client can act on. */
 import { AppError, invalidArgument, messageOf } from '../../common/app-error.js';
-import { isOutOfMemory } from '../../infra/duckdb/engine.js';
+import { isOutOfMemory } from '../../engine/duckdb/engine.js';
 
 const SHOWN_LENGTH_MAX = 300;
 

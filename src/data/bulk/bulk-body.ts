@@ -1,6 +1,6 @@
 /** A bulk body on disk, whatever its format: the engine reads its rows in one go where it can, and each can be looked at as a line where it cannot. */
-import type { FileMeasure } from '../../metadata/delta/file-statistics.js';
-import type { Column, ColumnType, TableSchema } from '../../metadata/table-schema.js';
+import type { FileMeasure } from '../../delta/file-statistics.js';
+import type { Column, ColumnType, TableSchema } from '../../delta/table-schema.js';
 
 export interface BulkBody {
   /** Bytes of the body as it is read, unpacked. */

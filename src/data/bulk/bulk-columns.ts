@@ -3,9 +3,9 @@
  * whether each fits its column. The engine alone would round, cut and NULL in silence, so anything but a clear yes gives undefined, and the rows
  * are then read line by line.
  */
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
-import { quoteText } from '../../infra/duckdb/sql-text.js';
-import { assertColumnName, type Column, type TableSchema } from '../../metadata/table-schema.js';
+import { asNumber, type Engine } from '../../engine/duckdb/engine.js';
+import { quoteText } from '../../engine/duckdb/sql-text.js';
+import { assertColumnName, type Column, type TableSchema } from '../../delta/table-schema.js';
 import { type BulkFields, LINE_BYTES_MAX } from './bulk-lines.js';
 import { areNestedValuesKept } from './nested-values.js';
 

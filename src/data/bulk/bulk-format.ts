@@ -1,6 +1,6 @@
 /** The formats of bulk bodies, by the media type that names them. */
 import { AppError, invalidArgument } from '../../common/app-error.js';
-import { STREAMED_JSON } from '../../infra/transport/http-server.js';
+import { STREAMED_JSON } from '../../api/http-server.js';
 
 export type BulkFormat = 'ndjson' | 'json' | 'csv' | 'parquet' | 'arrow';
 

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { TextDecoder } from 'node:util';
 import { AppError, messageOf } from '../../common/app-error.js';
 import { assertTextDepth, isJsonObject, parseJson } from '../../common/json.js';
-import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import type { RecordInput, RecordRefusal } from '../write/record.js';
 import type { BulkLines } from './bulk-body.js';
 

@@ -1,5 +1,5 @@
 /** What a bulk body is read for. */
-import type { TableSchema } from '../../metadata/table-schema.js';
+import type { TableSchema } from '../../delta/table-schema.js';
 import type { TableConfig } from '../../tables/table-config.js';
 import type { BulkFields } from './bulk-lines.js';
 

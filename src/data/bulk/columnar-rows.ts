@@ -4,10 +4,10 @@
  */
 import { type DuckDBType, DuckDBTypeId } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../../common/app-error.js';
-import { anyWithin } from '../../infra/duckdb/any-within.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteTextList } from '../../infra/duckdb/sql-text.js';
-import type { SourceField } from '../../infra/source-field.js';
+import { anyWithin } from '../../engine/duckdb/any-within.js';
+import { asNumber, type Engine } from '../../engine/duckdb/engine.js';
+import { quoteName, quoteTextList } from '../../engine/duckdb/sql-text.js';
+import type { SourceField } from '../../engine/source-field.js';
 import { bodyError } from './body-error.js';
 import { type ColumnarFormat, type Conversion, decoded, isReadAs, readType } from './source-types.js';
 

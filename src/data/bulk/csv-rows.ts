@@ -6,9 +6,9 @@
 import { open } from 'node:fs/promises';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import { invalidArgument } from '../../common/app-error.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
-import type { ColumnType } from '../../metadata/table-schema.js';
+import { asNumber, type Engine } from '../../engine/duckdb/engine.js';
+import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
+import type { ColumnType } from '../../delta/table-schema.js';
 import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
 import { assertOneLineEnd, checkCsvText } from './csv-text.js';

@@ -3,8 +3,8 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { messageOf } from '../../common/app-error.js';
-import type { Engine } from '../../infra/duckdb/engine.js';
-import { quoteText } from '../../infra/duckdb/sql-text.js';
+import type { Engine } from '../../engine/duckdb/engine.js';
+import { quoteText } from '../../engine/duckdb/sql-text.js';
 import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
 

@@ -1,7 +1,7 @@
 /** NDJSON as it came: the engine reads it in one go when its fields and types are plain, and its lines are the lines. */
-import type { Engine } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
-import type { Column, TableSchema } from '../../metadata/table-schema.js';
+import type { Engine } from '../../engine/duckdb/engine.js';
+import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
+import type { Column, TableSchema } from '../../delta/table-schema.js';
 import type { BulkBody, BulkLines, BulkPlan } from './bulk-body.js';
 import { decideColumns, type FieldUse } from './bulk-columns.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';

@@ -3,9 +3,9 @@
  * so what a data file has by our own writing must be there already: types as we store them, row groups of a good size, compression, and statistics
  * of row groups that are right, because queries skip by them.
  */
-import { asNumber, type Engine, type Row } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
-import type { ColumnType } from '../../metadata/table-schema.js';
+import { asNumber, type Engine, type Row } from '../../engine/duckdb/engine.js';
+import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
+import type { ColumnType } from '../../delta/table-schema.js';
 
 /** Writers whose statistics can be relied on. Old ones compared text by signed bytes, or left out what made a bound wrong. */
 const TRUSTED_WRITER = /^(DuckDB|Polars|parquet-rs|parquet-cpp-arrow|parquet-mr version 1\.1\d)\b/;

@@ -1,5 +1,5 @@
 /** SQL of the id and the time of bulk rows that the engine reads in one go. */
-import { quoteText } from '../../infra/duckdb/sql-text.js';
+import { quoteText } from '../../engine/duckdb/sql-text.js';
 import type { TableConfig } from '../../tables/table-config.js';
 import { fromMs } from '../write/timestamp.js';
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import { LIST, MAP, STRUCT, BIGINT, BLOB, DECIMAL, DOUBLE, INTEGER, VARCHAR } from '@duckdb/node-api';
 import fc from 'fast-check';
 import { expectThat } from '../../../test/support/expectations.js';
-import type { SourceField } from '../../infra/source-field.js';
+import type { SourceField } from '../../engine/source-field.js';
 import { assertReadable, type ColumnarFormat, decoded, isReadAs, READ_TYPES, readTypesTable } from './source-types.js';
 
 const field = (type: string, children: readonly SourceField[] = [], name = 'x'): SourceField => ({ name, type, children });

@@ -7,7 +7,7 @@
  */
 import { type DuckDBType, DuckDBTypeId } from '@duckdb/node-api';
 import { type AppError, invalidArgument } from '../../common/app-error.js';
-import type { SourceField } from '../../infra/source-field.js';
+import type { SourceField } from '../../engine/source-field.js';
 
 export type ColumnarFormat = 'parquet' | 'arrow';
 

@@ -6,13 +6,13 @@
 import { stat } from 'node:fs/promises';
 import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMPTZ } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../../common/app-error.js';
-import { asNumber, type Engine } from '../../infra/duckdb/engine.js';
-import { anyWithin } from '../../infra/duckdb/any-within.js';
-import { jsonExpression } from '../../infra/duckdb/json-expression.js';
-import { textExpression } from '../../infra/duckdb/text-expression.js';
-import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
-import type { ScratchFiles } from '../../infra/scratch-files.js';
-import type { ColumnMeasure } from '../../metadata/delta/file-statistics.js';
+import { asNumber, type Engine } from '../../engine/duckdb/engine.js';
+import { anyWithin } from '../../engine/duckdb/any-within.js';
+import { jsonExpression } from '../../engine/duckdb/json-expression.js';
+import { textExpression } from '../../engine/duckdb/text-expression.js';
+import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
+import type { ScratchFiles } from '../../storage/scratch-files.js';
+import type { ColumnMeasure } from '../../delta/file-statistics.js';
 import {
   assertColumnName,
   type Column,
@@ -21,7 +21,7 @@ import {
   ID_COLUMN,
   type TableSchema,
   TIMESTAMP_COLUMN,
-} from '../../metadata/table-schema.js';
+} from '../../delta/table-schema.js';
 import { bodyError } from './body-error.js';
 import type { BulkBody, BulkLines, BulkPlan, PlannedColumn, ReadyFile } from './bulk-body.js';
 import type { BulkTarget } from './bulk-target.js';

@@ -1,13 +1,13 @@
 /** Names and writes data files: Parquet, sorted, with field ids, and the statistics that go into the log. */
 import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import type { Engine } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
-import type { AddAction, DeletionVectorDescriptor } from '../../metadata/delta/action.js';
-import { type FileStatistics, fileStatistics, measureOfCopy } from '../../metadata/delta/file-statistics.js';
-import { TAG_LSN_BASE, TAG_SOFT_VECTOR, TAG_TIMES } from '../../metadata/delta/snapshot.js';
-import { LSN_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
-import { fieldIds, parquetSelect } from '../../tables/row-sql.js';
+import type { Engine } from '../../engine/duckdb/engine.js';
+import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
+import type { AddAction, DeletionVectorDescriptor } from '../../delta/action.js';
+import { type FileStatistics, fileStatistics, measureOfCopy } from '../../delta/file-statistics.js';
+import { TAG_LSN_BASE, TAG_SOFT_VECTOR, TAG_TIMES } from '../../delta/snapshot.js';
+import { LSN_COLUMN, type TableSchema } from '../../delta/table-schema.js';
+import { fieldIds, parquetSelect } from '../../tables/view/row-sql.js';
 
 /** Rows of a row group: small enough to prune within a file, large enough to compress. */
 const ROW_GROUP_ROWS = 122_880;

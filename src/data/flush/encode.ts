@@ -2,12 +2,12 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { Clock } from '../../common/clock.js';
 import { CLOCK } from '../../common/tokens.js';
-import { Engine } from '../../infra/duckdb/engine.js';
-import { quoteText } from '../../infra/duckdb/sql-text.js';
-import { ScratchFiles } from '../../infra/scratch-files.js';
-import { ID_COLUMN, type TableSchema } from '../../metadata/table-schema.js';
+import { Engine } from '../../engine/duckdb/engine.js';
+import { quoteText } from '../../engine/duckdb/sql-text.js';
+import { ScratchFiles } from '../../storage/scratch-files.js';
+import { ID_COLUMN, type TableSchema } from '../../delta/table-schema.js';
 import type { Generation } from '../../tables/generation.js';
-import { selectRows } from '../../tables/row-sql.js';
+import { selectRows } from '../../tables/view/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import { MIXED, newDataPath, SHARD, sortOrder, writeDataFile } from './data-files.js';
 import { dayOf, type EncodedFile, type Flush } from './flush.js';

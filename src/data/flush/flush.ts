@@ -3,8 +3,8 @@
  * the same rows under many names nor, when only an answer was lost, twice.
  */
 import { MS_PER_DAY } from '../../common/clock.js';
-import { type FileStatistics, textBoundsOf } from '../../metadata/delta/file-statistics.js';
-import { type TableSchema, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import { type FileStatistics, textBoundsOf } from '../../delta/file-statistics.js';
+import { type TableSchema, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import type { BulkFile, Generation } from '../../tables/generation.js';
 import { SHARD } from './data-files.js';
 

@@ -1,7 +1,7 @@
 /** Stage 1 of a flush: everything applied so far, as generations that get no more rows. */
 import { Injectable } from '@nestjs/common';
 import type { Table } from '../../tables/table.js';
-import { VisibleLsn } from '../../tables/visible-lsn.js';
+import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { BufferManager } from '../buffer/buffer-manager.js';
 import { Applier } from '../write/apply.js';
 import { GroupCommit } from '../write/group-commit.js';

@@ -1,8 +1,8 @@
 /** Stage 5 of a flush: from one tick of the writer loop to the next, readers get the files instead of the buffers. */
 import { Injectable } from '@nestjs/common';
-import type { Snapshot } from '../../metadata/delta/snapshot.js';
-import { LSN_COLUMN } from '../../metadata/table-schema.js';
-import { readLsns } from '../../tables/row-sql.js';
+import type { Snapshot } from '../../delta/snapshot.js';
+import { LSN_COLUMN } from '../../delta/table-schema.js';
+import { readLsns } from '../../tables/view/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import { type Fetched, FollowPath } from '../follow-path.js';
 import { GroupCommit } from '../write/group-commit.js';

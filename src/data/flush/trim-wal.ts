@@ -1,7 +1,7 @@
 /** Gives back segments of the log whose writes are in the files of their tables. */
 import { Injectable } from '@nestjs/common';
 import { TableRegistry } from '../../tables/table-registry.js';
-import { VisibleLsn } from '../../tables/visible-lsn.js';
+import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { BufferManager } from '../buffer/buffer-manager.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { Replay } from '../write/replay.js';

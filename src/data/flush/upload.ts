@@ -1,7 +1,7 @@
 /** Stage 3 of a flush: its files become objects of the store, under names that no other object ever had. */
 import { Inject, Injectable } from '@nestjs/common';
 import { OBJECT_STORE } from '../../common/tokens.js';
-import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import type { ObjectStore } from '../../storage/object-store.js';
 import type { Table } from '../../tables/table.js';
 import { bulkFilesOf, bulkPath, type Flush } from './flush.js';
 

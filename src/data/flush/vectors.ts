@@ -1,7 +1,7 @@
 /** Turns masks into deletion vectors: those of one commit go into one object, which is stored before the commit names it. */
-import type { ObjectStore } from '../../infra/object-store/object-store.js';
-import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
-import type { VectorFile } from '../../metadata/delta/deletion-vector.js';
+import type { ObjectStore } from '../../storage/object-store.js';
+import type { DeletionVectorDescriptor } from '../../delta/action.js';
+import type { VectorFile } from '../../delta/deletion-vector.js';
 import type { Table } from '../../tables/table.js';
 
 export interface FileVectors {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
-import type { DataFile } from '../../metadata/delta/snapshot.js';
+import type { DeletionVectorDescriptor } from '../../delta/action.js';
+import type { DataFile } from '../../delta/snapshot.js';
 import { type CompactionRules, planCompaction } from './compaction-plan.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });

@@ -4,9 +4,9 @@
  * merged stays as it is. Files are taken from the smallest up, and only as long as the next one is not larger than all before it together, so that a
  * row is rewritten a logarithmic number of times.
  */
-import { textBoundsOf } from '../../metadata/delta/file-statistics.js';
-import type { DataFile } from '../../metadata/delta/snapshot.js';
-import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import { textBoundsOf } from '../../delta/file-statistics.js';
+import type { DataFile } from '../../delta/snapshot.js';
+import { TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import type { TableConfig } from '../../tables/table-config.js';
 import { MIXED, SHARD } from '../flush/data-files.js';
 import { sharedUnit, unitStart } from './time-unit.js';

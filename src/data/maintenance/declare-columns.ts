@@ -4,7 +4,7 @@
  * committed by the flush that brings their first rows.
  */
 import { Injectable } from '@nestjs/common';
-import type { Column, TableSchema } from '../../metadata/table-schema.js';
+import type { Column, TableSchema } from '../../delta/table-schema.js';
 import type { Table } from '../../tables/table.js';
 import { withSchema } from '../../tables/table-registry.js';
 import { FlushPath } from '../flush-path.js';

@@ -7,16 +7,16 @@ import { CLOCK, LEASE_STORE, LOGGER, OBJECT_STORE } from '../../common/tokens.js
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { MS_PER_DAY, MS_PER_HOUR } from '../../common/clock.js';
-import { MaintenanceConfig } from '../../common/config/config.js';
+import { MaintenanceConfig } from '../../config/config.js';
 import type { Logger } from '../../common/logger.js';
-import type { Lease, LeaseStore } from '../../infra/coordination/lease.js';
-import type { ObjectStore } from '../../infra/object-store/object-store.js';
-import type { DeletionVectorDescriptor } from '../../metadata/delta/action.js';
-import { vectorObjectName } from '../../metadata/delta/deletion-vector.js';
-import { textBoundsOf } from '../../metadata/delta/file-statistics.js';
-import { type DataFile, pathOf, removeOf, TAG_SOFT_VECTOR } from '../../metadata/delta/snapshot.js';
-import { vectorActions } from '../../metadata/delta/table-protocol.js';
-import { TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import type { Lease, LeaseStore } from '../../coordination/lease.js';
+import type { ObjectStore } from '../../storage/object-store.js';
+import type { DeletionVectorDescriptor } from '../../delta/action.js';
+import { vectorObjectName } from '../../delta/deletion-vector.js';
+import { textBoundsOf } from '../../delta/file-statistics.js';
+import { type DataFile, pathOf, removeOf, TAG_SOFT_VECTOR } from '../../delta/snapshot.js';
+import { vectorActions } from '../../delta/table-protocol.js';
+import { TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import type { Table } from '../../tables/table.js';
 import { FollowPath } from '../follow-path.js';
 

@@ -8,7 +8,7 @@
  */
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { syncDirectory } from '../../infra/object-store/local-object-store.js';
+import { syncDirectory } from '../../storage/local-object-store.js';
 
 const STATE_NAME = /^(\d{20})-(\d{20})\.state$/;
 const GIVEN_UP_NAME = /^(\d{20})-(\d{20})\.given-up$/;

@@ -4,8 +4,8 @@
  * node that starts anew are younger than those of its lost log. A store that only this process uses needs no ranges: its log has the first.
  */
 import { AppError } from '../../common/app-error.js';
-import { LOGS_PREFIX } from '../../infra/object-store/keys.js';
-import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import { LOGS_PREFIX } from '../../storage/keys.js';
+import type { ObjectStore } from '../../storage/object-store.js';
 
 /** LSNs of one log: 2^20 logs of 2^33 rows fit into the integers that `number` holds exactly. */
 export const LSNS_PER_WAL = 2 ** 33;

@@ -1,7 +1,7 @@
 /** Whether other logs were ever started on this server's store. Their nodes may hold acknowledged rows that no file has yet, also when they are away. */
 import { Inject, Injectable } from '@nestjs/common';
 import { OBJECT_STORE } from '../../common/tokens.js';
-import type { ObjectStore } from '../../infra/object-store/object-store.js';
+import type { ObjectStore } from '../../storage/object-store.js';
 import { TableRegistry } from '../../tables/table-registry.js';
 import { isOnlyLog } from './lsn-range.js';
 import { WriteAheadLog } from './write-ahead-log.js';

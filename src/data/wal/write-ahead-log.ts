@@ -11,7 +11,7 @@ import { type FileHandle, mkdir, open, readFile, readdir, rm, stat, truncate, wr
 import path from 'node:path';
 import { AppError, isSystemError, messageOf } from '../../common/app-error.js';
 import { faultPoint } from '../../common/fault-points.js';
-import { syncDirectory } from '../../infra/object-store/local-object-store.js';
+import { syncDirectory } from '../../storage/local-object-store.js';
 import { LogState, lsnText } from './log-state.js';
 import { LSNS_PER_WAL } from './lsn-range.js';
 import { decodeSegmentHead, encodeSegmentHead, SEGMENT_HEAD_BYTES, type SegmentHead, WAL_ID_BYTES } from './segment-head.js';

@@ -2,7 +2,7 @@
 import { Injectable } from '@nestjs/common';
 import { faultPoint } from '../../common/fault-points.js';
 import { TableEvents } from '../../tables/table-events.js';
-import { VisibleLsn } from '../../tables/visible-lsn.js';
+import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { Freshness } from '../freshness.js';
 import { lastLsn } from './applicable.js';
 import { Applier } from './apply.js';

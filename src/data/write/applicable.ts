@@ -3,8 +3,8 @@
  * crash. Applying is deterministic, so a replay ends where the first run ended.
  */
 import { AppError } from '../../common/app-error.js';
-import type { Column } from '../../metadata/table-schema.js';
-import type { FileStatistics } from '../../metadata/delta/file-statistics.js';
+import type { Column } from '../../delta/table-schema.js';
+import type { FileStatistics } from '../../delta/file-statistics.js';
 import type { WalRecord } from '../wal/wal-record.js';
 import type { RowRange } from './row-range.js';
 

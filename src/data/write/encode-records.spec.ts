@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { expectThat } from '../../../test/support/expectations.js';
 import { parseJson } from '../../common/json.js';
-import { type ColumnType, TableSchema } from '../../metadata/table-schema.js';
+import { type ColumnType, TableSchema } from '../../delta/table-schema.js';
 import { defaultTableConfig, idRuleOf, type TableConfig } from '../../tables/table-config.js';
 import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './encode-records.js';
 import type { RecordInput } from './record.js';

@@ -3,7 +3,7 @@
  * whole request, not on its first row. Pure but for the ids and the time it is given: nothing of the table changes here.
  */
 import { AppError, invalidArgument } from '../../common/app-error.js';
-import type { MakeId } from '../../common/ids.js';
+import type { MakeId } from '../../common/make-id.js';
 import { isJsonObject, LosslessNumber } from '../../common/json.js';
 import {
   assertColumnName,
@@ -12,7 +12,7 @@ import {
   ID_COLUMN,
   type TableSchema,
   TIMESTAMP_COLUMN,
-} from '../../metadata/table-schema.js';
+} from '../../delta/table-schema.js';
 import type { IdRule } from '../../tables/table-config.js';
 import { encodeValue, inferType } from './encode-value.js';
 import type { EncodedRecord, RecordInput, RecordRefusal } from './record.js';

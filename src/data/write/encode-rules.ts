@@ -1,8 +1,8 @@
 /** What records of a table are checked against: the table's own rules, the server's limits, and who makes ids. */
 import { Inject, Injectable } from '@nestjs/common';
 import type { Clock } from '../../common/clock.js';
-import { Config } from '../../common/config/config.js';
-import { type MakeId, makeUuid, snowflakeIds } from '../../common/ids.js';
+import { Config } from '../../config/config.js';
+import { type MakeId, makeUuid, snowflakeIds } from '../../common/make-id.js';
 import { CLOCK } from '../../common/tokens.js';
 import type { Table } from '../../tables/table.js';
 import type { TableConfig } from '../../tables/table-config.js';

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { expectThat } from '../../../test/support/expectations.js';
 import { parseJson } from '../../common/json.js';
-import type { ColumnType } from '../../metadata/table-schema.js';
+import type { ColumnType } from '../../delta/table-schema.js';
 import { encodeValue, inferType, type Misfit } from './encode-value.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });

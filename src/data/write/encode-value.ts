@@ -3,7 +3,7 @@
  * fits its column exactly or is refused by name.
  */
 import { jsonFault, LosslessNumber, stringifyJson } from '../../common/json.js';
-import { type ColumnType, decimalOf } from '../../metadata/table-schema.js';
+import { type ColumnType, decimalOf } from '../../delta/table-schema.js';
 import { canonicalTimestamp } from './timestamp.js';
 
 /** Marks a value that does not fit. `wantsDouble`: it would, if the column were DOUBLE. */

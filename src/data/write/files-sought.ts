@@ -1,5 +1,5 @@
 /** In which of a table's files a write looks for rows: those have to be at hand before it is carried out. */
-import type { DataFile } from '../../metadata/delta/snapshot.js';
+import type { DataFile } from '../../delta/snapshot.js';
 import { mayHoldIds } from './find-rows.js';
 import type { RecordInput } from './record.js';
 import { mayHoldRange } from './row-range.js';

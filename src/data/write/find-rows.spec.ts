@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expectThat } from '../../../test/support/expectations.js';
-import { Engine } from '../../infra/duckdb/engine.js';
-import type { DataFile } from '../../metadata/delta/snapshot.js';
+import { Engine } from '../../engine/duckdb/engine.js';
+import type { DataFile } from '../../delta/snapshot.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });

@@ -2,10 +2,10 @@
  * Finds the rows of given ids, wherever they are. Files whose statistics say that they cannot hold any of the ids are not opened; the others are
  * read in one scan for all ids together.
  */
-import { quoteText } from '../../infra/duckdb/sql-text.js';
-import { boundsOf } from '../../metadata/delta/file-bounds.js';
-import type { DataFile } from '../../metadata/delta/snapshot.js';
-import { ID_COLUMN } from '../../metadata/table-schema.js';
+import { quoteText } from '../../engine/duckdb/sql-text.js';
+import { boundsOf } from '../../delta/file-bounds.js';
+import type { DataFile } from '../../delta/snapshot.js';
+import { ID_COLUMN } from '../../delta/table-schema.js';
 
 /** Up to this many ids go as literals, which prunes row groups; more are joined. */
 const LITERAL_IDS_MAX = 200;

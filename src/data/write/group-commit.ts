@@ -5,7 +5,7 @@
  */
 import { Injectable } from '@nestjs/common';
 import { AppError } from '../../common/app-error.js';
-import { Config } from '../../common/config/config.js';
+import { Config } from '../../config/config.js';
 import type { Table } from '../../tables/table.js';
 import { BufferManager } from '../buffer/buffer-manager.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';

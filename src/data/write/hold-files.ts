@@ -3,8 +3,8 @@
  * applied, also when the object store has gone meanwhile.
  */
 import { Injectable } from '@nestjs/common';
-import { Config } from '../../common/config/config.js';
-import { VisibleLsn } from '../../tables/visible-lsn.js';
+import { Config } from '../../config/config.js';
+import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { filesSought } from './files-sought.js';
 import type { HeldFiles } from './waiting.js';
 import type { WriteCommand } from './write-command.js';

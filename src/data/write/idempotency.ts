@@ -7,7 +7,7 @@ import path from 'node:path';
 import { LRUCache } from 'lru-cache';
 import { type Principal, SYSTEM } from '../../common/access.js';
 import { AppError, isSystemError } from '../../common/app-error.js';
-import { syncDirectory } from '../../infra/object-store/local-object-store.js';
+import { syncDirectory } from '../../storage/local-object-store.js';
 import type { WriteAnswer } from './write-command.js';
 
 /** Memory for answers; those of large batches hold all their ids. */

@@ -1,10 +1,10 @@
 /** Reads the newest visible row of ids, for merging fields into it: the greatest timestamp, and of equal ones the last written. */
 import { AppError } from '../../common/app-error.js';
 import { isJsonObject, parseJson } from '../../common/json.js';
-import type { Engine } from '../../infra/duckdb/engine.js';
-import { quoteName, quoteText } from '../../infra/duckdb/sql-text.js';
-import { type Column, LSN_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
-import { selectRows } from '../../tables/row-sql.js';
+import type { Engine } from '../../engine/duckdb/engine.js';
+import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
+import { type Column, LSN_COLUMN, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
+import { selectRows } from '../../tables/view/row-sql.js';
 import type { Table } from '../../tables/table.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
 

@@ -1,11 +1,11 @@
 /** Stage 2 of a write: the command is checked against its table, encoded, and gets its LSNs. Columns it adds are the table's from here on. */
 import { Injectable } from '@nestjs/common';
 import { AppError } from '../../common/app-error.js';
-import { Engine } from '../../infra/duckdb/engine.js';
-import type { TableSchema } from '../../metadata/table-schema.js';
+import { Engine } from '../../engine/duckdb/engine.js';
+import type { TableSchema } from '../../delta/table-schema.js';
 import type { Table } from '../../tables/table.js';
 import { TableRegistry } from '../../tables/table-registry.js';
-import { VisibleLsn } from '../../tables/visible-lsn.js';
+import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { type Applicable, lastLsn } from './applicable.js';
 import { Applier } from './apply.js';

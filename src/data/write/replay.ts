@@ -9,7 +9,7 @@ import type { Logger } from '../../common/logger.js';
 import { CLOCK, LOGGER } from '../../common/tokens.js';
 import type { Table } from '../../tables/table.js';
 import { TableRegistry } from '../../tables/table-registry.js';
-import { VisibleLsn } from '../../tables/visible-lsn.js';
+import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { type Applicable, fromWalRecord, idsOf, lastLsn } from './applicable.js';
 import { type Addressed, Applier } from './apply.js';

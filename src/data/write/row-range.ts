@@ -1,8 +1,8 @@
 /** A part of a table by id and time: what a recovery reads from a backup, and what it replaces in the table. */
 import { globExpression } from '../../common/glob.js';
-import { quoteText } from '../../infra/duckdb/sql-text.js';
-import type { DataFile } from '../../metadata/delta/snapshot.js';
-import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../metadata/table-schema.js';
+import { quoteText } from '../../engine/duckdb/sql-text.js';
+import type { DataFile } from '../../delta/snapshot.js';
+import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
 
 /** All that is given must hold; nothing given is the whole table. */

@@ -1,6 +1,6 @@
 /** A write on its way from its arrival to its acknowledgement. */
-import type { DataFile } from '../../metadata/delta/snapshot.js';
-import type { Column } from '../../metadata/table-schema.js';
+import type { DataFile } from '../../delta/snapshot.js';
+import type { Column } from '../../delta/table-schema.js';
 import type { Addressed } from './apply.js';
 import type { Idempotency } from './idempotency.js';
 import type { WriteAnswer, WriteCommand } from './write-command.js';

@@ -1,7 +1,7 @@
 /** What can be asked of the write path, and what it answers. */
 import type { Table } from '../../tables/table.js';
 import type { BulkFile } from '../../tables/generation.js';
-import type { Column, ColumnType } from '../../metadata/table-schema.js';
+import type { Column, ColumnType } from '../../delta/table-schema.js';
 import type { RecordInput, RecordRefusal } from './record.js';
 import type { RowRange } from './row-range.js';
 

@@ -1,0 +1,179 @@
+/** The HTTP server: how bodies are read, how requests get their id, how failures outside of any route are told. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
+import type { ServerOptions } from 'node:https';
+import type { Readable } from 'node:stream';
+import { TextDecoder } from 'node:util';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { AppError, invalidArgument } from '../common/app-error.js';
+import type { Logger } from '../common/logger.js';
+import { assertTextDepth, parseJson } from '../common/json.js';
+import { requestContext } from '../common/request-context.js';
+import { allowOrigins, securityHeaders, setSecurityHeaders } from './browser-rules.js';
+import { cutIdleBodies } from './idle-bodies.js';
+import { replyWithError, toAppError } from './error-filter.js';
+import type { TlsFiles } from './tls.js';
+
+const REQUEST_ID = /^[\w.:-]{1,128}$/;
+/** Formats of bulk bodies: handed to the route as they come. */
+const STREAMED_TYPES = ['application/x-ndjson', 'text/csv', 'application/vnd.apache.parquet', 'application/vnd.apache.arrow.stream'];
+/** Here JSON is a bulk format, too: it gets a name of its own, because parsers are chosen by the type alone. */
+const STREAMED_JSON_ROUTE = '/v1/data/bulk';
+export const STREAMED_JSON = 'application/x-streamed-json';
+/** Longer than the idle time of common load balancers, so that they and not we end a connection. */
+const KEEP_ALIVE_MS = 72_000;
+
+/** A body that may be read and parsed of anybody: of those who are refused, too, the audit log says what they asked for. */
+export const SMALL_BODY_BYTES_MAX = 64 * 1_024;
+
+export interface HttpOptions {
+  readonly bodyBytesMax: number;
+  readonly jsonDepthMax: number;
+  readonly tls: TlsFiles | undefined;
+  readonly corsOrigins: readonly string[];
+  readonly bodyIdleSeconds: number;
+  readonly logger: Logger;
+}
+
+export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, bodyIdleSeconds, logger }: HttpOptions): FastifyAdapter {
+  const headers = securityHeaders(tls !== undefined);
+  const adapter = new FastifyAdapter({
+    ...(tls ? { https: httpsOptions(tls) } : {}),
+    bodyLimit: bodyBytesMax,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    genReqId: (request: IncomingMessage) => {
+      const given = request.headers['x-request-id'];
+      return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+    },
+    // No hook sees a request whose path cannot be read.
+    frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
+      replyWithError(reply.headers({ ...headers, 'x-request-id': request.id }), toAppError(error)),
+    clientErrorHandler: answerClientError,
+  });
+  const server = adapter.getInstance<FastifyInstance>();
+  configure(server, bodyBytesMax, jsonDepthMax);
+  setSecurityHeaders(server, headers);
+  if (corsOrigins.length > 0) allowOrigins(server, corsOrigins);
+  cutIdleBodies(server, bodyIdleSeconds, logger);
+  return adapter;
+}
+
+function httpsOptions({ cert, key, clientAuthorities }: TlsFiles): ServerOptions {
+  return { cert, key, ...(clientAuthorities ? { ca: clientAuthorities, requestCert: true, rejectUnauthorized: true } : {}) };
+}
+
+function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: number): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (request, body, done) => {
+    try {
+      assertNotPacked(request.headers['content-encoding']);
+      done(null, parseBody(body as Buffer, jsonDepthMax));
+    } catch (error) {
+      done(error as Error);
+    }
+  });
+  for (const type of [...STREAMED_TYPES, STREAMED_JSON]) {
+    server.addContentTypeParser(type, { bodyLimit: Number.MAX_SAFE_INTEGER }, (_request, body: Readable, done) => done(null, body));
+  }
+  // The bulk route says which formats it takes.
+  server.addContentTypeParser('*', (request: FastifyRequest, body: Readable, done: (error: Error | null, body?: unknown) => void) => {
+    if (request.routeOptions.url === STREAMED_JSON_ROUTE) done(null, body);
+    else
+      done(
+        new AppError(
+          'UNSUPPORTED_MEDIA_TYPE',
+          `Content-Type ${(request.headers['content-type'] ?? '').slice(0, 100)} is not read here; send application/json`,
+        ),
+      );
+  });
+  // What is left of a body that was refused would be taken for the next request.
+  server.addHook('onSend', (request, reply, payload, done) => {
+    if (!request.raw.complete && reply.statusCode >= 400) void reply.header('connection', 'close');
+    done(null, payload);
+  });
+  server.addHook('onRequest', (request: FastifyRequest, reply: FastifyReply, done) => {
+    void reply.header('x-request-id', request.id);
+    const { headers, routeOptions } = request;
+    if (routeOptions.url === STREAMED_JSON_ROUTE && isJson(headers['content-type'])) headers['content-type'] = STREAMED_JSON;
+    const key = headers['x-api-key'];
+    requestContext.run({ requestId: request.id, peer: request.ip, keyShown: typeof key === 'string' ? key : undefined }, done);
+  });
+  refuseOtherMethods(server);
+}
+
+/**
+ * A path that there is, asked with a method that it has not: 405 naming those it has, where the router says 404 as for any unknown path.
+ * Paths with a wildcard are left out: they fit what belongs to others.
+ */
+function refuseOtherMethods(server: FastifyInstance): void {
+  const methodsByPath = new Map<string, { readonly path: RegExp; readonly methods: Set<string> }>();
+  server.addHook('onRoute', ({ url, method }) => {
+    if (url.includes('*')) return;
+    const route = methodsByPath.get(url) ?? { path: new RegExp(`^${url.replace(/:\w+/g, '[^/]+')}$`), methods: new Set() };
+    for (const name of [method].flat()) route.methods.add(name);
+    methodsByPath.set(url, route);
+  });
+  // After all hooks of onRequest, which set the headers that this answer has to have, too.
+  server.addHook('preParsing', (request, reply, _payload, done) => {
+    if (!request.is404) return done();
+    const [path = ''] = request.url.split('?');
+    const allowed = [...methodsByPath.values()].filter((route) => route.path.test(path)).flatMap(({ methods }) => [...methods]);
+    // Said here, because a large body would be read first.
+    if (allowed.length === 0)
+      return done(hasSmallBody(request) ? undefined : new AppError('NOT_FOUND', `no route for ${request.method} ${request.originalUrl}`));
+    const names = [...new Set(allowed)].sort().join(', ');
+    void reply.header('allow', names);
+    done(new AppError('METHOD_NOT_ALLOWED', `${request.method} is no method of ${path.slice(0, 200)}; there are ${names}`));
+  });
+}
+
+/** @returns false where the length is not told, too */
+export function hasSmallBody({ headers }: FastifyRequest): boolean {
+  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= SMALL_BODY_BYTES_MAX;
+}
+
+function isJson(contentType: string | undefined): boolean {
+  return contentType?.split(';')[0]?.trim().toLowerCase() === 'application/json';
+}
+
+/** @throws AppError UNSUPPORTED_MEDIA_TYPE */
+function assertNotPacked(encoding = 'identity'): void {
+  if (/^\s*(identity)?\s*$/i.test(encoding)) return;
+  throw new AppError(
+    'UNSUPPORTED_MEDIA_TYPE',
+    `Content-Encoding ${encoding.slice(0, 100)} is not read here; send the body unpacked, or rows to POST ${STREAMED_JSON_ROUTE}, which takes gzip and zstd`,
+  );
+}
+
+/** @throws AppError INVALID_ARGUMENT for anything but JSON in UTF-8 */
+function parseBody(bytes: Buffer, jsonDepthMax: number): unknown {
+  if (bytes.length === 0) return undefined;
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch (error) {
+    throw Object.assign(invalidArgument('the request body is not valid UTF-8'), { cause: error });
+  }
+  assertTextDepth(text, jsonDepthMax, 'the request body');
+  return parseJson(text, 'the request body');
+}
+
+/** What is not HTTP at all is answered in the form of every other error. */
+function answerClientError(
+  error: Error & { code?: string },
+  socket: NodeJS.WritableStream & { destroyed?: boolean; destroy?: () => void },
+): void {
+  if (error.code === 'ECONNRESET' || socket.destroyed) return;
+  const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const body = JSON.stringify({
+    error: 'INVALID_ARGUMENT',
+    code: 400,
+    message: isTooLarge ? 'the request line or the headers are too long' : 'this is not an HTTP request that can be read',
+    request_id: randomUUID(),
+    details: [],
+  });
+  socket.end(
+    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}

@@ -1,0 +1,120 @@
+/** Data backups and recovery. */
+import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { ApiBody, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
+import { AppError } from '../common/app-error.js';
+import { Config } from '../config/config.js';
+import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
+import { Needs } from '../api/permission.js';
+import { ValidationPipe } from '../api/validation-pipe.js';
+import type { Table } from '../tables/table.js';
+import { tableNameFilter } from '../tables/table-name.js';
+import { TableRegistry } from '../tables/table-registry.js';
+import {
+  CREATE_BACKUP_EXAMPLES,
+  CreateBackupDto,
+  DataBackupDto,
+  DataBackupListDto,
+  DeletedBackupDto,
+  RECOVER_EXAMPLES,
+  RecoverDto,
+  RecoveredDto,
+} from './backup.dto.js';
+import { DataBackups } from './data-backups.js';
+import { parseRecover } from './recover-request.js';
+import { type RecoveredTable, Recovery } from './recovery.js';
+
+@ApiTags('backup')
+@Controller('v1')
+@Needs('admin')
+export class BackupsController {
+  constructor(
+    private readonly config: Config,
+    private readonly registry: TableRegistry,
+    private readonly backups: DataBackups,
+    private readonly recovery: Recovery,
+  ) {}
+
+  @Post('backups')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Back up tables with their rows',
+    description: 'Answered when the backup is complete. Everything acknowledged before the request is in it.',
+  })
+  @ApiBody({ type: CreateBackupDto, required: false, examples: CREATE_BACKUP_EXAMPLES })
+  @ApiOkResponse({ type: DataBackupDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async create(@Body(new ValidationPipe(CreateBackupDto)) { tables, type = 'full' }: CreateBackupDto): Promise<DataBackupDto> {
+    const chosen = this.#choose(tables);
+    const info = await this.backups.create(chosen, type);
+    const rows = info.tables.reduce((sum, table) => sum + table.rows, 0);
+    return {
+      success: true,
+      message: `${counted(chosen.length, 'table')} with ${counted(rows, 'row')} backed up, ${info.size_bytes} bytes copied`,
+      ...info,
+    };
+  }
+
+  #choose(patterns: readonly string[] | undefined): Table[] {
+    const all = this.registry.all().sort((a, b) => (a.name < b.name ? -1 : 1));
+    const wanted = patterns?.map((pattern) => ({ pattern, fits: tableNameFilter(pattern) }));
+    const chosen = wanted
+      ? all.filter(({ name }) => wanted.some(({ fits }) => fits(name)))
+      : all.filter(({ config }) => config.backup_enabled);
+    const unmatched = (wanted ?? []).filter(({ fits }) => !all.some(({ name }) => fits(name))).map(({ pattern }) => pattern);
+    if (unmatched.length > 0) throw new AppError('NOT_FOUND', `no table is called ${unmatched.join(', ')}`);
+    if (chosen.length === 0)
+      throw new AppError('NOT_FOUND', 'there is no table to back up (tables whose backup_enabled is false must be named)');
+    return chosen;
+  }
+
+  @Get('backups')
+  @ApiOperation({ summary: 'Data backups, newest first' })
+  @ApiOkResponse({ type: DataBackupListDto })
+  @ApiErrors()
+  async list(): Promise<DataBackupListDto> {
+    const backups = await this.backups.list();
+    return { backups, total: backups.length };
+  }
+
+  @Delete('backups/:id')
+  @ApiOperation({ summary: 'Delete a data backup', description: '409 CONFLICT while incremental backups stand on it.' })
+  @ApiParam({ name: 'id', example: 'data_20240115_103000', description: 'backup_id of GET /v1/backups' })
+  @ApiOkResponse({ type: DeletedBackupDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
+  async delete(@Param('id') id: string): Promise<DeletedBackupDto> {
+    const removed = await this.backups.delete(id);
+    return { success: true, message: `backup ${id} deleted`, objects_removed: removed };
+  }
+
+  @Post('recover')
+  @HttpCode(200)
+  @ApiOperation({
+    summary: 'Bring rows back',
+    description:
+      'From a backup, or from an older version of the table (as_of); all rows, or those of a range of ids and time. Rows that are there already (same id and timestamp; in an upsert table the same id) stay as they are, unless force_overwrite puts the old rows of the range in the place of the present ones.',
+  })
+  @ApiBody({ type: RecoverDto, required: false, examples: RECOVER_EXAMPLES })
+  @ApiOkResponse({ type: RecoveredDto })
+  @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT', 'RESOURCE_EXHAUSTED')
+  async recover(@Body(new ValidationPipe(RecoverDto)) body: RecoverDto): Promise<RecoveredDto> {
+    const request = parseRecover(body, this.config.limits.ids_max);
+    const { source, tables: recovered } = await this.recovery.recover(request);
+    const tables = recovered.map(({ isWhole: _, ...table }) => table);
+    const sum = (of: (table: RecoveredTable) => number): number => tables.reduce((total, table) => total + of(table), 0);
+    const rows = sum((table) => table.rows_recovered);
+    const there = sum((table) => table.rows_matched) - rows;
+    const verb = request.dryRun ? 'would be recovered' : 'recovered';
+    return {
+      success: true,
+      message: `${counted(rows, 'row')} ${verb} from ${source}${there > 0 ? `; ${there} more fit and are there already` : ''}`,
+      files_recovered: sum((table) => table.files_recovered),
+      rows_recovered: rows,
+      recovered_keys: tables.flatMap((table) => table.recovered_keys),
+      tables,
+    };
+  }
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
