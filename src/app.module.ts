@@ -7,6 +7,7 @@ import { AuthGuard } from './auth/auth-guard.js';
 import { AuthModule } from './auth/auth.module.js';
 import { Authenticator } from './auth/authenticator.js';
 import { RateLimitGuard } from './auth/rate-limit-guard.js';
+import { MetadataModule } from './metadata/metadata.module.js';
 import { HealthModule } from './health/health.module.js';
 import { LOGGER } from './common/tokens.js';
 import { InfraModule } from './infrastructure.module.js';
@@ -18,7 +19,7 @@ export class AppModule {
   static forRoot(config: Config, logger: Logger): DynamicModule {
     return {
       module: AppModule,
-      imports: [InfraModule.forRoot(config, logger), AuthModule, HealthModule],
+      imports: [InfraModule.forRoot(config, logger), AuthModule, MetadataModule, HealthModule],
       providers: [
         {
           provide: AuthGuard,

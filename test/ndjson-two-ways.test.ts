@@ -48,11 +48,11 @@ async function outcomeOf(bodies: readonly string[], query: string): Promise<read
   return outcomes;
 }
 
-/** Every value as its text, columns by their name. */
+/** Every value as its text, with the type of its column; columns by their name. */
 async function storedRows(table: string): Promise<JsonRow[]> {
   const rows = await rowsOf(
     server,
-    `SELECT * REPLACE ("timestamp"::VARCHAR AS "timestamp"), ${'typeof(COLUMNS(* EXCLUDE ("timestamp", pad))) AS "type of \\0"'} FROM (SELECT * FROM ${table} WHERE id NOT LIKE 'filler%') ORDER BY ALL`,
+    `SELECT COLUMNS(*)::VARCHAR, typeof(COLUMNS(*)) AS "type of \\0" FROM (SELECT * EXCLUDE (pad) FROM ${table} WHERE id NOT LIKE 'filler%') ORDER BY ALL`,
   );
   return rows.map((row) => Object.fromEntries(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1))));
 }

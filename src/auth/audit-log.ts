@@ -8,7 +8,7 @@ import type { Config } from '../config/config.js';
 import { redactSql } from '../common/redact-sql.js';
 import { RotatingFile } from '../common/rotating-file.js';
 import type { EndedRequest } from '../api/request-watch.js';
-import { tableNameIn, textIn } from '../api/request-counts.js';
+import { tableNameIn, textIn } from '../api/request-names.js';
 
 /** Lines are written in blocks: one system call for some hundred of them. */
 const BLOCK_BYTES = 64 * 1_024;

@@ -71,12 +71,21 @@ export function isJsonObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof LosslessNumber);
 }
 
-/** Why a value cannot be stored as JSON: nested too deeply, or holding what JSON has no word for. undefined when it can. */
+/** True for a number that is not 0 and would be as a double. */
+export function isTooSmall({ value }: LosslessNumber): boolean {
+  return Number(value) === 0 && /[1-9]/.test(value.replace(/[eE].*/, ''));
+}
+
+const SHOWN_LENGTH_MAX = 60;
+
+/** Why a value cannot be stored as JSON: nested too deeply, or holding what JSON has no word for, or what the engine would make 0. undefined when it can. */
 export function jsonFault(value: unknown, depthMax: number): string | undefined {
   if (typeof value === 'string') return value.isWellFormed() ? undefined : 'it contains half a surrogate pair, which is not valid text';
   if (typeof value === 'number') return Number.isFinite(value) ? undefined : `it contains ${value}, which JSON cannot express`;
   if (typeof value === 'symbol') return 'it contains a value of no known kind';
-  if (typeof value !== 'object' || value === null || value instanceof LosslessNumber) return undefined;
+  if (value instanceof LosslessNumber)
+    return isTooSmall(value) ? `it contains ${value.value.slice(0, SHOWN_LENGTH_MAX)}, which is too small for DOUBLE` : undefined;
+  if (typeof value !== 'object' || value === null) return undefined;
   if (depthMax === 0) return 'it is nested too deeply (limits.json_depth_max)';
   for (const [key, member] of Object.entries(value)) {
     const fault = jsonFault(key, depthMax) ?? jsonFault(member, depthMax - 1);

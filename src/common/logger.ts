@@ -4,15 +4,23 @@
  */
 import pino from 'pino';
 import pretty from 'pino-pretty';
-import type { LogConfig } from '../config/config.js';
 import { invalidArgument, messageOf } from './app-error.js';
 import { currentRequestId } from './request-context.js';
 import { RotatingFile, type RotatingFileOptions } from './rotating-file.js';
 
 export type Logger = pino.Logger;
 
+/** Where the log goes, and how much of it is kept. */
+export interface LogSettings {
+  readonly level: string;
+  /** Empty: no file. */
+  readonly file: string;
+  readonly file_bytes_max: number;
+  readonly files_kept: number;
+}
+
 /** Opens the log. Each line is written at once, so that what was logged before a crash is there. */
-export function openLogger(config: LogConfig): Logger {
+export function openLogger(config: LogSettings): Logger {
   const streams: pino.StreamEntry[] = [
     {
       level: config.level as pino.Level,

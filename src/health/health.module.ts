@@ -3,7 +3,7 @@ import { Inject, Module, Optional, type OnApplicationShutdown } from '@nestjs/co
 import { HttpAdapterHost } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
 import type { FastifyInstance } from 'fastify';
-import { BackupModule } from '../backups/backup.module.js';
+import { BackupsModule } from '../backups/backups.module.js';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../config/config.js';
 import { CLOCK } from '../common/tokens.js';
@@ -14,7 +14,7 @@ import { CpuUsage } from './cpu-usage.js';
 import { HealthController } from './health.controller.js';
 import { Metrics } from '../metrics/metrics.js';
 import { Probes } from './probes.js';
-import { RequestCounts } from '../api/request-counts.js';
+import { RequestCounts } from '../metrics/request-counts.js';
 import { RequestWatch } from '../api/request-watch.js';
 import { StateReader } from './state-reader.js';
 
@@ -22,7 +22,7 @@ import { StateReader } from './state-reader.js';
 const AUDIT_LOG = Symbol('AuditLog');
 
 @Module({
-  imports: [QueryModule, ClusterModule, BackupModule, TerminusModule.forRoot({ logger: false })],
+  imports: [QueryModule, ClusterModule, BackupsModule, TerminusModule.forRoot({ logger: false })],
   controllers: [HealthController],
   providers: [
     RequestCounts,

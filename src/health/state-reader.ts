@@ -25,7 +25,7 @@ import { ResultCache } from '../query/results/result-cache.js';
 import { QueryStatistics } from '../query/query-counts.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { Probes } from './probes.js';
-import { RequestCounts } from '../api/request-counts.js';
+import { RequestCounts } from '../metrics/request-counts.js';
 
 const DELAY_RESOLUTION_MS = 20;
 const NS_PER_MS = 1e6;

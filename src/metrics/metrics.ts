@@ -19,7 +19,7 @@ import { TableInfoReader } from '../tables/table-info.js';
 import type { Table } from '../tables/table.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { CpuUsage } from '../health/cpu-usage.js';
-import { RequestCounts } from '../api/request-counts.js';
+import { RequestCounts } from './request-counts.js';
 import { type PoolStats, StateReader } from '../health/state-reader.js';
 
 @Injectable()

@@ -7,7 +7,7 @@ import { asNumber, type Engine } from '../../engine/duckdb/engine.js';
 import { quoteText } from '../../engine/duckdb/sql-text.js';
 import { assertColumnName, type Column, type TableSchema } from '../../delta/table-schema.js';
 import { type BulkFields, LINE_BYTES_MAX } from './bulk-lines.js';
-import { areNestedValuesKept } from './nested-values.js';
+import { hasNestedKeysOnce } from './nested-keys.js';
 
 /**
  * What the engine reads and JSON does not have, or that it reads as 0: a comma at the end of a list, NaN and infinity, a number that may be too small
@@ -69,7 +69,7 @@ export async function decideColumns(
     payload.push({ column, use });
   }
   const hasNested = payload.some(({ use }) => use.types.has('OBJECT') || use.types.has('ARRAY'));
-  if (hasNested && !(await areNestedValuesKept(file))) return undefined;
+  if (hasNested && !(await hasNestedKeysOnce(file))) return undefined;
   return { rows, id, timestamp, payload, schema };
 }
 

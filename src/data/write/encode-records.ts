@@ -5,14 +5,7 @@
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import type { MakeId } from '../../common/make-id.js';
 import { isJsonObject, LosslessNumber } from '../../common/json.js';
-import {
-  assertColumnName,
-  type Column,
-  type ColumnType,
-  ID_COLUMN,
-  type TableSchema,
-  TIMESTAMP_COLUMN,
-} from '../../delta/table-schema.js';
+import { assertColumnName, type Column, type ColumnType, ID_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import type { IdRule } from '../../tables/table-config.js';
 import { encodeValue, inferType } from './encode-value.js';
 import type { EncodedRecord, RecordInput, RecordRefusal } from './record.js';

@@ -152,6 +152,8 @@ describe('value that does not fit its column', () => {
     ['-0.01E-323', 'DOUBLE'],
     [`0.${'0'.repeat(330)}1`, 'DOUBLE'],
     ['1e-400', 'DECIMAL(38,38)'],
+    ['1e-400', 'JSON'],
+    ['{"a":[1e-400]}', 'JSON'],
     ['"1.5"', 'DOUBLE'],
     ['"NaN"', 'DOUBLE'],
     ['false', 'DOUBLE'],

@@ -2,7 +2,7 @@
  * One payload value as the JSON text that its column takes, or a misfit. Nothing is rounded, cut or turned into NULL on the way: a value either
  * fits its column exactly or is refused by name.
  */
-import { jsonFault, LosslessNumber, stringifyJson } from '../../common/json.js';
+import { isTooSmall, jsonFault, LosslessNumber, stringifyJson } from '../../common/json.js';
 import { type ColumnType, decimalOf } from '../../delta/table-schema.js';
 import { canonicalTimestamp } from './timestamp.js';
 
@@ -82,7 +82,7 @@ function encodeDouble(value: unknown): string | Misfit {
   if (!(value instanceof LosslessNumber)) return MISFIT;
   const number = Number(value.value);
   if (!Number.isFinite(number)) return { wantsDouble: false, reason: 'it is beyond the range of DOUBLE' };
-  if (number === 0 && /[1-9]/.test(value.value.replace(/[eE].*/, ''))) return { wantsDouble: false, reason: 'it is too small for DOUBLE' };
+  if (isTooSmall(value)) return { wantsDouble: false, reason: 'it is too small for DOUBLE' };
   if (INTEGER_TEXT.test(value.value) && !Number.isSafeInteger(number) && BigInt(value.value) !== BigInt(number)) {
     return { wantsDouble: false, reason: 'DOUBLE does not hold this integer exactly; send it as a string, or declare the column DECIMAL' };
   }

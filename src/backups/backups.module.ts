@@ -1,4 +1,4 @@
-/** Backups of metadata and of data, and the way back. */
+/** Backups of data, the copy in a second bucket, and the way back. */
 import { Inject, Module, type OnApplicationBootstrap, type OnApplicationShutdown, Optional } from '@nestjs/common';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../config/config.js';
@@ -16,18 +16,13 @@ import { BackupCounts } from './backup-counts.js';
 import { BackupsController } from './backups.controller.js';
 import { DataBackups } from './data-backups.js';
 import { Recovery } from './recovery.js';
-import { MetadataBackups } from '../metadata/metadata-backups.js';
-import { MetadataRestore } from '../metadata/metadata-restore.js';
-import { MetadataController } from '../metadata/metadata.controller.js';
 import { Replicator } from './replication/replicator.js';
 
 @Module({
   imports: [DataModule],
-  controllers: [MetadataController, BackupsController],
+  controllers: [BackupsController],
   providers: [
     BackupCounts,
-    MetadataBackups,
-    MetadataRestore,
     DataBackups,
     {
       provide: Replicator,
@@ -50,21 +45,16 @@ import { Replicator } from './replication/replicator.js';
     },
     Recovery,
   ],
-  exports: [BackupCounts, Replicator],
+  exports: [DataModule, BackupCounts, Replicator],
 })
-export class BackupModule implements OnApplicationBootstrap, OnApplicationShutdown {
-  constructor(
-    private readonly metadataBackups: MetadataBackups,
-    @Optional() @Inject(Replicator) private readonly replicator: Replicator | undefined,
-  ) {}
+export class BackupsModule implements OnApplicationBootstrap, OnApplicationShutdown {
+  constructor(@Optional() @Inject(Replicator) private readonly replicator: Replicator | undefined) {}
 
   onApplicationBootstrap(): void {
-    this.metadataBackups.start();
     this.replicator?.start();
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.metadataBackups.stop();
     await this.replicator?.stop();
   }
 }

@@ -9,7 +9,8 @@ import { Counter, Histogram, type Registry } from 'prom-client';
 import { ERROR_STATUS } from '../common/app-error.js';
 import { MS_PER_SECOND } from '../common/clock.js';
 import { TableRegistry } from '../tables/table-registry.js';
-import type { EndedRequest, Result } from './request-watch.js';
+import { tableNameIn } from '../api/request-names.js';
+import type { EndedRequest, Result } from '../api/request-watch.js';
 
 const BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
@@ -74,24 +75,6 @@ export class RequestCounts {
       this.#durations.remove({ method, table });
     }
   }
-}
-
-/** The table that a request names, whether there is one or not. Only a path calls it `name`: in a body that is a label of a key, or a misplaced value. */
-export function tableNameIn(places: readonly unknown[]): string | undefined {
-  const [path, ...others] = places;
-  return textIn([path], 'table', 'table_name', 'name') ?? textIn(others, 'table', 'table_name');
-}
-
-/** The first text of one of these names. */
-export function textIn(places: readonly unknown[], ...names: readonly string[]): string | undefined {
-  for (const place of places) {
-    if (typeof place !== 'object' || place === null) continue;
-    for (const name of names) {
-      const value = (place as Record<string, unknown>)[name];
-      if (typeof value === 'string' && value !== '') return value;
-    }
-  }
-  return undefined;
 }
 
 function isFault(result: Result): boolean {
