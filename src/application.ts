@@ -33,7 +33,9 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   const { host, rest_port: restPort, grpc_port: grpcPort, cors_origins: corsOrigins, body_idle_seconds: bodyIdleSeconds } = config.server;
   const tls = readTls(config.tls);
   if (!tls && config.auth.mode !== 'disabled' && !isLoopback(host))
-    logger.warn('credentials go over the network in clear text: set tls.cert_file and tls.key_file, or end TLS before this server');
+    logger.warn(
+      'credentials are sent over the network in clear text: set tls.cert_file and tls.key_file, or terminate TLS in front of this server',
+    );
   const { body_bytes_max: bodyBytesMax, json_depth_max: jsonDepthMax } = config.limits;
   const adapter = httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, bodyIdleSeconds, logger });
   const app = await NestFactory.create<NestFastifyApplication>(AppModule.forRoot(config, logger), adapter, {
@@ -80,10 +82,10 @@ export async function startApplication(config: Config, logger: Logger): Promise<
 
 const API_DESCRIPTION = `Records in, SQL out: a light OLAP server on open files.
 
-A failure has the body ErrorDto and the HTTP status that it names. A path that does not exist is 404 NOT_FOUND, a method that a path does not have
-405 METHOD_NOT_ALLOWED with \`Allow\`. The answer to 429 and 503 says in \`Retry-After\` after how many seconds to try again. Each answer has an
-\`X-Request-Id\`: the one of the request, or one made for it; the server's log knows it. Fields that are not known are refused; null is as if a field was left out,
-except where it is said what it does. A server with \`auth.mode: disabled\` asks for no credentials.`;
+A failure has the body ErrorDto and the HTTP status named in it. An unknown path is 404 NOT_FOUND, a method that a path does not allow is
+405 METHOD_NOT_ALLOWED with \`Allow\`. Answers with 429 and 503 say in \`Retry-After\` how many seconds to wait before trying again. Every answer has an
+\`X-Request-Id\`: the one sent with the request, or a new one; the server's log contains it. Unknown fields are refused; a null counts as a missing field,
+except where stated otherwise. A server with \`auth.mode: disabled\` asks for no credentials.`;
 
 let isDraining = false;
 
@@ -114,7 +116,10 @@ function serveOpenApi(app: NestFastifyApplication): void {
     .setDescription(API_DESCRIPTION)
     .setVersion(VERSION)
     .setLicense('BSD-3-Clause', 'https://opensource.org/license/bsd-3-clause')
-    .addBearerAuth({ type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token of POST /v1/auth/token' }, 'token')
+    .addBearerAuth(
+      { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token from POST /v1/auth/token' },
+      'token',
+    )
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'The name of an API key; with X-API-Secret' }, 'key')
     .addApiKey({ type: 'apiKey', in: 'header', name: 'X-API-Secret', description: 'The secret of the API key' }, 'secret')
     .addSecurityRequirements({ token: [] })

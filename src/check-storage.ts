@@ -61,7 +61,7 @@ function conclusionOf(findings: readonly Finding[]): string {
       .join(', ');
   const [failed, lacking] = [namesOf('FAILED'), namesOf('LACKING')];
   if (failed !== '') return `NOT FIT: ${failed}`;
-  return lacking === '' ? 'fit' : `fit, within the limits told above: ${lacking}`;
+  return lacking === '' ? 'fit' : `fit, with the limitations listed above: ${lacking}`;
 }
 
 async function checkStorage(): Promise<boolean> {

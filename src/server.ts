@@ -47,7 +47,7 @@ async function start(config: Config, logger: Logger): Promise<void> {
   const closeTracing = await openTracing(config, logger);
   const application = await startApplication(config, logger);
   const stop = (signal: string): void => {
-    logger.info({ signal }, 'stopping: new requests are refused, running ones end');
+    logger.info({ signal }, 'stopping: new requests are refused, running ones are finished');
     const deadline = setTimeout(() => {
       logger.warn('the stop took too long; what is acknowledged is safe in the write-ahead log');
       // Not process.exit: it would wait for a statement of the engine that does not end.
@@ -78,7 +78,7 @@ async function start(config: Config, logger: Logger): Promise<void> {
 try {
   const config = readConfig();
   const logger = openLogger(config.log);
-  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'a rejection was not handled'));
+  process.on('unhandledRejection', (error) => logger.error({ err: error }, 'unhandled rejection'));
   process.on('uncaughtException', (error) => surviveOrEnd(error, logger));
   try {
     await lockDirectory(path.resolve(config.data_dir));

@@ -192,7 +192,7 @@ describe('API key', () => {
   ])('must not have %j for rows', async (rows) => {
     const grants = [{ tables: 't', access: 'read', rows }];
     const answer = expectStatus(await call(server, 'POST', '/v1/auth/keys', { role: 'reader', grants }, ADMIN), 400);
-    expect(answer.json.message).toContain('rows is not a condition');
+    expect(answer.json.message).toContain('rows must be a condition');
   });
 
   it.each([

@@ -168,7 +168,7 @@ describe('POST /v1/backups', () => {
     'an unknown table is NOT_FOUND and nothing is written: %j',
     async (tables) => {
       const before = [...(await store.list(DIRECTORY))];
-      expectError(await call(server, 'POST', '/v1/backups', { tables }), 404, 'NOT_FOUND', /no table is called no/);
+      expectError(await call(server, 'POST', '/v1/backups', { tables }), 404, 'NOT_FOUND', /no table matches no/);
       expect([...(await store.list(DIRECTORY))]).toEqual(before);
     },
   );
@@ -219,7 +219,7 @@ describe('GET and DELETE /v1/backups', () => {
     const third = await backUp(server, { tables: ['stacked'], type: 'incremental' });
     const remove = (id: unknown): ReturnType<typeof call> => call(server, 'DELETE', `/v1/backups/${id}`);
     const objects = [...(await store.list(DIRECTORY))];
-    const { message } = expectError(await remove(full['backup_id']), 409, 'CONFLICT', /delete those first/);
+    const { message } = expectError(await remove(full['backup_id']), 409, 'CONFLICT', /delete them first/);
     expect(message).toContain(second['backup_id']);
     expect(message).toContain(third['backup_id']);
     expectError(await remove(second['backup_id']), 409, 'CONFLICT', new RegExp(third['backup_id'] as string));
@@ -1169,7 +1169,7 @@ test('backups go to a bucket of their own and come back from it', async () => {
     await recovered(other, {});
     await removeAt(other, 'remote', 'later');
     expect(await textsOf(other, table.queries)).toEqual(texts);
-    expectError(await call(other, 'DELETE', `/v1/backups/${full['backup_id']}`), 409, 'CONFLICT', /delete those first/);
+    expectError(await call(other, 'DELETE', `/v1/backups/${full['backup_id']}`), 409, 'CONFLICT', /delete them first/);
     for (const { backup_id: id } of [incremental, full]) expectSuccess(await call(other, 'DELETE', `/v1/backups/${id}`));
     expect((await elsewhere.list(DIRECTORY)).size).toBe(0);
   } finally {

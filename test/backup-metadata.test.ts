@@ -117,7 +117,7 @@ describe('POST /v1/metadata/backup', () => {
     const [before = {}] = await metadataBackups(server);
     for (const body of [undefined, {}, { force: false }]) {
       const answer = await backUpMetadata(server, body);
-      expect(answer['message']).toMatch(/nothing changed/);
+      expect(answer['message']).toMatch(/nothing has changed/);
       expect(before['object_name']).toBe(`${DIRECTORY}${answer['backup_id']}.json`);
       expect(answer['timestamp']).toBe(before['timestamp']);
     }
@@ -151,7 +151,7 @@ describe('POST /v1/metadata/backup', () => {
       const [before = {}] = await metadataBackups(server);
       await change();
       const { backup_id: id, message } = await backUpMetadata(server, {});
-      expect(message).not.toMatch(/nothing changed/);
+      expect(message).not.toMatch(/nothing has changed/);
       expect(`${DIRECTORY}${id}.json`).not.toBe(before['object_name']);
     }
   });
@@ -298,12 +298,7 @@ describe('POST /v1/metadata/restore', () => {
 
   test('of an unknown name is NOT_FOUND and names those that are there', async () => {
     for (const name of ['backup_19990101_000000.json', 'nothing*', '../../../etc/passwd', '[', '\\']) {
-      const { message } = expectError(
-        await restoreMetadata(server, { backup_file: name }),
-        404,
-        'NOT_FOUND',
-        /no metadata backup is called/,
-      );
+      const { message } = expectError(await restoreMetadata(server, { backup_file: name }), 404, 'NOT_FOUND', /no metadata backup matches/);
       expect(message).toContain(second);
     }
   });
@@ -517,7 +512,7 @@ describe('POST /v1/metadata/restore', () => {
     test('it does not count as the newest state: the next backup is written', async () => {
       await whileFlipped(store, name, -10, async () => {
         const { message } = await backUpMetadata(server, {});
-        expect(message).not.toMatch(/nothing changed/);
+        expect(message).not.toMatch(/nothing has changed/);
       });
     });
   });
@@ -537,7 +532,7 @@ describe('gRPC answers the same', () => {
     expect(again).toMatchObject({
       success: true,
       backup_id: made['backup_id'],
-      message: expect.stringMatching(/nothing changed/),
+      message: expect.stringMatching(/nothing has changed/),
     });
     const forced = await responseOf(grpc.unary('BackupMetadata', { force: true }));
     expect(forced['backup_id']).not.toBe(made['backup_id']);

@@ -72,7 +72,7 @@ describe('a store that is fit', () => {
   it('need not have the bucket: it is made, and removed again', async () => {
     bucket = `miniodb-test-${randomUUID()}`;
     const report = await checkStorage(ofStore(), ['--quick']);
-    expect(report.findings.get('connection and bucket')?.text).toContain('was not there and can be made');
+    expect(report.findings.get('connection and bucket')?.text).toContain('did not exist and can be created');
     expect(report.findings.get('large object')?.verdict).toBe('skipped');
     expectThat(report.exitCode, report.text).toBe(0);
     expect(await store.client.bucketExists(bucket)).toBe(false);
@@ -100,13 +100,13 @@ describe('a store that lacks conditional puts', () => {
     const finding = report.findings.get('put-if-absent');
     expect(finding?.verdict).toBe('LACKING');
     expect(finding?.text).toContain('a second put of a key was accepted and replaced the first');
-    expect(finding?.text).toContain('under a lock of its own: safe while no second server writes to this bucket');
+    expect(finding?.text).toContain('under a lock of its own: safe as long as no second server writes to this bucket');
     expect(finding?.text).toContain('REDIS_MODE');
     expect(report.findings.get('put-if-absent, 16 at once')).toMatchObject({
       verdict: 'LACKING',
-      text: expect.stringContaining('16 of 16 were told that they had made the key'),
+      text: expect.stringContaining('16 of 16 were told that they had created the key'),
     });
-    expect(lastLine(report)).toBe('fit, within the limits told above: put-if-absent, put-if-absent, 16 at once');
+    expect(lastLine(report)).toBe('fit, with the limitations listed above: put-if-absent, put-if-absent, 16 at once');
     expect(report.exitCode).toBe(0);
     expect(await keysOfBucket()).toEqual([]);
   });
@@ -118,7 +118,7 @@ describe('a store that lacks conditional puts', () => {
       const finding = report.findings.get(name);
       expectThat(finding?.verdict, report.text).toBe('LACKING');
       expect(finding?.text).toContain('the store does not know the condition (NotImplemented)');
-      expect(finding?.text).toContain('safe while every server that writes to this bucket uses the same Redis');
+      expect(finding?.text).toContain('safe as long as every server that writes to this bucket uses the same Redis');
     }
     expect(report.exitCode).toBe(0);
   });

@@ -6,11 +6,11 @@ import type { ErrorBody } from './error-filter.js';
 
 export class ErrorDto implements ErrorBody {
   @ApiProperty({ enum: Object.keys(ERROR_STATUS), example: 'NOT_FOUND' }) error: ErrorCode;
-  @ApiProperty({ type: 'integer', example: 404, description: 'The HTTP status once more' }) code: number;
+  @ApiProperty({ type: 'integer', example: 404, description: 'The HTTP status' }) code: number;
   @ApiProperty({ example: 'table users does not exist', description: 'What failed, the values, and what to do about it' }) message: string;
-  @ApiProperty({ example: '2f6c1a54-7d0c-4a8e-9f4b-3c1e5d7a9b20', description: 'X-Request-Id of the request, or one made for it' })
+  @ApiProperty({ example: '2f6c1a54-7d0c-4a8e-9f4b-3c1e5d7a9b20', description: 'X-Request-Id of the request, or a new one' })
   request_id: string;
-  @ApiProperty({ type: 'array', items: { type: 'object' }, description: 'Facts for a program, such as each field that was refused' })
+  @ApiProperty({ type: 'array', items: { type: 'object' }, description: 'Details for programs, such as each refused field' })
   details: readonly unknown[];
 }
 
@@ -24,21 +24,21 @@ const ACCESS_ERRORS = ['UNAUTHENTICATED', 'PERMISSION_DENIED', 'RESOURCE_EXHAUST
 const GENERAL_ERRORS = ['INTERNAL', 'DATA_CORRUPTION', 'UNAVAILABLE'] as const;
 
 const MEANING: Readonly<Record<ErrorCode, string>> = {
-  INVALID_ARGUMENT: 'the request cannot be understood; the message names what to change',
-  UNAUTHENTICATED: 'the caller did not say who it is',
+  INVALID_ARGUMENT: 'the request is invalid; the message says what to change',
+  UNAUTHENTICATED: 'credentials are missing or not accepted',
   PERMISSION_DENIED: 'the caller may not do this',
-  NOT_FOUND: 'what the request names is not there',
-  METHOD_NOT_ALLOWED: 'the path is there, the method is not; Allow names those that are',
-  ALREADY_EXISTS: 'what the request would make is there',
-  CONFLICT: 'the request does not fit the present state',
-  PAYLOAD_TOO_LARGE: 'the request is beyond a limit, which the message names',
-  UNSUPPORTED_MEDIA_TYPE: 'the Content-Type or Content-Encoding is not one that is read here',
+  NOT_FOUND: 'something named in the request does not exist',
+  METHOD_NOT_ALLOWED: 'the path exists, but not with this method; Allow lists the methods that do',
+  ALREADY_EXISTS: 'what the request would create already exists',
+  CONFLICT: 'the request conflicts with the present state',
+  PAYLOAD_TOO_LARGE: 'the request exceeds a limit, which the message names',
+  UNSUPPORTED_MEDIA_TYPE: 'the Content-Type or Content-Encoding is not supported',
   RESOURCE_EXHAUSTED: 'the server has too much to do, or a limit is reached; try again after Retry-After seconds',
-  CANCELLED: 'somebody stopped it',
+  CANCELLED: 'the request was cancelled',
   INTERNAL: 'a fault of the server; its log has the details under the request id',
   DATA_CORRUPTION: 'stored data is damaged',
-  UNAVAILABLE: 'something that it needs is away; try again after Retry-After seconds',
-  DEADLINE_EXCEEDED: 'it took longer than it may',
+  UNAVAILABLE: 'something that the request needs is not available; try again after Retry-After seconds',
+  DEADLINE_EXCEEDED: 'the request took longer than allowed',
 };
 
 /** The failures of an operation that needs credentials, beside those that any may have. */

@@ -3,5 +3,5 @@ import { ApiProperty } from '@nestjs/swagger';
 
 export class DoneDto {
   @ApiProperty({ enum: [true], type: Boolean }) success: true;
-  @ApiProperty({ description: 'What was done, for a person' }) message: string;
+  @ApiProperty({ description: 'What was done, in words' }) message: string;
 }

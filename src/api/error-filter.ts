@@ -38,12 +38,12 @@ export function toAppError(error: unknown): AppError {
   const code = typeof status === 'number' ? CODE_BY_HTTP_STATUS[status] : undefined;
   if (code) return new AppError(code, frameworkMessage(error), { cause: error });
   if (/^IO Error|No space left on device/.test(messageOf(error))) {
-    return new AppError('UNAVAILABLE', 'the disk does not take or give data (is it full?); it goes on by itself when it does', {
+    return new AppError('UNAVAILABLE', 'the disk cannot be read or written (is it full?); the server resumes by itself when it can', {
       cause: error,
       retryAfterSeconds: 5,
     });
   }
-  return new AppError('INTERNAL', 'something failed inside of the server; its log has the details under the request id', { cause: error });
+  return new AppError('INTERNAL', 'something failed inside the server; its log has the details under the request id', { cause: error });
 }
 
 function frameworkMessage(error: unknown): string {

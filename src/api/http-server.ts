@@ -83,7 +83,7 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
       done(
         new AppError(
           'UNSUPPORTED_MEDIA_TYPE',
-          `Content-Type ${(request.headers['content-type'] ?? '').slice(0, 100)} is not read here; send application/json`,
+          `Content-Type ${(request.headers['content-type'] ?? '').slice(0, 100)} is not supported here; send application/json`,
         ),
       );
   });
@@ -124,7 +124,7 @@ function refuseOtherMethods(server: FastifyInstance): void {
       return done(hasSmallBody(request) ? undefined : new AppError('NOT_FOUND', `no route for ${request.method} ${request.originalUrl}`));
     const names = [...new Set(allowed)].sort().join(', ');
     void reply.header('allow', names);
-    done(new AppError('METHOD_NOT_ALLOWED', `${request.method} is no method of ${path.slice(0, 200)}; there are ${names}`));
+    done(new AppError('METHOD_NOT_ALLOWED', `${request.method} is not allowed on ${path.slice(0, 200)}; allowed: ${names}`));
   });
 }
 
@@ -169,7 +169,7 @@ function answerClientError(
   const body = JSON.stringify({
     error: 'INVALID_ARGUMENT',
     code: 400,
-    message: isTooLarge ? 'the request line or the headers are too long' : 'this is not an HTTP request that can be read',
+    message: isTooLarge ? 'the request line or the headers are too long' : 'this is not a valid HTTP request',
     request_id: randomUUID(),
     details: [],
   });

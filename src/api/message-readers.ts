@@ -25,7 +25,7 @@ const NANOS = tag(2, 0);
 /** As deep as other readers of Protocol Buffers go. */
 const DEPTH_MAX = 100;
 /** Of a value without a kind, which is a mistake of the client; null would hide it. Refused by name when it is stored. */
-const VALUE_OF_NO_KIND = Symbol('a value of no kind');
+const VALUE_OF_NO_KIND = Symbol('a value of no known kind');
 
 /** Bytes of a varint below 2^49, which `number` holds exactly. */
 const SAFE_VARINT_BYTES = 7;
@@ -39,7 +39,7 @@ const NANOS_MAX = 999_999_999;
  */
 function enter(reader: Reader, length: number): number {
   const outer = reader.len;
-  if (reader.pos + length > outer) throw new RangeError('a message is longer than the one that it is in');
+  if (reader.pos + length > outer) throw new RangeError('a message is longer than the message that contains it');
   reader.len = reader.pos + length;
   return outer;
 }

@@ -42,9 +42,13 @@ function readAuthorities(file: string): Buffer {
     try {
       new X509Certificate(block);
     } catch (error) {
-      throw new AppError('INVALID_ARGUMENT', `tls.client_ca_file: ${file} has something that is no certificate: ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw new AppError(
+        'INVALID_ARGUMENT',
+        `tls.client_ca_file: ${file} contains something that is not a certificate: ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
   }
   // Files put together often lack a line's end between two certificates.

@@ -45,7 +45,7 @@ function assertNoInheritedNames(value: unknown): void {
   if (Array.isArray(value)) value.forEach(assertNoInheritedNames);
   if (!isJsonObject(value)) return;
   for (const [field, member] of Object.entries(value)) {
-    if (field in Object.prototype) throw invalidArgument(`field ${field} is not known here`, [{ field }]);
+    if (field in Object.prototype) throw invalidArgument(`unknown field ${field}`, [{ field }]);
     assertNoInheritedNames(member);
   }
 }
@@ -68,7 +68,7 @@ function faultsOf(error: ValidationError, parent: string): Fault[] {
   const field = parent + error.property;
   const own = Object.entries(error.constraints ?? {}).map(([rule, message]) => ({
     field,
-    reason: rule === 'whitelistValidation' ? `field ${field} is not known here` : parent + message,
+    reason: rule === 'whitelistValidation' ? `unknown field ${field}` : parent + message,
   }));
   return [...own, ...(error.children ?? []).flatMap((child) => faultsOf(child, `${field}.`))];
 }

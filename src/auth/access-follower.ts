@@ -13,7 +13,8 @@ export class AccessFollower {
   static async open(log: AccessLog, config: Config, logger: Logger): Promise<AccessFollower> {
     const follower = new AccessFollower();
     if (config.auth.mode === 'disabled') return follower;
-    const onError = (error: unknown): void => logger.error({ err: error }, 'the access log could not be read; it is tried again');
+    const onError = (error: unknown): void =>
+      logger.error({ err: error }, 'the API keys and revocations could not be read; it will be retried');
     follower.#ends.push(await log.open(onError));
     follower.#every(CLEAN_UP_MS, () => log.forgetEnded().catch(onError));
     if (config.redis.mode !== 'none') follower.#every(config.redis.poll_seconds * MS_PER_SECOND, () => log.refresh().catch(onError));

@@ -39,8 +39,8 @@ export class ApiKeysController {
   @Post()
   @HttpCode(200)
   @ApiOperation({
-    summary: 'Make an API key',
-    description: 'The answer has its secret, which is kept as a hash only and never shown again.',
+    summary: 'Create an API key',
+    description: 'The answer contains the secret. Only its hash is stored, so it is never shown again.',
   })
   @ApiBody({ type: CreateKeyDto, examples: CREATE_KEY_EXAMPLES })
   @ApiOkResponse({ type: KeyWithSecretDto })
@@ -51,7 +51,7 @@ export class ApiKeysController {
     noteTarget(id);
     const secret = newSecret();
     const entry = await this.log.change(id, (before) => {
-      if (before) throw new AppError('ALREADY_EXISTS', `there is an API key ${id} already`);
+      if (before) throw new AppError('ALREADY_EXISTS', `an API key ${id} already exists`);
       return changed(
         { id, name: '', role: body.role, secretHash: hashOf(secret), generation: this.#newGeneration(), createdAt: this.#now() },
         body,
@@ -79,7 +79,10 @@ export class ApiKeysController {
   }
 
   @Patch(':api_key')
-  @ApiOperation({ summary: 'Change an API key', description: 'What is left out stays as it is. Its tokens have the new rights at once.' })
+  @ApiOperation({
+    summary: 'Change an API key',
+    description: 'Fields that are left out keep their values. Existing tokens get the new rights at once.',
+  })
   @ApiParam(KEY_PARAMETER)
   @ApiBody({ type: ChangeKeyDto, examples: CHANGE_KEY_EXAMPLES })
   @ApiOkResponse({ type: KeyDto })
@@ -91,7 +94,7 @@ export class ApiKeysController {
 
   @Post(':api_key/rotate')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Give an API key another secret', description: 'The old secret and all tokens made with it count no more.' })
+  @ApiOperation({ summary: 'Replace the secret of an API key', description: 'The old secret and all tokens created with it stop working.' })
   @ApiParam(KEY_PARAMETER)
   @ApiOkResponse({ type: KeyWithSecretDto })
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
@@ -105,7 +108,7 @@ export class ApiKeysController {
   }
 
   @Delete(':api_key')
-  @ApiOperation({ summary: 'Remove an API key', description: 'Its secret and all its tokens count no more.' })
+  @ApiOperation({ summary: 'Remove an API key', description: 'Its secret and all its tokens stop working.' })
   @ApiParam(KEY_PARAMETER)
   @ApiOkResponse({ type: DoneDto })
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
@@ -121,7 +124,7 @@ export class ApiKeysController {
       globFilter(tables);
       if (rows === undefined) continue;
       if (access !== 'read')
-        throw invalidArgument('a grant with rows must have access read: writes go by id, not by row', [{ field: 'grants' }]);
+        throw invalidArgument('a grant with rows must have access read, because writes address ids and not rows', [{ field: 'grants' }]);
       await this.conditions.check(rows);
     }
   }

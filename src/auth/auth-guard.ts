@@ -73,7 +73,10 @@ export class AuthGuard implements CanActivate {
 function assertAllows({ id, role }: Principal, permission: Permission): void {
   const isAllowed = role === 'admin' || permission === 'read' || (permission === 'write' && role === 'writer');
   if (!isAllowed)
-    throw new AppError('PERMISSION_DENIED', `${id} is a ${role}; this needs ${permission === 'admin' ? 'an admin' : 'a writer'}`);
+    throw new AppError(
+      'PERMISSION_DENIED',
+      `${id} has the role ${role}; this needs the role ${permission === 'admin' ? 'admin' : 'writer'}`,
+    );
 }
 
 function headerCredentials({ headers }: FastifyRequest): Credentials {

@@ -39,7 +39,7 @@ export class AuthController {
   @HttpCode(200)
   @ApiOperation({
     summary: 'Log in with an API key',
-    description: 'Too many wrong secrets lock the key and the address out for a while (429).',
+    description: 'Too many wrong secrets in a row lock out the key and the address for a while (429).',
   })
   @ApiBody({ type: TokenRequestDto, examples: TOKEN_REQUEST_EXAMPLES })
   @ApiOkResponse({ type: TokenPairDto })
@@ -64,7 +64,7 @@ export class AuthController {
   @RateLimited('logins')
   @Post('refresh')
   @HttpCode(200)
-  @ApiOperation({ summary: 'The next pair of tokens', description: 'A refresh token works once. Used again, it ends its whole login.' })
+  @ApiOperation({ summary: 'Get the next pair of tokens', description: 'A refresh token works once. Using it again ends the whole login.' })
   @ApiBody({ type: RefreshRequestDto, examples: REFRESH_REQUEST_EXAMPLES })
   @ApiOkResponse({ type: TokenPairDto })
   @ApiPublicErrors(...BODY_ERRORS, 'UNAUTHENTICATED', 'RESOURCE_EXHAUSTED')
@@ -82,7 +82,7 @@ export class AuthController {
 
   @Needs('read')
   @Delete('token')
-  @ApiOperation({ summary: 'End a login', description: 'All its tokens count no more, at once and on every node.' })
+  @ApiOperation({ summary: 'End a login', description: 'All its tokens stop working at once, on every node.' })
   @ApiBody({ type: RevokeRequestDto, required: false, examples: REVOKE_REQUEST_EXAMPLES })
   @ApiOkResponse({ type: DoneDto })
   @ApiErrors(...BODY_ERRORS)
@@ -91,7 +91,7 @@ export class AuthController {
     @Req() { headers }: FastifyRequest,
   ): Promise<DoneDto> {
     const named = token ?? /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
-    if (named === undefined) throw invalidArgument('token is missing: which login is to end?', [{ field: 'token' }]);
+    if (named === undefined) throw invalidArgument('token is missing; send a token of the login to end', [{ field: 'token' }]);
     return this.#revoke(named);
   }
 
@@ -105,7 +105,7 @@ export class AuthController {
     this.#assertEnabled();
     const { id, role } = currentPrincipal();
     await this.tokens.revoke(token, role === 'admin' ? undefined : id);
-    return { success: true, message: 'the login has ended; none of its tokens counts any more' };
+    return { success: true, message: 'the login has ended; its tokens no longer work' };
   }
 
   #assertEnabled(): void {

@@ -30,7 +30,7 @@ export class TokenRequestDto {
   @IsString()
   @MaxLength(SECRET_LENGTH_MAX)
   secret?: string;
-  @ApiProperty({ required: false, description: 'Another name of secret', maxLength: SECRET_LENGTH_MAX })
+  @ApiProperty({ required: false, description: 'Another name for secret', maxLength: SECRET_LENGTH_MAX })
   @IsOptional()
   @IsString()
   @MaxLength(SECRET_LENGTH_MAX)
@@ -45,7 +45,7 @@ export class RevokeRequestDto {
   @ApiProperty({
     required: false,
     maxLength: TOKEN_LENGTH_MAX,
-    description: 'A token of the login to end; without it, the one that the request carries',
+    description: 'A token of the login to end. Default: the token sent with the request',
   })
   @IsOptional()
   @IsString()
@@ -55,13 +55,13 @@ export class RevokeRequestDto {
 
 export class TokenPairDto {
   @ApiProperty() access_token!: string;
-  @ApiProperty({ description: 'Works once: it is exchanged for the next pair' }) refresh_token!: string;
-  @ApiProperty({ example: 3_600, description: 'Seconds that the access token lives' }) expires_in!: number;
+  @ApiProperty({ description: 'Works once, to get the next pair' }) refresh_token!: string;
+  @ApiProperty({ example: 3_600, description: 'Lifetime of the access token in seconds' }) expires_in!: number;
   @ApiProperty({ example: 'Bearer' }) token_type!: 'Bearer';
 }
 
 export class GrantDto {
-  @ApiProperty({ example: 'sensor_*', minLength: 1, maxLength: 256, description: 'Glob of table names' })
+  @ApiProperty({ example: 'sensor_*', minLength: 1, maxLength: 256, description: 'Glob for table names' })
   @IsString()
   @MinLength(1)
   @MaxLength(256)
@@ -72,7 +72,7 @@ export class GrantDto {
     example: "country = 'DE'",
     minLength: 1,
     maxLength: 10_000,
-    description: 'SQL condition: only rows that fulfil it are there for the key. Only with access read.',
+    description: 'SQL condition: the key sees only rows that meet it. Only with access read.',
   })
   @IsOptional()
   @IsString()
@@ -92,7 +92,7 @@ class KeyFieldsDto {
     type: [GrantDto],
     nullable: true,
     maxItems: GRANTS_MAX,
-    description: 'Without it, or with null: every table, as far as the role goes',
+    description: 'Missing or null: every table, within the role',
   })
   @IsOptional()
   @IsArray()
@@ -119,7 +119,7 @@ export class ChangeKeyDto extends KeyFieldsDto {
 }
 
 export class CreateKeyDto extends KeyFieldsDto {
-  @ApiProperty({ required: false, example: 'dashboard-1', pattern: KEY_ID.source, description: 'Made when it is left out' })
+  @ApiProperty({ required: false, example: 'dashboard-1', pattern: KEY_ID.source, description: 'Generated if left out' })
   @IsOptional()
   @Matches(KEY_ID)
   api_key?: string;
@@ -138,7 +138,7 @@ export class KeyDto {
 }
 
 export class KeyWithSecretDto extends KeyDto {
-  @ApiProperty({ description: 'Shown this once' }) secret!: string;
+  @ApiProperty({ description: 'Shown only once' }) secret!: string;
 }
 
 export class KeyListDto {
@@ -167,10 +167,10 @@ export const CREATE_KEY_EXAMPLES = {
       expires_at: '2030-01-01T00:00:00Z',
     },
   },
-  writer: { summary: 'Writes everything, under a name that is made for it', value: { role: 'writer' } },
+  writer: { summary: 'Writes everything, under a generated name', value: { role: 'writer' } },
 };
 
 export const CHANGE_KEY_EXAMPLES = {
-  disable: { summary: 'Not for now', value: { disabled: true } },
-  widen: { summary: 'Every table, for ever', value: { grants: null, expires_at: null } },
+  disable: { summary: 'Disabled for now', value: { disabled: true } },
+  widen: { summary: 'Every table, forever', value: { grants: null, expires_at: null } },
 };

@@ -40,7 +40,7 @@ export class Authenticator {
       return principalOf(await this.tokens.owner(token));
     }
     if (this.config.mode === 'api_key' && keyId !== undefined) return principalOf(this.login(keyId, secret ?? '', peer));
-    throw new AppError('UNAUTHENTICATED', `say who you are: ${waysOf(this.config.mode)}`);
+    throw new AppError('UNAUTHENTICATED', `credentials are missing: ${waysOf(this.config.mode)}`);
   }
 
   /** The key of a login. @throws AppError UNAUTHENTICATED, or RESOURCE_EXHAUSTED after too many wrong secrets */
@@ -60,6 +60,6 @@ export class Authenticator {
 }
 
 function waysOf(mode: AuthConfig['mode']): string {
-  const token = 'send "Authorization: Bearer TOKEN" with a token of POST /v1/auth/token';
+  const token = 'send "Authorization: Bearer TOKEN" with a token from POST /v1/auth/token';
   return mode === 'api_key' ? `${token}, or X-API-Key and X-API-Secret` : token;
 }

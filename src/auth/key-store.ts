@@ -77,7 +77,9 @@ export class AccessLog {
     try {
       return JSON.parse(bytes?.toString() ?? '') as T;
     } catch (error) {
-      throw new AppError('DATA_CORRUPTION', `${object} cannot be read; restore it, or remove it and make the key anew`, { cause: error });
+      throw new AppError('DATA_CORRUPTION', `${object} cannot be read; restore it, or remove it and create the key again`, {
+        cause: error,
+      });
     }
   }
 
@@ -112,7 +114,7 @@ export class AccessLog {
       // Another node was first.
       await this.refresh();
     }
-    throw new AppError('UNAVAILABLE', `key ${id} is being changed by others; try again`, { retryAfterSeconds: 1 });
+    throw new AppError('UNAVAILABLE', `key ${id} is being changed by other requests; try again`, { retryAfterSeconds: 1 });
   }
 
   isRevoked(id: string): boolean {

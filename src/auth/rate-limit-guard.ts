@@ -56,7 +56,7 @@ async function assertMayGoOn(limiter: RateLimiterMemory, limit: RateLimit, calle
     if (!(refusal instanceof RateLimiterRes)) throw refusal;
     throw new AppError(
       'RESOURCE_EXHAUSTED',
-      `${caller} has had its ${limiter.points} ${limit} a minute (rate_limits.${limit}_per_minute)`,
+      `${caller} has used up its ${limiter.points} ${limit} per minute (rate_limits.${limit}_per_minute)`,
       {
         retryAfterSeconds: Math.max(1, Math.ceil(refusal.msBeforeNext / MS_PER_SECOND)),
       },

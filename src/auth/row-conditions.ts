@@ -15,7 +15,7 @@ export class RowConditions {
     try {
       const { tables, fingerprint } = await this.analyser.analyse(statement);
       if (tables.length !== 1) throw new Error('it reads other tables');
-      if (fingerprint === undefined) throw new Error('it varies from one query to the next');
+      if (fingerprint === undefined) throw new Error('its result changes from one query to the next');
       const [given, plain] = [
         (await this.analyser.parse(statement)).statement,
         (await this.analyser.parse(statementWith('true'))).statement,
@@ -26,7 +26,7 @@ export class RowConditions {
       if (kind !== 'CAST') throw new Error('its parentheses do not match');
       assertPlain(child);
     } catch (error) {
-      throw invalidArgument(`rows is not a condition on the columns of a table: ${messageOf(error)}`, [{ field: 'grants.rows' }]);
+      throw invalidArgument(`rows must be a condition on the columns of a table: ${messageOf(error)}`, [{ field: 'grants.rows' }]);
     }
   }
 }

@@ -114,7 +114,7 @@ export class Tokens {
       if (await this.log.revoke(tokenId, expiresAt)) return this.#pair(entry, loginId);
     }
     await this.#endLogin(claims);
-    throw refused('it was used before; the whole login was ended, because somebody else may have the token');
+    throw refused('it was used before; the whole login has ended, because somebody else may have the token');
   }
 
   /**
@@ -159,7 +159,7 @@ export class Tokens {
         token,
         ({ kid }) => {
           const key = keys.find(({ id }) => id === kid);
-          if (!key) throw refused('it is signed with a key that is not known here');
+          if (!key) throw refused('it is signed with an unknown key');
           return key.secret;
         },
         { issuer, audience, algorithms: [ALGORITHM], requiredClaims: ['sub', 'jti', 'exp'], currentDate: new Date(this.clock.nowMs()) },
@@ -183,7 +183,7 @@ function reasonOf(error: unknown): string {
   if (error instanceof errors.JWSSignatureVerificationFailed) return 'its signature is wrong';
   if (error instanceof errors.JOSEAlgNotAllowed) return `it must be signed with ${ALGORITHM}`;
   if (error instanceof errors.JWTClaimValidationFailed) return `its claim ${error.claim} is not the one expected here`;
-  return 'it is not a token that can be read';
+  return 'it cannot be read as a token';
 }
 
 function refused(reason: string, cause?: unknown): AppError {

@@ -37,8 +37,8 @@ export class BackupsController {
   @Post('backups')
   @HttpCode(200)
   @ApiOperation({
-    summary: 'Back up tables with their rows',
-    description: 'Answered when the backup is complete. Everything acknowledged before the request is in it.',
+    summary: 'Back up tables and their rows',
+    description: 'Answers when the backup is complete. It contains everything acknowledged before the request, on all nodes.',
   })
   @ApiBody({ type: CreateBackupDto, required: false, examples: CREATE_BACKUP_EXAMPLES })
   @ApiOkResponse({ type: DataBackupDto })
@@ -61,9 +61,9 @@ export class BackupsController {
       ? all.filter(({ name }) => wanted.some(({ fits }) => fits(name)))
       : all.filter(({ config }) => config.backup_enabled);
     const unmatched = (wanted ?? []).filter(({ fits }) => !all.some(({ name }) => fits(name))).map(({ pattern }) => pattern);
-    if (unmatched.length > 0) throw new AppError('NOT_FOUND', `no table is called ${unmatched.join(', ')}`);
+    if (unmatched.length > 0) throw new AppError('NOT_FOUND', `no table matches ${unmatched.join(', ')}`);
     if (chosen.length === 0)
-      throw new AppError('NOT_FOUND', 'there is no table to back up (tables whose backup_enabled is false must be named)');
+      throw new AppError('NOT_FOUND', 'there is no table to back up; tables with backup_enabled: false must be named');
     return chosen;
   }
 
@@ -77,8 +77,8 @@ export class BackupsController {
   }
 
   @Delete('backups/:id')
-  @ApiOperation({ summary: 'Delete a data backup', description: '409 CONFLICT while incremental backups stand on it.' })
-  @ApiParam({ name: 'id', example: 'data_20240115_103000', description: 'backup_id of GET /v1/backups' })
+  @ApiOperation({ summary: 'Delete a data backup', description: 'Refused with 409 CONFLICT while incremental backups depend on it.' })
+  @ApiParam({ name: 'id', example: 'data_20240115_103000', description: 'backup_id from GET /v1/backups' })
   @ApiOkResponse({ type: DeletedBackupDto })
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
   async delete(@Param('id') id: string): Promise<DeletedBackupDto> {
@@ -89,9 +89,9 @@ export class BackupsController {
   @Post('recover')
   @HttpCode(200)
   @ApiOperation({
-    summary: 'Bring rows back',
+    summary: 'Recover rows',
     description:
-      'From a backup, or from an older version of the table (as_of); all rows, or those of a range of ids and time. Rows that are there already (same id and timestamp; in an upsert table the same id) stay as they are, unless force_overwrite puts the old rows of the range in the place of the present ones.',
+      'Recovers rows from a backup or from an older version of the table (as_of): all of them, or those in a range of ids and times. Rows that already exist (same id and timestamp; in an upsert table, same id) stay as they are, unless force_overwrite replaces the present rows of the range.',
   })
   @ApiBody({ type: RecoverDto, required: false, examples: RECOVER_EXAMPLES })
   @ApiOkResponse({ type: RecoveredDto })
@@ -106,7 +106,7 @@ export class BackupsController {
     const verb = request.dryRun ? 'would be recovered' : 'recovered';
     return {
       success: true,
-      message: `${counted(rows, 'row')} ${verb} from ${source}${there > 0 ? `; ${there} more fit and are there already` : ''}`,
+      message: `${counted(rows, 'row')} ${verb} from ${source}${there > 0 ? `; ${there} more matched and exist already` : ''}`,
       files_recovered: sum((table) => table.files_recovered),
       rows_recovered: rows,
       recovered_keys: tables.flatMap((table) => table.recovered_keys),

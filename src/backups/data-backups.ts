@@ -88,7 +88,7 @@ export class DataBackups {
 
   async #alone<T>(work: (lease: Lease) => Promise<T>): Promise<T> {
     const lease = await this.leases.acquire(LEASE_NAME, LEASE_MS);
-    if (!lease) throw new AppError('CONFLICT', 'another data backup is being made or deleted; try again when that is done');
+    if (!lease) throw new AppError('CONFLICT', 'another data backup is being made or deleted; try again when it has finished');
     try {
       return await work(lease);
     } finally {
@@ -194,7 +194,7 @@ export class DataBackups {
         return await readManifest(store, id);
       } catch (error) {
         if (!(error instanceof AppError) || (error.code !== 'DATA_CORRUPTION' && error.code !== 'NOT_FOUND')) throw error;
-        this.logger.error({ err: error }, `backup ${id} is left out: ${error.message}`);
+        this.logger.error({ err: error }, `backup ${id} was skipped: ${error.message}`);
         return undefined;
       }
     };
@@ -223,7 +223,7 @@ export class DataBackups {
       .filter(({ tables }) => tables.some(({ objects }) => objects.some(({ key }) => key.startsWith(own))))
       .map(({ backup_id: id }) => id);
     if (dependents.length > 0)
-      throw new AppError('CONFLICT', `backup ${backupId} holds files of ${dependents.join(', ')}; delete those first`);
+      throw new AppError('CONFLICT', `backups ${dependents.join(', ')} need files of backup ${backupId}; delete them first`);
     // The manifest goes first: what is left after an interruption is no backup.
     await store.delete(manifestKey(backupId));
     let removed = 1;

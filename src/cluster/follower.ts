@@ -51,7 +51,7 @@ export class Follower {
       await this.registry.refresh();
       for (const table of this.registry.all()) await this.#follow(table);
     } catch (error) {
-      this.logger.warn({ err: error }, `commits of other nodes could not be looked for: ${messageOf(error)}`);
+      this.logger.warn({ err: error }, `could not look for commits of other nodes: ${messageOf(error)}`);
     }
   }
 

@@ -86,7 +86,7 @@ export class NodeDirectory {
   #twin({ address }: Heartbeat): AppError {
     return new AppError(
       'CONFLICT',
-      `another node is running as ${this.config.node_id} at ${address}; give each node a name (NODE_ID) and a data directory of its own`,
+      `another node is running as ${this.config.node_id} at ${address}; give each node its own name (NODE_ID) and data directory`,
     );
   }
 

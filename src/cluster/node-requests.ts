@@ -93,7 +93,7 @@ export class NodeRequests {
         else if (waitedFor.size === 0) resolve();
       });
     });
-    const asked = this.redis?.run('a request to other nodes', (client) => client.publish(REQUESTS_CHANNEL, JSON.stringify(request)));
+    const asked = this.redis?.run('request to other nodes', (client) => client.publish(REQUESTS_CHANNEL, JSON.stringify(request)));
     try {
       await Promise.all([asked, answered]);
     } finally {
@@ -114,8 +114,8 @@ export class NodeRequests {
     if (!request || request.from === this.config.node_id) return;
     const answer: FlushAnswer = { id: request.id, node: this.config.node_id, ...(await this.#flush(request)) };
     await this.redis
-      ?.run('an answer to another node', (client) => client.publish(ANSWERS_CHANNEL, JSON.stringify(answer)))
-      .catch((error: unknown) => this.logger.warn({ err: error }, `${request.from} was not answered: ${messageOf(error)}`));
+      ?.run('answer to another node', (client) => client.publish(ANSWERS_CHANNEL, JSON.stringify(answer)))
+      .catch((error: unknown) => this.logger.warn({ err: error }, `could not answer ${request.from}: ${messageOf(error)}`));
   }
 
   async #flush({ tableIds }: FlushRequest): Promise<{ error?: string }> {
@@ -144,7 +144,7 @@ export class NodeRequests {
 function incomplete(reason: string): AppError {
   return new AppError(
     'UNAVAILABLE',
-    `this needs the rows that other nodes have not written to files yet, and ${reason}. Try again when every node is up; take a node that will not come back out with: redis-cli hdel nodes:services NODE`,
+    `this needs rows that other nodes have not yet written to files, and ${reason}. Try again when every node is up; remove a node that will not come back with: redis-cli hdel nodes:services NODE`,
     { retryAfterSeconds: 5 },
   );
 }

@@ -253,7 +253,7 @@ export class BulkPath {
         if (parquet) await this.#removeUnlogged(parquet);
       }
     }
-    throw new AppError('UNAVAILABLE', `table ${request.table.name}: its columns keep changing under this body; send it again`);
+    throw new AppError('UNAVAILABLE', `table ${request.table.name}: its columns keep changing while this body is stored; send it again`);
   }
 
   /** Stores rows that come out of the engine, all in one instant. @returns how many became visible */
@@ -271,7 +271,7 @@ export class BulkPath {
         await this.#removeUnlogged(parquet);
       }
     }
-    throw new AppError('UNAVAILABLE', `table ${table.name}: its columns keep changing under these rows; try again`);
+    throw new AppError('UNAVAILABLE', `table ${table.name}: its columns keep changing while these rows are stored; try again`);
   }
 
   /** Also when the answer is one of an earlier request with the same key. */
@@ -477,7 +477,7 @@ function refusedBody(table: BulkTable, refusal: RecordRefusal): AppError {
 
 /** @throws AppError CANCELLED */
 function assertThere(isGone: () => boolean): void {
-  if (isGone()) throw new AppError('CANCELLED', 'the client went away before its rows were stored; none of them is');
+  if (isGone()) throw new AppError('CANCELLED', 'the client disconnected before its rows were stored; nothing was stored');
 }
 
 function bulkAnswer(answer: WriteAnswer, refusals: RefusalList): BulkAnswer {

@@ -96,8 +96,8 @@ export class DataController {
   @Post()
   @HttpCode(200)
   @ApiOperation({
-    summary: 'Store a record, or a batch',
-    description: 'Answered once it is on disk and visible to the next query. A batch is stored whole or not at all.',
+    summary: 'Store a record or a batch',
+    description: 'Answers once the records are on disk and visible to the next query. A batch is stored as a whole or not at all.',
   })
   @ApiHeader(IDEMPOTENCY_HEADER)
   @ApiQuery(ACK_QUERY)
@@ -144,7 +144,7 @@ export class DataController {
   @ApiOperation({
     summary: 'Store a stream of rows',
     description:
-      'Flat rows, one column a key. `abort` stores all or nothing, `skip` the rows that fit, and lists the others with line, field and reason.',
+      'Flat rows, one column per key. `abort` stores all rows or none; `skip` stores the rows that fit and lists the others with line, field and reason.',
     requestBody: BULK_BODY,
   })
   @ApiQuery(TABLE_QUERY)
@@ -190,7 +190,7 @@ export class DataController {
   async bulkByGrpc(call: ServerReadableStream<GrpcBulkWrite, unknown>, callback: sendUnaryData<unknown>): Promise<void> {
     const messages = (call as AsyncIterable<GrpcBulkWrite | UnreadableMessage>)[Symbol.asyncIterator]();
     const first = await nextMessage(messages);
-    if (!first) throw invalidArgument('the stream has no message; the first one names table and format');
+    if (!first) throw invalidArgument('the stream has no messages; the first one must name the table and the format');
     const { table, format, encoding } = first;
     const request = parseBulk({
       table,
@@ -243,8 +243,8 @@ export class DataController {
 
   @Put()
   @ApiOperation({
-    summary: 'Replace the rows of an id',
-    description: 'Creates the row if there is none. With partial:true the fields are merged into the newest row.',
+    summary: 'Replace the rows with an id',
+    description: 'Creates the row if there is none. With partial: true the fields are merged into the newest row.',
   })
   @ApiHeader(IDEMPOTENCY_HEADER)
   @ApiBody({ type: UpdateDto, examples: UPDATE_EXAMPLES })
@@ -274,9 +274,9 @@ export class DataController {
 
   @Delete()
   @ApiOperation({
-    summary: 'Delete the rows of ids',
+    summary: 'Delete rows by id',
     description:
-      'Hard: gone at once, from storage after the next compaction. Soft: hidden, until restored. The count is exact. The query may say the same as the body, for clients that send none.',
+      'A hard delete removes rows from queries at once and from storage with the next compaction. A soft delete hides them until they are restored. The count is exact. Clients that cannot send a body may use query parameters instead.',
   })
   @ApiHeader(IDEMPOTENCY_HEADER)
   @ApiQuery({ ...TABLE_QUERY, required: false })
@@ -313,7 +313,7 @@ export class DataController {
 
   @Post('restore')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Bring back soft-deleted rows' })
+  @ApiOperation({ summary: 'Restore soft-deleted rows' })
   @ApiHeader(IDEMPOTENCY_HEADER)
   @ApiBody({ type: RestoreDto, examples: RESTORE_EXAMPLES })
   @ApiOkResponse({ type: RestoredDto })
@@ -342,7 +342,7 @@ export class DataController {
       if (message.records.length > this.config.limits.batch_records_max) {
         throw new AppError(
           'PAYLOAD_TOO_LARGE',
-          `a message has ${message.records.length} records; at most ${this.config.limits.batch_records_max} go at once (limits.batch_records_max)`,
+          `a message has ${message.records.length} records; at most ${this.config.limits.batch_records_max} per message (limits.batch_records_max)`,
         );
       }
       const answer = await this.#writeMessage(name, message.records.map(fromGrpc));
@@ -466,7 +466,7 @@ async function* pieces(
  */
 async function assertWhole(call: { readonly cancelled: boolean }): Promise<void> {
   for (let turn = 0; turn < TURNS_UNTIL_CANCELLED && !call.cancelled; turn += 1) await nextTurn();
-  if (call.cancelled) throw new AppError('CANCELLED', 'the client went away before the end of its stream');
+  if (call.cancelled) throw new AppError('CANCELLED', 'the client disconnected before the end of its stream');
 }
 
 /** Fields that are not empty, which is what gRPC has for left out. */

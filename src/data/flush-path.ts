@@ -99,7 +99,7 @@ export class FlushPath {
     if (bulkFilesOf(flush).length > 0)
       throw new AppError(
         'CONFLICT',
-        `table ${table.name}: a column became DOUBLE on another node while a bulk body with it waited here; it stays in the write-ahead log`,
+        `table ${table.name}: a column became DOUBLE on another node while a bulk body that uses it was waiting here; the body stays in the write-ahead log`,
       );
     await this.encodeRows.discard(flush);
     flush.encoded = undefined;

@@ -87,7 +87,7 @@ export class WritePath {
         held?.release();
       }
     }
-    throw new AppError('UNAVAILABLE', `table ${table.name}: its columns keep changing under this write; try again`);
+    throw new AppError('UNAVAILABLE', `table ${table.name}: its columns keep changing during this write; try again`);
   }
 
   /**

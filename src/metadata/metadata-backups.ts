@@ -82,7 +82,7 @@ export class MetadataBackups {
   async create(force: boolean): Promise<MadeBackup> {
     const { leases, counts } = this;
     const lease = await leases.acquire(LEASE_NAME, LEASE_MS);
-    if (!lease) throw new AppError('CONFLICT', 'another metadata backup is running; try again when it is done');
+    if (!lease) throw new AppError('CONFLICT', 'another metadata backup is running; try again when it has finished');
     const running = counts.backup('metadata', () => this.#createNow(force));
     this.#running = running.catch(() => undefined);
     try {
@@ -141,10 +141,11 @@ export class MetadataBackups {
   /** @throws AppError DATA_CORRUPTION for a damaged backup, NOT_FOUND for one that is gone */
   async read({ key, fileName }: StoredBackup, validate: boolean): Promise<MetadataBackup> {
     const bytes = await (await this.pool.openBackups()).get(key);
-    if (bytes === undefined) throw new AppError('NOT_FOUND', `backup ${fileName} is not there any more`);
+    if (bytes === undefined) throw new AppError('NOT_FOUND', `backup ${fileName} no longer exists`);
     const backup = unseal<MetadataBackup>(bytes, fileName, validate, ({ entries }) => isJsonObject(entries));
     const { format } = backup as { readonly format: number };
-    if (format !== 1) throw new AppError('DATA_CORRUPTION', `backup ${fileName} has format ${format}, which this version does not know`);
+    if (format !== 1)
+      throw new AppError('DATA_CORRUPTION', `backup ${fileName} has format ${format}, which this version of the server cannot read`);
     return backup;
   }
 
@@ -167,7 +168,7 @@ export class MetadataBackups {
         if (members.length > 0) await client.zadd(LIST_KEY, ...members);
       });
     } catch (error) {
-      logger.warn({ err: error }, `the list of backups was not written to Redis: ${messageOf(error)}`);
+      logger.warn({ err: error }, `the list of backups could not be written to Redis: ${messageOf(error)}`);
     }
   }
 

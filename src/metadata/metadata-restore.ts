@@ -122,7 +122,7 @@ export class MetadataRestore {
     const known = all.slice(0, 3).map(({ fileName }) => fileName);
     throw new AppError(
       'NOT_FOUND',
-      `no metadata backup is called ${backupFile}; ${known.length > 0 ? `the newest are ${known.join(', ')}` : 'there is none yet'}`,
+      `no metadata backup matches ${backupFile}; ${known.length > 0 ? `the newest are ${known.join(', ')}` : 'there are none yet'}`,
     );
   }
 

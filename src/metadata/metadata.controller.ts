@@ -56,7 +56,7 @@ export class MetadataController {
   @ApiErrors(...BODY_ERRORS, 'CONFLICT', 'RESOURCE_EXHAUSTED')
   async backup(@Body(new ValidationPipe(BackupMetadataDto)) { force = false }: BackupMetadataDto): Promise<MetadataBackupDto> {
     const { backup_id, timeMs, isNew } = await this.backups.create(force);
-    const message = isNew ? `backup ${backup_id} written` : `nothing changed since backup ${backup_id}; force writes another one`;
+    const message = isNew ? `backup ${backup_id} written` : `nothing has changed since backup ${backup_id}; set force to write another one`;
     return { success: true, message, backup_id, timestamp: new Date(timeMs).toISOString() };
   }
 

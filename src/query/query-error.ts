@@ -16,12 +16,12 @@ export function asQueryError(error: unknown, query: Pick<RunningQuery, 'stoppedW
   if (isOutOfMemory(error))
     return new AppError(
       'RESOURCE_EXHAUSTED',
-      'the query needs more memory and spill files than the engine may use (query.memory_bytes_max, query.spill_bytes_max); read or group less at once',
+      'the query needs more memory and spill space than the engine may use (query.memory_bytes_max, query.spill_bytes_max); read or group less at once',
       { cause: error },
     );
   if (isInterrupt(error)) return new AppError('CANCELLED', 'the query was interrupted', { cause: error });
   if (message.startsWith('Permission Error'))
-    return new AppError('PERMISSION_DENIED', 'the statement reaches for something outside of the tables', { cause: error });
+    return new AppError('PERMISSION_DENIED', 'the statement tries to reach something outside the tables', { cause: error });
   if (CALLER_ERRORS.test(message)) return new AppError('INVALID_ARGUMENT', message, { cause: error });
   return new AppError('INTERNAL', 'the engine failed on this query; the log has the details under the request id', { cause: error });
 }

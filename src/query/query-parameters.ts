@@ -70,6 +70,6 @@ function exactNumber(text: string, name: string): DuckDBValue {
 }
 
 function checkedText(text: string, name: string): string {
-  if (!text.isWellFormed()) throw invalidArgument(`params: the value of ${name} has half a surrogate pair, which is not text`);
+  if (!text.isWellFormed()) throw invalidArgument(`params: the value of ${name} contains half a surrogate pair, which is not valid text`);
   return text;
 }

@@ -57,13 +57,13 @@ export class QueryController {
   @ApiOperation({
     summary: 'Run a SELECT',
     description:
-      'A page of JSON; with Accept: application/x-ndjson, text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.stream the whole result as a stream.',
+      'Answers with a page of JSON. With Accept: application/x-ndjson, text/csv, application/vnd.apache.parquet or application/vnd.apache.arrow.stream it streams the whole result.',
   })
   @ApiHeader({
     name: 'Cache-Control',
     required: false,
     example: 'no-cache',
-    description: 'no-cache: run the statement, even if its answer is known',
+    description: 'no-cache: run the statement even if its answer is cached',
   })
   @ApiExtraModels(QueryAnswerDto)
   @ApiBody({ type: QueryDto, examples: QUERY_EXAMPLES })
@@ -81,7 +81,10 @@ export class QueryController {
   }
 
   async #stream(query: QueryRequest, format: StreamFormat, reply: FastifyReply): Promise<void> {
-    if (query.cursor) throw invalidArgument('a cursor continues JSON pages; a stream has the whole result', [{ field: 'cursor' }]);
+    if (query.cursor)
+      throw invalidArgument('a cursor continues pages of JSON; streams always carry the whole result, so leave the cursor out', [
+        { field: 'cursor' },
+      ]);
     if (query.limit !== undefined && query.limit < 1)
       throw invalidArgument(`limit must be at least 1, got ${query.limit}`, [{ field: 'limit' }]);
     const { bytes, queryId } = await this.streams.start(query, format);
@@ -137,7 +140,7 @@ export class QueryController {
   }
 
   @Get('queries')
-  @ApiOperation({ summary: 'Queries under way' })
+  @ApiOperation({ summary: 'List running queries' })
   @ApiOkResponse({ type: RunningQueriesDto })
   @ApiErrors()
   list(): RunningQueriesDto {
@@ -147,7 +150,7 @@ export class QueryController {
 
   @Delete('queries/:id')
   @ApiOperation({ summary: 'Stop a query', description: 'Its caller gets 499 CANCELLED.' })
-  @ApiParam({ name: 'id', description: 'query_id of GET /v1/queries' })
+  @ApiParam({ name: 'id', description: 'query_id from GET /v1/queries' })
   @ApiOkResponse({ type: DoneDto })
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND')
   kill(@Param('id') id: string): DoneDto {
@@ -159,7 +162,7 @@ export class QueryController {
 function toRequest(body: QueryDto, reply: FastifyReply): QueryRequest {
   const sql = body.sql ?? '';
   if (sql.trim() === '' && !body.cursor) throw invalidArgument('sql is missing', [{ field: 'sql' }]);
-  if (!sql.isWellFormed()) throw invalidArgument('sql has half a surrogate pair, which is not text', [{ field: 'sql' }]);
+  if (!sql.isWellFormed()) throw invalidArgument('sql contains half a surrogate pair, which is not valid text', [{ field: 'sql' }]);
   const asOf = parseAsOf(body.as_of);
   return {
     sql,
@@ -190,7 +193,7 @@ function formatOf(accept: string | undefined): StreamFormat | undefined {
   if (format) return format;
   throw new AppError(
     'INVALID_ARGUMENT',
-    `Accept ${(accept ?? '').slice(0, 200)} is not a format that results have; there are application/json, ${STREAM_FORMATS.map(({ mediaType }) => mediaType).join(', ')}`,
+    `Accept ${(accept ?? '').slice(0, 200)} is not a supported result format; supported: application/json, ${STREAM_FORMATS.map(({ mediaType }) => mediaType).join(', ')}`,
   );
 }
 

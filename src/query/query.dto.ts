@@ -11,7 +11,7 @@ export class QueryDto {
 
   @ApiPropertyOptional({
     example: 'SELECT count(*) AS n FROM users WHERE age > 25',
-    description: 'One SELECT. May be left out when a cursor is given',
+    description: 'One SELECT. Optional when a cursor is given',
   })
   @IsOptional()
   @IsString()
@@ -23,19 +23,19 @@ export class QueryDto {
     minimum: 1,
     maximum: 10_000,
     default: 1_000,
-    description: 'Rows of a page; of the whole result when it is streamed',
+    description: 'Rows per page; rows of the whole result when it is streamed',
   })
   @IsOptional()
   @IsInt()
   limit?: number;
 
-  @ApiPropertyOptional({ description: 'next_cursor of the page before' })
+  @ApiPropertyOptional({ description: 'next_cursor of the previous page' })
   @IsOptional()
   @IsString()
   cursor?: string;
 
   @ApiPropertyOptional({
-    description: 'Values of $1 and ? (array) or of $name (object)',
+    description: 'Values for $1 and ? (array) or for $name (object)',
     oneOf: [{ type: 'array', items: {} }, { type: 'object' }],
   })
   @Allow()
@@ -47,7 +47,7 @@ export class QueryDto {
     minimum: 1,
     maximum: 600_000,
     default: 30_000,
-    description: 'The query is stopped after this; query.timeout_ms and query.timeout_ms_max set default and maximum',
+    description: 'The query is stopped after this time; query.timeout_ms and query.timeout_ms_max set the default and the maximum',
   })
   @IsOptional()
   @IsInt()
@@ -88,11 +88,11 @@ export class QueryStatsDto implements QueryStats {
     description: 'Data files of the tables; 0 for a key that may read some of their rows only, as the next two',
   })
   files_total: number;
-  @ApiProperty({ type: 'integer', description: 'Those that had to be read' }) files_scanned: number;
+  @ApiProperty({ type: 'integer', description: 'Data files that had to be read' }) files_scanned: number;
   @ApiProperty({ type: 'integer' }) bytes_scanned: number;
   @ApiProperty({
     enum: ['none', 'miss', 'hit'],
-    description: '`hit`: the answer was there already; `miss`: it was made and may be kept; `none`: it is not one to keep',
+    description: '`hit`: the answer came from the cache; `miss`: it was computed and may be cached; `none`: it cannot be cached',
   })
   cache: QueryStats['cache'];
   @ApiProperty({ format: 'uuid' }) query_id: string;
@@ -110,7 +110,7 @@ export class QueryAnswerDto {
   rows: Record<string, unknown>[];
   @ApiProperty({ type: 'integer' }) row_count: number;
   @ApiProperty() has_more: boolean;
-  @ApiProperty({ description: 'cursor of the next page; empty after the last' }) next_cursor: string;
+  @ApiProperty({ description: 'Cursor of the next page; empty after the last page' }) next_cursor: string;
   @ApiProperty() stats: QueryStatsDto;
 }
 
@@ -120,7 +120,9 @@ const BYTES = { schema: { type: 'string', format: 'binary' } } as const;
 /** A page of JSON, or with another Accept the whole result. */
 export const QUERY_ANSWER = {
   description: 'A page as JSON; the whole result in the other formats',
-  headers: { 'X-Query-Id': { description: 'Of a streamed result: its name in /v1/queries', schema: { type: 'string', format: 'uuid' } } },
+  headers: {
+    'X-Query-Id': { description: 'Only for streamed results: the query_id in /v1/queries', schema: { type: 'string', format: 'uuid' } },
+  },
   content: {
     'application/json': { schema: { $ref: getSchemaPath(QueryAnswerDto) } },
     'application/x-ndjson': TEXT,
@@ -133,7 +135,7 @@ export const QUERY_ANSWER = {
 export class RunningQueryDto implements RunningQueryInfo {
   @ApiProperty({ format: 'uuid' }) query_id: string;
   @ApiProperty({ example: 'dashboard-1', description: 'Whose it is: an API key, or everybody' }) principal: string;
-  @ApiProperty({ description: 'Its beginning' }) sql: string;
+  @ApiProperty({ description: 'The beginning of the statement' }) sql: string;
   @ApiProperty({ format: 'date-time' }) started_at: string;
   @ApiProperty({ type: 'integer' }) elapsed_ms: number;
   @ApiProperty({ enum: ['waiting', 'running'] }) state: RunningQueryInfo['state'];

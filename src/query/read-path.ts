@@ -158,7 +158,7 @@ export class ReadPath {
     if (fingerprint === undefined || asOf !== undefined || isFresh === true || !this.results.isOn) return undefined;
     const parameters = toParameters(params);
     const values = JSON.stringify(parameters, (_name, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value));
-    // The run says what may not be read.
+    // Running it reports what may not be read.
     if (!tables.every((name) => reader.mayRead(name))) return undefined;
     const states = tables.map((name) => this.registry.find(name)?.state);
     const policies = tables.map((name) => reader.rowsOf(name) ?? '');
@@ -222,7 +222,7 @@ export class ReadPath {
       return await runSmall(running, await withoutEnd(this.engine, sql), parameters, limit, PAGE_LENGTH_MAX);
     } catch (error) {
       running.query.assertGoesOn();
-      // What is wrong with the statement or its parameters is said of the caller's own text.
+      // What is wrong with the statement or its parameters is reported against the caller's own text.
       await this.prepare(running, sql, parameters);
       throw error;
     }
@@ -321,7 +321,7 @@ export class ReadPath {
   ): Promise<Page> {
     const timeoutMs = this.#timeoutMs(request.timeoutMs);
     const query = this.running.start(request.sql, request.reader);
-    const abort = (): void => query.stop(new AppError('CANCELLED', 'the client went away'));
+    const abort = (): void => query.stop(new AppError('CANCELLED', 'the client disconnected'));
     if (request.signal?.aborted === true) abort();
     request.signal?.addEventListener('abort', abort);
     let leave: (() => void) | undefined;
@@ -408,7 +408,7 @@ export class ReadPath {
     try {
       const count = Array.isArray(parameters) ? parameters.length : Object.keys(parameters).length;
       if (count !== statement.parameterCount) {
-        throw invalidArgument(`the statement has ${statement.parameterCount} parameters and params has ${count}`, [{ field: 'params' }]);
+        throw invalidArgument(`the statement has ${statement.parameterCount} parameters, but params has ${count}`, [{ field: 'params' }]);
       }
       if (!Array.isArray(parameters)) assertNames(statement, parameters);
       const text = await withoutEnd(this.engine, sql);

@@ -36,7 +36,7 @@ export class IdValidation {
   @MaxLength(500)
   pattern?: string;
 
-  @ApiPropertyOptional({ description: 'Characters that an id may consist of, as in a character class', maxLength: 500, example: 'a-z0-9-' })
+  @ApiPropertyOptional({ description: 'Characters allowed in an id, written as in a character class', maxLength: 500, example: 'a-z0-9-' })
   @IsOptional()
   @IsString()
   @MaxLength(500)
@@ -46,7 +46,7 @@ export class IdValidation {
 /** What a client sends; every field may be left out. */
 export class TableConfigInput {
   @ApiPropertyOptional({
-    description: 'Buffered rows that start a flush',
+    description: 'Number of buffered rows that starts a flush',
     type: 'integer',
     minimum: 1,
     maximum: 100_000_000,
@@ -72,7 +72,7 @@ export class TableConfigInput {
   flush_interval_seconds?: number;
 
   @ApiPropertyOptional({
-    description: 'Data files whose newest row is older are removed; 0 keeps rows for ever',
+    description: 'Data files whose newest row is older are removed; 0 keeps rows forever',
     type: 'integer',
     minimum: 0,
     maximum: 36_500,
@@ -91,7 +91,7 @@ export class TableConfigInput {
   backup_enabled?: boolean;
 
   @ApiPropertyOptional({
-    description: 'Free notes, kept and returned',
+    description: 'Free-form notes, stored and returned as they are',
     type: 'object',
     additionalProperties: { type: 'string' },
     example: { owner: 'team-a' },
@@ -100,17 +100,17 @@ export class TableConfigInput {
   @IsObject()
   properties?: Record<string, string>;
 
-  @ApiPropertyOptional({ description: 'Where the id of a record without one comes from', enum: ID_STRATEGIES, default: 'user_provided' })
+  @ApiPropertyOptional({ description: 'How ids are generated for records without one', enum: ID_STRATEGIES, default: 'user_provided' })
   @IsOptional()
   @IsIn(ID_STRATEGIES)
   id_strategy?: (typeof ID_STRATEGIES)[number];
 
-  @ApiPropertyOptional({ description: 'Start of the ids that `custom` makes', pattern: '^[A-Za-z0-9_-]{0,64}$', example: 'order-' })
+  @ApiPropertyOptional({ description: 'Prefix of the ids that `custom` generates', pattern: '^[A-Za-z0-9_-]{0,64}$', example: 'order-' })
   @IsOptional()
-  @Matches(/^[A-Za-z0-9_-]{0,64}$/, { message: 'id_prefix must be up to 64 of A-Z, a-z, 0-9, _ and -' })
+  @Matches(/^[A-Za-z0-9_-]{0,64}$/, { message: 'id_prefix must be up to 64 characters from A-Z, a-z, 0-9, _ and -' })
   id_prefix?: string;
 
-  @ApiPropertyOptional({ description: 'Make ids also under `user_provided` (as uuid)', default: false })
+  @ApiPropertyOptional({ description: 'Generate ids (as uuid) under `user_provided` too', default: false })
   @IsOptional()
   @IsBoolean()
   auto_generate_id?: boolean;
@@ -123,7 +123,7 @@ export class TableConfigInput {
   id_validation?: IdValidation;
 
   @ApiPropertyOptional({
-    description: '`append` keeps every row, `upsert` the last one written of each id',
+    description: '`append` keeps every row; `upsert` keeps the last row written for each id',
     enum: WRITE_MODES,
     default: 'append',
   })
@@ -132,7 +132,7 @@ export class TableConfigInput {
   write_mode?: (typeof WRITE_MODES)[number];
 
   @ApiPropertyOptional({
-    description: 'Middle part of the path of data files: the shard, or the id for tables of few ids',
+    description: 'Middle part of the path of data files: the shard, or the id for tables with few ids',
     enum: LAYOUTS,
     default: 'shard',
   })
@@ -141,7 +141,7 @@ export class TableConfigInput {
   layout?: (typeof LAYOUTS)[number];
 
   @ApiPropertyOptional({
-    description: 'Columns by which rows are sorted in their files',
+    description: 'Columns by which rows are sorted within a file',
     type: [String],
     minItems: 1,
     maxItems: 8,
@@ -200,7 +200,7 @@ export function withSettings(base: TableConfig, settings: TableConfigInput): Tab
 export function assertChangeable(before: TableConfig, after: TableConfig): void {
   for (const key of FIXED) {
     if (before[key] !== after[key])
-      throw invalidArgument(`config.${key} cannot be changed (it is "${before[key]}"); create another table with "${after[key]}"`);
+      throw invalidArgument(`config.${key} cannot be changed (it is "${before[key]}"); create another table for "${after[key]}"`);
   }
 }
 

@@ -36,7 +36,7 @@ export const BACKUPS_DIRECTORY = 'backups';
 /** Tables whose logs are read at once at the start. */
 const OPENING_MAX = 8;
 const SETTLE_PAUSE_MS = 1_000;
-/** Stands for the end of a table in a notification. */
+/** Marks a dropped table in a notification. */
 const DROPPED_VERSION = -1;
 
 /** A table that exists, or may exist, and cannot be served. */
@@ -162,7 +162,7 @@ export class TableRegistry {
     this.#byKey.delete(table.name.toLowerCase());
     this.logger.info({ table_id: table.id }, `${table.logLabel} was dropped by another node`);
     this.events.tell('dropped', table);
-    void this.#close(table).catch((error: unknown) => this.logger.error({ err: error }, `${table.logLabel} could not free what it held`));
+    void this.#close(table).catch((error: unknown) => this.logger.error({ err: error }, `${table.logLabel} could not free its resources`));
     return Promise.resolve();
   }
 
@@ -182,7 +182,7 @@ export class TableRegistry {
     const config = readConfig(snapshot.metaData, this.defaults.config);
     const emptyFile = new EmptyFile(this.store, engine, scratch, catalogued.directory);
     const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, residentBudget, damagedFiles, nextLsn: 1 });
-    table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free what it no longer needs`);
+    table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free unused resources`);
     await table.open();
     return table;
   }
@@ -264,9 +264,9 @@ export class TableRegistry {
 
   #assertFree(name: string): void {
     this.#assertInService(name);
-    if (this.find(name)) throw new AppError('ALREADY_EXISTS', `table ${name} exists already`);
+    if (this.find(name)) throw new AppError('ALREADY_EXISTS', `table ${name} already exists`);
     if (this.#byKey.size >= this.config.limits.tables_max) {
-      throw new AppError('RESOURCE_EXHAUSTED', `there are ${this.#byKey.size} tables already (limits.tables_max); drop one first`);
+      throw new AppError('RESOURCE_EXHAUSTED', `there are already ${this.#byKey.size} tables (limits.tables_max); drop one first`);
     }
   }
 
@@ -373,7 +373,7 @@ export class TableRegistry {
    */
   async drop(table: Table, check: () => Promise<void> = () => Promise.resolve()): Promise<number> {
     return this.#changeAlone(table.name, async () => {
-      if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} does not exist (any more)`);
+      if (table.isDropped) throw new AppError('NOT_FOUND', `table ${table.name} no longer exists`);
       table.isLeaving = true;
       try {
         await this.#announceDrop(table);
@@ -429,7 +429,7 @@ export class TableRegistry {
     } catch (error) {
       throw new AppError(
         'UNAVAILABLE',
-        `neither Redis nor the object store can be asked whether another node dropped the table, so nothing was stored; writing resumes when one of them answers`,
+        `neither Redis nor the object store answers whether another node dropped the table, so nothing was stored; writing resumes when one of them answers`,
         { cause: error, retryAfterSeconds: 2 },
       );
     }
@@ -457,7 +457,7 @@ export class TableRegistry {
         } else this.#finishDrop(table, catalogued);
         return;
       } catch (error) {
-        this.logger.warn(`${table.logLabel} it is not known yet whether it was dropped: ${messageOf(error)}`);
+        this.logger.warn(`${table.logLabel} could not find out yet whether it was dropped: ${messageOf(error)}`);
         await pause(SETTLE_PAUSE_MS, undefined, { ref: false });
       }
     }

@@ -115,14 +115,14 @@ export class Replicator {
     while (this.#isRunning) {
       try {
         await this.#copyAll();
-        if (this.#lastError !== undefined) this.logger.info('copying to the backup store goes on');
+        if (this.#lastError !== undefined) this.logger.info('copying to the backup store resumed');
         this.#lastError = undefined;
         waitMs = RETRY_MS_MIN;
         await this.#sleep(this.#behind.size > 0 ? ELSEWHERE_MS : this.#sharedBehind ? 0 : MS_PER_HOUR);
       } catch (error) {
         this.#failures += 1;
         if (this.#lastError === undefined)
-          this.logger.warn({ err: error }, `copying to the backup store failed: ${messageOf(error)}; it is tried again`);
+          this.logger.warn({ err: error }, `copying to the backup store failed: ${messageOf(error)}; it will be retried`);
         this.#lastError = messageOf(error);
         waitMs = Math.min(waitMs * 2, RETRY_MS_MAX);
         await this.#sleep(waitMs, true);

@@ -11,7 +11,9 @@ const SHOWN_LENGTH_MAX = 300;
 export function bodyError(error: unknown, what: string, ...files: readonly string[]): AppError {
   const message = messageOf(error);
   if (/No space left on device|Disk quota exceeded/.test(message))
-    return new AppError('UNAVAILABLE', 'the body could not be taken: the disk is full; free space and send it again', { cause: error });
+    return new AppError('UNAVAILABLE', 'the body could not be received: the disk is full; free some space and send it again', {
+      cause: error,
+    });
   if (isOutOfMemory(error))
     return new AppError(
       'RESOURCE_EXHAUSTED',

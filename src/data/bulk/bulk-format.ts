@@ -21,7 +21,7 @@ export function bulkFormatOf(mediaType: string): BulkFormat {
   if (format) return format;
   throw new AppError(
     'UNSUPPORTED_MEDIA_TYPE',
-    `Content-Type ${mediaType === '' ? '(none)' : mediaType.slice(0, 100)} is not a bulk format; send ${BULK_MEDIA_TYPES.join(', ')}`,
+    `Content-Type ${mediaType === '' ? '(none)' : mediaType.slice(0, 100)} is not a bulk format; supported: ${BULK_MEDIA_TYPES.join(', ')}`,
   );
 }
 
@@ -29,7 +29,7 @@ export function bulkFormatOf(mediaType: string): BulkFormat {
 export function parseFormat(name: string): BulkFormat {
   const format = Object.values(FORMATS).find((candidate) => candidate === name);
   if (format) return format;
-  throw invalidArgument(`format "${name.slice(0, 100)}" is not known; there are ${Object.values(FORMATS).join(', ')}`, [
+  throw invalidArgument(`format "${name.slice(0, 100)}" is not a bulk format; supported: ${Object.values(FORMATS).join(', ')}`, [
     { field: 'format' },
   ]);
 }

@@ -53,7 +53,7 @@ export async function readCells(
       return { brokenLines: refusals ? await takeRejects(connection, refusals) : [] };
     } catch (error) {
       assertOneLineEnd(lineEnds);
-      throw bodyError(error, 'the body is not CSV as it is read here', csv);
+      throw bodyError(error, 'the body is not CSV that can be read', csv);
     } finally {
       await connection.run('DROP TABLE IF EXISTS reject_errors');
       await connection.run('DROP TABLE IF EXISTS reject_scans');
@@ -74,8 +74,7 @@ async function readHeader(csv: string, columnsMax: number): Promise<string[]> {
   const seen = new Set<string>();
   for (const [index, name] of names.entries()) {
     if (name === '') throw invalidArgument(`column ${index + 1} of the CSV has no name; the first line must name the columns`);
-    if (seen.has(name.toLowerCase()))
-      throw invalidArgument(`column ${name} is there twice (names are compared without case)`, [{ field: name }]);
+    if (seen.has(name.toLowerCase())) throw invalidArgument(`column ${name} occurs twice (names are case-insensitive)`, [{ field: name }]);
     seen.add(name.toLowerCase());
   }
   return names;
@@ -98,7 +97,7 @@ function cellsOf(line: string): string[] {
   const cell = /\s*"((?:[^"]|"")*)"\s*(,|$)|([^",]*)(,|$)/y;
   for (let end = ','; end === ',';) {
     const match = cell.exec(line);
-    if (!match) throw invalidArgument('the first line of the CSV cannot be cut into names');
+    if (!match) throw invalidArgument('the first line of the CSV cannot be read as column names');
     cells.push(match[1]?.replaceAll('""', '"') ?? match[3] ?? '');
     end = match[2] ?? match[4] ?? '';
   }
@@ -112,7 +111,7 @@ async function takeRejects(connection: DuckDBConnection, refusals: RefusalList):
   const rows = reader.getRowObjects();
   // Past the bound the engine leaves lines out and does not say so.
   if (rows.reduce((sum, row) => sum + asNumber(row['faults']), 0) >= FAULTS_MAX)
-    throw invalidArgument(`the CSV has ${FAULTS_MAX} faults or more in its lines; it was refused as a whole`);
+    throw invalidArgument(`the CSV has ${FAULTS_MAX} or more faulty lines; it was refused as a whole`);
   refusals.add(
     rows.map((row) => {
       const line = asNumber(row['line']);

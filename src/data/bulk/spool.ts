@@ -31,9 +31,11 @@ export async function spool(
   } catch (error) {
     if (error instanceof AppError) throw error;
     if (isSystemError(error, 'ENOSPC', 'EDQUOT'))
-      throw new AppError('UNAVAILABLE', 'the body could not be taken: the disk is full; free space and send it again', { cause: error });
+      throw new AppError('UNAVAILABLE', 'the body could not be received: the disk is full; free some space and send it again', {
+        cause: error,
+      });
     if (isSystemError(error, 'ERR_STREAM_PREMATURE_CLOSE', 'ECONNRESET'))
-      throw new AppError('CANCELLED', 'the client went away before the whole body was there', { cause: error });
+      throw new AppError('CANCELLED', 'the client disconnected before the whole body arrived', { cause: error });
     throw invalidArgument(`the body could not be read: ${messageOf(error)}`);
   }
   return { bytes: counter.bytes, digest: counter.digest };

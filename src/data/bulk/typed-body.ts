@@ -218,7 +218,7 @@ async function fieldsOf(engine: Engine, select: string): Promise<Field[]> {
 function assertUsable({ name, type, kind }: Field, { fields }: BulkTarget): void {
   if (name !== fields.id && name !== fields.timestamp) assertColumnName(name);
   if (kind === 'other')
-    throw invalidArgument(`column ${name} is ${type.toString()}, which no column of a table holds; send it as text or as a number`, [
+    throw invalidArgument(`column ${name} is ${type.toString()}, which no column can hold; send it as text or as a number`, [
       { field: name },
     ]);
 }

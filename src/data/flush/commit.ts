@@ -118,7 +118,7 @@ export class CommitFlush {
 /** The files of a flush have a column with another type than the table by now. */
 export class Outdated extends AppError {
   constructor(column: string) {
-    super('UNAVAILABLE', `column ${column} got another type on another node; the flush is done again`);
+    super('UNAVAILABLE', `column ${column} got another type on another node; the flush will be repeated`);
   }
 }
 

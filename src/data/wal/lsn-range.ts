@@ -24,7 +24,10 @@ export async function claimRange(store: ObjectStore, walId: string, nodeId: stri
       last = Math.max(last, Number(key.slice(LOGS_PREFIX.length, LOGS_PREFIX.length + DIGITS)) || 0);
     const range = last + 1;
     if (range >= RANGES_MAX)
-      throw new AppError('RESOURCE_EXHAUSTED', `${RANGES_MAX} write-ahead logs were started on this store; no more fit`);
+      throw new AppError(
+        'RESOURCE_EXHAUSTED',
+        `${RANGES_MAX} write-ahead logs were started on this store, and no more are possible; use another bucket`,
+      );
     const key = `${LOGS_PREFIX}${String(range).padStart(DIGITS, '0')}.json`;
     const claim = { wal_id: walId, node_id: nodeId, claimed_at: new Date(nowMs).toISOString() };
     if (await store.putIfAbsent(key, Buffer.from(JSON.stringify(claim)))) return range;

@@ -285,7 +285,7 @@ export class WriteAheadLog {
     } catch (error) {
       // A disk that says "full" only now has kept nothing that matters once the bytes are cut off. Any other failure leaves the state unknown.
       if (isSystemError(error, 'ENOSPC', 'EDQUOT') && (await this.#takeBack(segment))) throw notWritten(error);
-      this.#closedBecause = `the write-ahead log failed to sync (${messageOf(error)}) and takes no more writes; check the disk and restart the server`;
+      this.#closedBecause = `the write-ahead log failed to sync (${messageOf(error)}) and accepts no more writes; check the disk and restart the server`;
       throw new AppError('UNAVAILABLE', this.#closedBecause, { cause: error, retryAfterSeconds: 30 });
     }
   }
@@ -300,7 +300,7 @@ export class WriteAheadLog {
       await handle?.close();
       return true;
     } catch (error) {
-      this.#closedBecause = `the write-ahead log could not take back a failed write (${messageOf(error)}) and takes no more writes; check the disk and restart the server`;
+      this.#closedBecause = `the write-ahead log could not undo a failed write (${messageOf(error)}) and accepts no more writes; check the disk and restart the server`;
       return false;
     }
   }
@@ -374,7 +374,7 @@ async function commandToWriteId(directory: string, segment: string): Promise<str
 function damaged(file: string, offset: number, reason: string, wayOut: string): AppError {
   return new AppError(
     'DATA_CORRUPTION',
-    `the write-ahead log is damaged in ${file} at offset ${offset}: ${reason}. Acknowledged writes may stand there, so the start is refused. ` +
+    `the write-ahead log is damaged in ${file} at offset ${offset}: ${reason}. It may contain acknowledged writes, so the start is refused. ` +
       `Put the file back from a backup, or give up what cannot be read with: ${wayOut}`,
   );
 }

@@ -77,7 +77,7 @@ describe('encoding a record', () => {
   });
 
   it('refuses a record that has one column twice', () => {
-    expect(() => encode(recordsOf('{"Age":1,"age":2}'))).toThrow(/field age is there twice/);
+    expect(() => encode(recordsOf('{"Age":1,"age":2}'))).toThrow(/field age occurs twice/);
   });
 
   it('keeps the digits of numbers that JavaScript would round', () => {
@@ -161,12 +161,12 @@ describe('id of a record', () => {
     );
   });
 
-  it('is made by the table when there is none, or missed when the table makes none', () => {
+  it('is made by the table when there is none, or missed when the table generates none', () => {
     let made = 0;
     const makeId = (): string => `made-${(made += 1)}`;
     const inputs = [undefined, null].map((id) => ({ id, timestamp: undefined, payload: {} }));
     expect(encode(inputs, undefined, { makeId }).records.map(({ id }) => id)).toEqual(['made-1', 'made-2']);
-    expect(() => encode(inputs)).toThrow(/id is missing, and the table makes none/);
+    expect(() => encode(inputs)).toThrow(/id is missing, and the table generates none/);
   });
 
   it('may be a whole number in bulk rows', () => {
@@ -203,7 +203,7 @@ describe('fraction for a column of whole numbers', () => {
   });
 
   it('is refused when the new column has a whole number that DOUBLE cannot hold', () => {
-    expect(() => encode(recordsOf('{"n":9007199254740993}', '{"n":0.5}'))).toThrow(/DOUBLE does not hold this integer exactly/);
+    expect(() => encode(recordsOf('{"n":9007199254740993}', '{"n":0.5}'))).toThrow(/DOUBLE cannot hold this integer exactly/);
   });
 
   it('asks for the widening of a stored column', () => {

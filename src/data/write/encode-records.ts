@@ -160,7 +160,7 @@ function assertNamedOnce(payload: Readonly<Record<string, unknown>>, schema: Tab
   for (const [field, value] of Object.entries(payload)) {
     const name = value === null || value === undefined ? undefined : schema.column(field)?.name;
     if (name === undefined) continue;
-    if (seen.has(name)) throw new FieldRefused(field, `field ${field} is there twice (names are compared without case)`);
+    if (seen.has(name)) throw new FieldRefused(field, `field ${field} occurs twice (names are case-insensitive)`);
     seen.add(name);
   }
 }
@@ -170,7 +170,9 @@ function checkedId(id: unknown, rules: EncodeRules): string {
     if (rules.makeId && id !== '') return rules.makeId();
     throw new FieldRefused(
       ID_COLUMN,
-      id === '' ? 'id must not be empty' : 'id is missing, and the table makes none (set config.id_strategy to uuid, snowflake or custom)',
+      id === ''
+        ? 'id must not be empty'
+        : 'id is missing, and the table generates none (set config.id_strategy to uuid, snowflake or custom)',
     );
   }
   const text = rules.acceptsNumericIds && isInteger(id) ? integerText(id) : id;
@@ -229,7 +231,7 @@ class SchemaDraft {
     if (known && known.fieldId > 2) return known;
     assertColumnName(field);
     const type = this.rules.newTypes?.get(field) ?? inferType(value);
-    if (type === undefined) throw new FieldRefused(field, `field ${field} has a value of no known type`);
+    if (type === undefined) throw new FieldRefused(field, `field ${field} has a value of an unknown type`);
     if (this.schema.columns.length >= this.rules.columnsMax) throw new FieldRefused(field, this.#tooMany(field));
     this.schema = this.schema.with(field, type);
     return this.columnFor(field, value);

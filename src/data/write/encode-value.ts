@@ -49,7 +49,7 @@ export function encodeValue(value: unknown, type: ColumnType, depthMax: number):
     case 'TIMESTAMPTZ': {
       const timestamp = canonicalTimestamp(value);
       return timestamp === undefined
-        ? { wantsDouble: false, reason: 'it is not RFC 3339 with a zone, nor milliseconds since 1970' }
+        ? { wantsDouble: false, reason: 'it is neither RFC 3339 with a zone nor milliseconds since 1970' }
         : `"${timestamp}"`;
     }
     case 'DATE':
@@ -73,7 +73,7 @@ function encodeInteger(value: unknown, min: bigint, max: bigint): string | Misfi
   const integer = text === undefined || text.length > DIGITS_MAX ? undefined : BigInt(text);
   if (integer !== undefined && integer >= min && integer <= max) return integer.toString();
   return INTEGER_TEXT.test(value.value)
-    ? { wantsDouble: false, reason: 'it does not fit 64 bits; send it as a string, or declare the column DECIMAL(38,0)' }
+    ? { wantsDouble: false, reason: 'it does not fit in 64 bits; send it as a string, or declare the column DECIMAL(38,0)' }
     : { wantsDouble: Number.isFinite(Number(value.value)) };
 }
 
@@ -84,7 +84,7 @@ function encodeDouble(value: unknown): string | Misfit {
   if (!Number.isFinite(number)) return { wantsDouble: false, reason: 'it is beyond the range of DOUBLE' };
   if (isTooSmall(value)) return { wantsDouble: false, reason: 'it is too small for DOUBLE' };
   if (INTEGER_TEXT.test(value.value) && !Number.isSafeInteger(number) && BigInt(value.value) !== BigInt(number)) {
-    return { wantsDouble: false, reason: 'DOUBLE does not hold this integer exactly; send it as a string, or declare the column DECIMAL' };
+    return { wantsDouble: false, reason: 'DOUBLE cannot hold this integer exactly; send it as a string, or declare the column DECIMAL' };
   }
   return value.value;
 }
@@ -97,7 +97,9 @@ function wholeText(text: string): string | undefined {
 }
 
 function encodeText(value: string): string | Misfit {
-  return value.isWellFormed() ? JSON.stringify(value) : { wantsDouble: false, reason: 'it has half a surrogate pair, which is not text' };
+  return value.isWellFormed()
+    ? JSON.stringify(value)
+    : { wantsDouble: false, reason: 'it contains half a surrogate pair, which is not valid text' };
 }
 
 function encodeJson(value: unknown, depthMax: number): string | Misfit {
@@ -116,7 +118,9 @@ function encodeDecimal(value: unknown, type: ColumnType): string | Misfit {
   const fractionDigits = fraction.replace(/0+$/, '');
   const fits = wholeDigits.length <= decimal.precision - decimal.scale && fractionDigits.length <= decimal.scale;
   // As text, because the engine would read a JSON number into a DECIMAL by way of a double.
-  return fits ? `"${sign}${whole}${fraction ? `.${fraction}` : ''}"` : { wantsDouble: false, reason: 'it has more digits than the column' };
+  return fits
+    ? `"${sign}${whole}${fraction ? `.${fraction}` : ''}"`
+    : { wantsDouble: false, reason: 'it has more digits than the column can hold' };
 }
 
 /** `1e-8` as `0.00000001`; text in any other form as it is. */

@@ -23,7 +23,7 @@ export class LsnCounter {
     if (firstLsn + count > this.wal.lsnEnd)
       throw new AppError(
         'UNAVAILABLE',
-        'this write-ahead log has used up its numbers; stop the server and move its wal directory away to begin a new one',
+        'this write-ahead log has used up its numbers; stop the server and move its wal directory away to start a new one',
       );
     this.#last += count;
     return { firstLsn, lsnCount: count };

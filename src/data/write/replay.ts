@@ -82,7 +82,7 @@ export class Replay {
     for (const tableId of [...this.#homeless.keys()].filter((id) => !this.registry.isOutOfService(id)))
       this.logger.error(
         { table_id: tableId },
-        'the write-ahead log has writes of a table that the catalogue does not know; they stay there until the table is taken back with POST /v1/metadata/restore',
+        'the write-ahead log has writes for a table that is not in the catalogue; they stay there until the table is restored with POST /v1/metadata/restore',
       );
     return replayed;
   }

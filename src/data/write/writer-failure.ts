@@ -12,7 +12,7 @@ export class WriterFailure {
 
   /** Ends writing until a restart. @returns the error that every write gets from now on: the first one that was given */
   fail(what: string, cause: unknown): AppError {
-    this.#error ??= new AppError('UNAVAILABLE', `${what}, so this server takes no more writes; restart it to replay the log`, {
+    this.#error ??= new AppError('UNAVAILABLE', `${what}, so this server accepts no more writes; restart it to replay the log`, {
       cause,
       retryAfterSeconds: 30,
     });

@@ -129,7 +129,7 @@ export class ArrowConverter {
 
   #take(): Worker {
     if (this.#busy >= WORKERS_MAX)
-      throw new AppError('RESOURCE_EXHAUSTED', `${WORKERS_MAX} conversions to or from Arrow run already; try again later`, {
+      throw new AppError('RESOURCE_EXHAUSTED', `${WORKERS_MAX} conversions to or from Arrow are running already; try again later`, {
         retryAfterSeconds: RETRY_SECONDS,
       });
     this.#busy += 1;

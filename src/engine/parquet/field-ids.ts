@@ -22,7 +22,7 @@ export function withFieldIds(footer: Buffer, fieldIds: ReadonlyMap<string, numbe
 
 function withFieldId(fields: readonly ElementField[], fieldIds: ReadonlyMap<string, number>): ElementField[] {
   const nameField = fields.find(({ id }) => id === ELEMENT_NAME);
-  if (!nameField) throw new Error('a column of the footer has no name');
+  if (!nameField) throw new Error('a column in the footer has no name');
   const reader = new CompactReader(nameField.bytes);
   reader.size();
   const name = nameField.bytes.toString('utf8', reader.position);

@@ -61,7 +61,7 @@ export class Admission {
 
   #wait({ waitMs = Infinity, stopped }: Applicant): Promise<void> {
     if (this.#waiting.length >= this.queueMax)
-      return Promise.reject(this.#refusal(`${this.#waiting.length} queries wait already (query.queue_max)`));
+      return Promise.reject(this.#refusal(`${this.#waiting.length} queries are waiting already (query.queue_max)`));
     return new Promise((resolve, reject) => {
       const waiting: Waiting = {
         start: () => {
@@ -79,7 +79,7 @@ export class Admission {
       };
       const limitMs = Math.min(waitMs, this.waitMs);
       const limit = waitMs < this.waitMs ? 'its timeout_ms' : 'query.queue_wait_ms';
-      const deadline = setTimeout(() => giveUp(this.#refusal(`no turn within ${limitMs} ms (${limit})`)), limitMs);
+      const deadline = setTimeout(() => giveUp(this.#refusal(`this one did not get a slot within ${limitMs} ms (${limit})`)), limitMs);
       stopped?.catch(giveUp);
       this.#waiting.push(waiting);
     });

@@ -4,7 +4,7 @@ import { AppError } from '../../common/app-error.js';
 import { ALLOW } from './amplifiers.js';
 import { type MemoryWatch, outOfMemory } from './memory-watch.js';
 
-/** Of one call for up to 2,048 rows: about a second. */
+/** Limit for one call (up to 2,048 rows); about one second. */
 const STEPS_MAX = 1_000_000_000;
 
 /** @param queryOf the query that a connection runs, by the connection's number */
@@ -45,7 +45,7 @@ export function registerAllow(
 function tooLong(steps: number): AppError {
   return new AppError(
     'RESOURCE_EXHAUSTED',
-    `a function of the query compares texts that are too long (${steps} steps for some 2,000 rows, at most ${STEPS_MAX}); compare shorter texts, or the beginnings of long ones`,
+    `a function in the query compares texts that are too long (${steps} steps for about 2,000 rows, at most ${STEPS_MAX}); compare shorter texts, or only their beginnings`,
   );
 }
 

@@ -83,7 +83,7 @@ export class RunningQuery {
 
   /** @param timeoutMs what it was given in all, waiting included */
   stopAfter(ms: number, timeoutMs: number): void {
-    const reason = `the query did not end within ${timeoutMs} ms; make it smaller, or send a larger timeout_ms`;
+    const reason = `the query did not finish within ${timeoutMs} ms; make it smaller, or send a larger timeout_ms`;
     this.#deadline = setTimeout(() => this.stop(new AppError('DEADLINE_EXCEEDED', reason)), ms);
   }
 
@@ -143,7 +143,7 @@ export class RunningQueries {
   /** @throws AppError NOT_FOUND when no such query is under way */
   kill(id: string, asking: Principal): void {
     const query = this.#byId.get(id);
-    if (!query || !isKnownTo(query, asking)) throw new AppError('NOT_FOUND', `no query ${id} is under way`);
+    if (!query || !isKnownTo(query, asking)) throw new AppError('NOT_FOUND', `no query ${id} is running`);
     query.stop(new AppError('CANCELLED', `the query was cancelled by DELETE /v1/queries/${id}`));
   }
 

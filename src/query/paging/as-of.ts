@@ -22,10 +22,9 @@ export function parseAsOf(value: unknown): AsOf | undefined {
 /** @throws AppError INVALID_ARGUMENT when a version is asked of several tables, NOT_FOUND when the log does not reach back so far */
 export async function pinAsOf(tables: readonly Table[], asOf: AsOf): Promise<Map<string, ReadView>> {
   if ('version' in asOf && tables.length > 1) {
-    throw invalidArgument(
-      `as_of names a version, and the query reads ${tables.length} tables, each with its own versions; give an instant`,
-      [{ field: 'as_of' }],
-    );
+    throw invalidArgument(`as_of is a version, but the query reads ${tables.length} tables, each with its own versions; send an instant`, [
+      { field: 'as_of' },
+    ]);
   }
   const views = new Map<string, ReadView>();
   try {

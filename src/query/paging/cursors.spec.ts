@@ -89,7 +89,7 @@ describe('cursor that is refused', () => {
   it('is one of somebody else, or of other rights', () => {
     const token = cursors.token(cursors.keep(result()), 1);
     for (const reader of [new Principal('other', 'admin', undefined), new Principal('system', 'reader', undefined)])
-      expect(() => cursors.find(token, reader, STATEMENT)).toThrow(refusal(/somebody else/));
+      expect(() => cursors.find(token, reader, STATEMENT)).toThrow(refusal(/another caller/));
   });
 
   it('is one of another statement', () => {

@@ -85,15 +85,14 @@ export class Cursors {
     statement: string | undefined,
   ): { readonly id: string; readonly result: OpenResult; readonly position: number } {
     const bytes = Buffer.from(token, 'base64url');
-    if (bytes.length !== TOKEN_BYTES || bytes.toString('base64url') !== token)
-      throw refused('it is not one that this server made (wrong form)');
+    if (bytes.length !== TOKEN_BYTES || bytes.toString('base64url') !== token) throw refused('it was not made by this server (wrong form)');
     const body = bytes.subarray(0, ID_BYTES + 8);
     if (!timingSafeEqual(bytes.subarray(ID_BYTES + 8), this.#sign(body)))
       throw refused('its signature does not match: it was changed, or made before the last restart of the server');
     const id = body.toString('hex', 0, ID_BYTES);
     const result = this.#results.get(id);
     if (!result) throw this.expired();
-    if (result.owner !== policy) throw refused('it belongs to somebody else, or to other rights than you have now');
+    if (result.owner !== policy) throw refused('it belongs to another caller, or your rights have changed since');
     if (statement !== undefined && result.statement !== statement)
       throw refused('it belongs to another query; send the same sql, params and as_of, or the cursor alone');
     return { id, result, position: Number(body.readBigUInt64LE(ID_BYTES)) };
@@ -105,7 +104,7 @@ export class Cursors {
   }
 
   expired(): AppError {
-    return refused(`it has expired (cursors live ${this.ttlSeconds} s, and fewer when many results are open); run the query again`);
+    return refused(`it has expired (cursors live ${this.ttlSeconds} s, or less when many results are open); run the query again`);
   }
 
   close(): void {

@@ -146,7 +146,7 @@ function withFiniteNumbers(tree: string): string {
 }
 
 function parseError(type: string | undefined, message: string | undefined, position: string | undefined): AppError {
-  if (type === 'not implemented') return invalidArgument(`this statement is not a SELECT that can be run here; ${STATEMENTS_HINT}`);
+  if (type === 'not implemented') return invalidArgument(`this statement is not a SELECT; ${STATEMENTS_HINT}`);
   return invalidArgument(
     `the SQL cannot be parsed: ${message ?? 'unknown error'}`,
     position === undefined ? [] : [{ position: Number(position) }],
@@ -219,7 +219,7 @@ class Walk {
       case 'COLUMN_DATA':
       case 'DELIM_GET':
       case 'BOUND_TABLE_REF':
-        throw invalidArgument(`a table reference of kind ${String(node['type'])} cannot be run here`);
+        throw invalidArgument(`a table reference of kind ${String(node['type'])} is not supported`);
     }
     if (node['sample']) this.isVarying = true;
     if (node['type'] === 'RECURSIVE_CTE_NODE') this.mayAmplify = true;
@@ -277,7 +277,7 @@ function checkTableFunction(node: Node): void {
   if (!TABLE_FUNCTIONS.has(name))
     throw new AppError(
       'PERMISSION_DENIED',
-      `table function ${name} cannot be used in queries; these can: ${[...TABLE_FUNCTIONS].join(', ')}`,
+      `table function ${name} cannot be used in queries; allowed: ${[...TABLE_FUNCTIONS].join(', ')}`,
     );
 }
 

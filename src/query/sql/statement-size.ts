@@ -157,7 +157,7 @@ function assertNode(node: Node, place: Place): void {
   if (node['class'] === 'WINDOW' && name === 'mad')
     throw new AppError(
       'INVALID_ARGUMENT',
-      'mad cannot be used over a window: it takes time by the square of the rows; group by the column instead',
+      'mad cannot be used over a window, because its time grows with the square of the rows; group by the column instead',
     );
 }
 
@@ -178,6 +178,6 @@ function assertWithin(part: Part, count: number): void {
   if (count > max)
     throw new AppError(
       'INVALID_ARGUMENT',
-      `the statement is too large: ${count} ${part}, at most ${max} (definitions count wherever they are used); ${hint}`,
+      `the statement is too large: ${count} ${part}, at most ${max} (definitions count each time they are used); ${hint}`,
     );
 }

@@ -207,7 +207,7 @@ async function oneOfManyWins(options: ObjectChecksOptions, condition: ConditionS
     throw error;
   }
   if (winners === 1) return ok(`exactly one wins, in each of ${RACES} races, and the others are told`);
-  const seen = `${winners} of ${WRITERS} were told that they had made the key`;
+  const seen = `${winners} of ${WRITERS} were told that they had created the key`;
   return options.onConditionLacking(condition.isKeptAlone ? 'not atomic' : 'ignored', seen);
 }
 

@@ -88,7 +88,7 @@ async function canBeWritten(options: LocalTrialOptions, scratchDirectory: string
   } catch (error) {
     throw new Error(`the directory cannot be used: ${messageOf(error)}`, { cause: error });
   }
-  return ok(isNew ? 'it was not there and can be made (removed again at the end)' : 'it exists and is writable');
+  return ok(isNew ? 'it did not exist and can be created (removed again at the end)' : 'it exists and is writable');
 }
 
 async function hasRoom({ dataDirectory, walBytesMax, walSegmentBytes }: LocalTrialOptions): Promise<Outcome> {

@@ -132,7 +132,7 @@ class S3Trial {
     this.#isBucketThere = true;
     this.#hasMadeBucket = !existed;
     await mkdir(this.#scratchDirectory);
-    return ok(existed ? 'the bucket is there' : 'the bucket was not there and can be made (this one is removed again at the end)');
+    return ok(existed ? 'the bucket is there' : 'the bucket did not exist and can be created (it is removed again at the end)');
   }
 
   async #bucketExists(): Promise<boolean> {
@@ -173,8 +173,8 @@ class S3Trial {
       verdict: 'LACKING',
       seen,
       meaning: hasRedis
-        ? 'the server looks whether a key exists before it makes it, under a lock in Redis: safe while every server that writes to this bucket uses the same Redis'
-        : 'the server looks whether a key exists before it makes it, under a lock of its own: safe while no second server writes to this bucket',
+        ? 'the server checks for a key before it creates it, under a lock in Redis: safe as long as every server that writes to this bucket uses the same Redis'
+        : 'the server checks for a key before it creates it, under a lock of its own: safe as long as no second server writes to this bucket',
       remedy: hasRedis
         ? 'a store that honours If-None-Match: * on PUT needs no such lock'
         : 'for several servers use a store that honours If-None-Match: * on PUT, or one Redis for all of them (REDIS_MODE)',
