@@ -13,5 +13,10 @@ export function runJest(parameters, environment) {
     env: { ...process.env, ...environment },
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
-  return new Promise((resolve) => child.once('exit', (code) => resolve(code ?? 1)));
+  return new Promise((resolve) =>
+    child.once('exit', (code, signal) => {
+      if (signal) process.stderr.write(`Jest was ended by ${signal}\n`);
+      resolve(code ?? 1);
+    }),
+  );
 }

@@ -35,7 +35,7 @@ async function runAndCount({ parameters, environment }) {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
   const reportFile = path.join(folder, 'report.json');
   try {
-    const exitCode = await runJest([...parameters, '--json', `--outputFile=${reportFile}`], environment);
+    const exitCode = await runJest([...parameters, '--passWithNoTests', '--json', `--outputFile=${reportFile}`], environment);
     return countResults(exitCode, reportFile, parameters);
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -44,10 +44,13 @@ async function runAndCount({ parameters, environment }) {
 
 /**
  * A file that failed as a whole (it does not load) counts as one failed test, and so does a run that Jest calls failed though each test
- * passed (an error outside of them). Where no file matches, Jest writes no report.
+ * passed (an error outside of them), or one that ended without its report. Where no file matches, Jest succeeds and writes none.
  */
 function countResults(exitCode, reportFile, parameters) {
-  if (!existsSync(reportFile)) return { passed: 0, failed: 0, failures: [] };
+  if (!existsSync(reportFile)) {
+    const failures = exitCode === 0 ? [] : ['Jest ended without a report; its output is above'];
+    return { passed: 0, failed: failures.length, failures };
+  }
   const files = JSON.parse(readFileSync(reportFile, 'utf8')).testResults;
   const tests = files.flatMap((file) => file.assertionResults);
   const having = (status) => tests.filter((test) => test.status === status);
