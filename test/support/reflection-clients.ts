@@ -7,6 +7,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { install, pythonWith } from './python.js';
 
 const CACHE = fileURLToPath(new URL('../../.cache', import.meta.url));
 const GRPCURL_VERSION = 'v1.9.3';
@@ -32,21 +33,9 @@ export function grpcurl(): Client | undefined {
 
 /** Reads every service, method and message by reflection alone. @returns undefined, after saying so, where there is no Python */
 export function pythonReflection(): Client | undefined {
-  const directory = path.join(CACHE, `grpcio-reflection-${PYTHON_VERSION}`);
-  const program = path.join(directory, 'bin', 'python');
   const packages = [`grpcio==${PYTHON_VERSION}`, `grpcio-reflection==${PYTHON_VERSION}`];
-  if (spawnSync(program, ['-c', 'import grpc_reflection']).status !== 0) {
-    if (spawnSync('python3', ['-c', 'import ensurepip, venv']).status !== 0)
-      return missing('grpcio-reflection', 'Python with venv (apt-get install python3-venv)');
-    install('python3', ['-m', 'venv', directory]);
-    install(program, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages]);
-  }
-  return async (...parameters) => (await run(program, [READ_EVERYTHING, ...parameters])).stdout;
-}
-
-function install(program: string, parameters: string[], env: Record<string, string> = {}): void {
-  const { status, stderr } = spawnSync(program, parameters, { env: { ...process.env, ...env }, encoding: 'utf8' });
-  if (status !== 0) throw new Error(`${program} ${parameters.join(' ')} failed:\n${stderr}`);
+  const python = pythonWith('reflection with grpcio-reflection', `grpcio-reflection-${PYTHON_VERSION}`, packages, 'grpc_reflection');
+  return python && ((...parameters) => python(READ_EVERYTHING, ...parameters));
 }
 
 function missing(client: string, needs: string): undefined {
