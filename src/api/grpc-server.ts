@@ -16,7 +16,7 @@ import { AppError } from '../common/app-error.js';
 import { requestContext } from '../common/request-context.js';
 
 const PROTO = fileURLToPath(new URL('../../proto/miniodb/v1/miniodb.proto', import.meta.url));
-const PROTO_DIRECTORY = fileURLToPath(new URL('../../../proto', import.meta.url));
+const PROTO_DIRECTORY = fileURLToPath(new URL('../../proto', import.meta.url));
 const PACKAGE = 'miniodb.v1';
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 

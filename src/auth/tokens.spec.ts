@@ -52,7 +52,7 @@ describe('a login whose refresh token was copied', () => {
     nowSeconds += 20;
     const thief = await tokens.refresh(first.refresh_token);
     if (isRestarted) ({ tokens, log } = await start(refreshSeconds));
-    await expect(tokens.refresh(first.refresh_token)).rejects.toThrow(/used before; the whole login was ended/);
+    await expect(tokens.refresh(first.refresh_token)).rejects.toThrow(/used before; the whole login has ended/);
     // The copied token ends by itself, the thief's do not yet.
     nowSeconds += 11;
     await log.forgetEnded();

@@ -48,7 +48,7 @@ describe('configuration', () => {
   });
 
   it('is accepted as it stands in the repository', () => {
-    const repository = fileURLToPath(new URL('../../../config', import.meta.url));
+    const repository = fileURLToPath(new URL('../../config', import.meta.url));
     expect(() => loadConfig(directory, path.join(repository, 'default.yaml'), {})).not.toThrow();
   });
 
