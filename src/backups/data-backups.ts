@@ -20,8 +20,8 @@ import type { Lease, LeaseStore } from '../coordination/lease.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import type { RemoteObjectStore } from '../storage/remote-object-store.js';
 import { StoragePool } from '../storage/storage-pool.js';
-import { vectorObjectName } from '../delta/deletion-vector.js';
-import { contentsOf, type Snapshot, visibleRows } from '../delta/snapshot.js';
+import { type NamedObject, objectsOf } from '../delta/objects-of.js';
+import { contentsOf, visibleRows } from '../delta/snapshot.js';
 import type { Table } from '../tables/table.js';
 import { TableEvents } from '../tables/table-events.js';
 import { TableRegistry } from '../tables/table-registry.js';
@@ -55,13 +55,6 @@ export interface DataBackupInfo {
   readonly total_bytes: number;
   /** Of the files that it copied itself. */
   readonly size_bytes: number;
-}
-
-/** A file of a table to copy. */
-interface Source {
-  readonly path: string;
-  /** Unknown for deletion vectors. */
-  readonly sizeBytes: number | undefined;
 }
 
 @Injectable()
@@ -142,9 +135,9 @@ export class DataBackups {
     const view = table.pin(Number.MAX_SAFE_INTEGER);
     const { snapshot } = table;
     try {
-      const copy = async (source: Source): Promise<BackupObject> =>
+      const copy = async (source: NamedObject): Promise<BackupObject> =>
         known.get(`${table.id}/${source.path}`) ?? this.#copy(store, table, source, `${DATA_PREFIX}${backupId}/${table.id}/${source.path}`);
-      const objects = await pMap(sourcesOf(snapshot), copy, { concurrency: COPYING_MAX });
+      const objects = await pMap(objectsOf(snapshot), copy, { concurrency: COPYING_MAX });
       return {
         name: table.name,
         table_id: table.id,
@@ -161,7 +154,7 @@ export class DataBackups {
     }
   }
 
-  async #copy(store: RemoteObjectStore, table: Table, { path, sizeBytes }: Source, key: string): Promise<BackupObject> {
+  async #copy(store: RemoteObjectStore, table: Table, { path, sizeBytes }: NamedObject, key: string): Promise<BackupObject> {
     const from = table.keyOf({ path });
     if (sizeBytes === undefined) {
       const bytes = await this.store.get(from);
@@ -234,19 +227,6 @@ export class DataBackups {
     this.logger.info({ objects: removed }, `data backup ${backupId} deleted`);
     return removed;
   }
-}
-
-/** The objects that a version consists of. */
-function sourcesOf({ files, emptyFile }: Snapshot): Source[] {
-  const sources: Source[] = [];
-  for (const file of [...files.values(), ...(emptyFile ? [emptyFile] : [])]) {
-    sources.push({ path: file.path, sizeBytes: file.sizeBytes });
-    for (const vector of [file.vector, file.softVector]) {
-      const object = vector && vectorObjectName(vector);
-      if (object !== undefined) sources.push({ path: object, sizeBytes: undefined });
-    }
-  }
-  return [...new Map(sources.map((source) => [source.path, source])).values()];
 }
 
 export async function digestOfFile(file: string): Promise<string> {

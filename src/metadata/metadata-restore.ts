@@ -13,7 +13,7 @@ import { AppError, messageOf } from '../common/app-error.js';
 import { globFilter } from '../common/glob.js';
 import type { Logger } from '../common/logger.js';
 import type { ObjectStore } from '../storage/object-store.js';
-import { vectorObjectName } from '../delta/deletion-vector.js';
+import { objectsOf } from '../delta/objects-of.js';
 import { applyActions, type Snapshot } from '../delta/snapshot.js';
 import { parseColumnType, TableSchema } from '../delta/table-schema.js';
 import type { CatalogueTable } from '../tables/catalogue.js';
@@ -195,14 +195,7 @@ export class MetadataRestore {
 
   /** @throws AppError CONFLICT when files of the table are not in the store any more */
   async #assertComplete({ directory }: IndexEntry, snapshot: Snapshot): Promise<void> {
-    const missing = new Map<string, number | undefined>();
-    for (const file of [...snapshot.files.values(), ...(snapshot.emptyFile ? [snapshot.emptyFile] : [])]) {
-      missing.set(`${directory}/${file.path}`, file.sizeBytes);
-      for (const vector of [file.vector, file.softVector]) {
-        const object = vector && vectorObjectName(vector);
-        if (object !== undefined) missing.set(`${directory}/${object}`, undefined);
-      }
-    }
+    const missing = new Map(objectsOf(snapshot).map(({ path, sizeBytes }) => [`${directory}/${path}`, sizeBytes]));
     const named = missing.size;
     for await (const { key, sizeBytes } of this.store.list(`${directory}/`)) {
       const expected = missing.get(key);

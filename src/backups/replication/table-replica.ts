@@ -9,9 +9,8 @@ import { AppError } from '../../common/app-error.js';
 import type { ObjectStore } from '../../storage/object-store.js';
 import type { RemoteObjectStore } from '../../storage/remote-object-store.js';
 import type { ScratchFiles } from '../../storage/scratch-files.js';
-import { type AddAction, decodeActions, type DeletionVectorDescriptor } from '../../delta/action.js';
-import { vectorObjectName } from '../../delta/deletion-vector.js';
-import { pathOf, TAG_SOFT_VECTOR } from '../../delta/snapshot.js';
+import { type AddAction, decodeActions } from '../../delta/action.js';
+import { objectsOfFile } from '../../delta/objects-of.js';
 import type { Table } from '../../tables/table.js';
 
 const MARKERS = '_replica/';
@@ -103,13 +102,8 @@ export class TableReplica {
 
   /** The data file and deletion vectors of an add. What a later version took out and a vacuum removed is not needed. */
   async #copyNamed(add: AddAction): Promise<number> {
-    let copied = await this.#copy(pathOf(add), add.size);
-    const soft = add.tags?.[TAG_SOFT_VECTOR];
-    const vectors = [add.deletionVector, soft === undefined ? undefined : (JSON.parse(soft) as DeletionVectorDescriptor)];
-    for (const vector of vectors) {
-      const object = vector && vectorObjectName(vector);
-      if (object !== undefined) copied += await this.#copy(object, undefined);
-    }
+    let copied = 0;
+    for (const { path, sizeBytes } of objectsOfFile(add)) copied += await this.#copy(path, sizeBytes);
     return copied;
   }
 

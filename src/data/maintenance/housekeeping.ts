@@ -11,10 +11,9 @@ import { MaintenanceConfig } from '../../config/config.js';
 import type { Logger } from '../../common/logger.js';
 import type { Lease, LeaseStore } from '../../coordination/lease.js';
 import type { ObjectStore } from '../../storage/object-store.js';
-import type { DeletionVectorDescriptor } from '../../delta/action.js';
-import { vectorObjectName } from '../../delta/deletion-vector.js';
+import { objectsOf, objectsOfFile } from '../../delta/objects-of.js';
 import { textBoundsOf } from '../../delta/file-statistics.js';
-import { type DataFile, pathOf, removeOf, TAG_SOFT_VECTOR } from '../../delta/snapshot.js';
+import { type DataFile, removeOf } from '../../delta/snapshot.js';
 import { vectorActions } from '../../delta/table-protocol.js';
 import { TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import type { Table } from '../../tables/table.js';
@@ -130,24 +129,12 @@ export class Housekeeping {
 
   #namedObjects(table: Table): Set<string> {
     const { snapshot } = table;
-    const named = new Set<string>(table.uploading);
-    const nameVector = (vector: DeletionVectorDescriptor | undefined): void => {
-      const object = vector && vectorObjectName(vector);
-      if (object !== undefined) named.add(object);
-    };
-    for (const file of [...snapshot.files.values(), ...table.pinnedFiles()]) {
-      named.add(file.path);
-      nameVector(file.vector);
-      nameVector(file.softVector);
-    }
-    if (snapshot.emptyFile) named.add(snapshot.emptyFile.path);
-    for (const removed of snapshot.tombstones.values()) {
-      if (removed.deletionTimestamp < this.#timeTravelStartMs()) continue;
-      named.add(pathOf(removed));
-      nameVector(removed.deletionVector);
-      const soft = removed.tags?.[TAG_SOFT_VECTOR];
-      if (soft !== undefined) nameVector(JSON.parse(soft) as DeletionVectorDescriptor);
-    }
-    return named;
+    const reachable = [...snapshot.tombstones.values()].filter(({ deletionTimestamp }) => deletionTimestamp >= this.#timeTravelStartMs());
+    const objects = [
+      ...objectsOf(snapshot),
+      ...table.pinnedFiles().flatMap(({ add }) => objectsOfFile(add)),
+      ...reachable.flatMap((removed) => objectsOfFile(removed)),
+    ];
+    return new Set([...table.uploading, ...objects.map(({ path }) => path)]);
   }
 }
