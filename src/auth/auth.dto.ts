@@ -6,6 +6,7 @@ import {
   IsBoolean,
   IsIn,
   IsISO8601,
+  IsObject,
   IsOptional,
   IsString,
   Matches,
@@ -97,6 +98,8 @@ class KeyFieldsDto {
   @IsOptional()
   @IsArray()
   @ArrayMaxSize(GRANTS_MAX)
+  // A list within the list would pass the next rule: it looks at the members of lists, however deep.
+  @IsObject({ each: true })
   @ValidateNested({ each: true })
   @Type(() => GrantDto)
   grants?: GrantDto[] | null;
