@@ -8,7 +8,8 @@ import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../engine/duckdb/engine.js';
 import { anyWithin } from '../../engine/duckdb/any-within.js';
-import { jsonExpression } from '../../engine/duckdb/json-expression.js';
+import { JSON_CHANGES, jsonExpression } from '../../engine/duckdb/json-expression.js';
+import { type Changes, mapLeaves } from '../../engine/duckdb/map-leaves.js';
 import { textExpression } from '../../engine/duckdb/text-expression.js';
 import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
 import type { ScratchFiles } from '../../storage/scratch-files.js';
@@ -321,7 +322,7 @@ function fitted(field: Field, column: Column): string | undefined {
     case 'TIMESTAMPTZ':
       return kind === 'instant' ? value : undefined;
     case 'JSON':
-      return kind === 'nested' ? `to_json(${jsonExpression(value, type)})` : undefined;
+      return kind === 'nested' ? nestedJson(value, type) : undefined;
     default:
       return undefined;
   }
@@ -364,7 +365,7 @@ function lineValue({ kind, type, value }: Field): string {
     case 'float':
       return `CASE WHEN isfinite(${value}) THEN to_json(${value}::DOUBLE) WHEN ${value} IS NOT NULL THEN to_json(${value}::VARCHAR) END`;
     case 'nested': {
-      const json = `to_json(${jsonExpression(value, type)})`;
+      const json = nestedJson(value, type);
       const isLost = nonFiniteWithin(value, type);
       // The engine prints NaN in JSON as it is, and the other expression prints null.
       return isLost === undefined ? json : `CASE WHEN ${isLost} THEN to_json(${value}) ELSE ${json} END`;
@@ -379,6 +380,18 @@ function lineValue({ kind, type, value }: Field): string {
     default:
       return value;
   }
+}
+
+const LOCAL_TIMES: ReadonlySet<DuckDBTypeId> = new Set([DuckDBTypeId.TIMESTAMP, DuckDBTypeId.TIMESTAMP_S, DuckDBTypeId.TIMESTAMP_MS]);
+
+/** SQL of a value of a column of JSON: a time of no zone within it is one of UTC, as it is in a column of its own. */
+function nestedJson(value: string, type: DuckDBType): string {
+  const changes: Changes = {
+    ...JSON_CHANGES,
+    value: (inner, innerType, depth) =>
+      LOCAL_TIMES.has(innerType.typeId) ? instantLine(inner) : JSON_CHANGES.value(inner, innerType, depth),
+  };
+  return `to_json(${mapLeaves(value, type, changes)})`;
 }
 
 /** A time of no zone is one of UTC here. */

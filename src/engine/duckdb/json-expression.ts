@@ -11,14 +11,15 @@ const DECIMAL_WIDTH_MAX = 38;
 /** Narrower decimals the engine prints as doubles, without their scale. */
 const EXACT_DECIMAL_WIDTH = 18;
 
-const CHANGES: Changes = { value: jsonOf, key: keyText };
+/** What `jsonExpression` does to each value within a value, and to the keys of maps. */
+export const JSON_CHANGES: Changes = { value: jsonOf, key: keyText };
 
 /**
  * @param expression SQL of the value
  * @returns SQL whose value DuckDB's to_json writes as wanted
  */
 export function jsonExpression(expression: string, type: DuckDBType): string {
-  return mapLeaves(expression, type, CHANGES);
+  return mapLeaves(expression, type, JSON_CHANGES);
 }
 
 function jsonOf(expression: string, type: DuckDBType, depth: number): string {
