@@ -216,7 +216,7 @@ describe('looking after it', () => {
   it('the list of tables reads the files in which rows are hidden, and no other, until they are on the disk', async () => {
     const list = async (): Promise<void> => void expectStatus(await call(server, 'GET', '/v1/tables'), 200);
     const isOfDeleted = expect.stringMatching(/^GET deleted\/shard-0\/.*\/part-[^/]+\.parquet$/);
-    expect(await requestsOf(list)).toEqual([isOfDeleted]);
+    expect(await requestsOf(list)).toEqual([isOfDeleted, isOfDeleted]);
     expect(await requestsOf(list)).toEqual([]);
   });
 
