@@ -89,7 +89,7 @@ describe('the bucket for backups', () => {
 
   it('may lack conditional puts: the server looks first there, too', async () => {
     const report = await checkStorage(forBackups(await throughProxy({ condition: 'unknown' })), ['--quick']);
-    expect(report.text).toMatch(/LACKING +put-if-absent .*NotImplemented.*\n +means: the server looks whether a key exists/);
+    expect(report.text).toMatch(/LACKING +put-if-absent .*NotImplemented.*\n +means: the server checks for a key before/);
     expect(report.exitCode).toBe(0);
   });
 });
