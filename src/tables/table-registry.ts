@@ -181,8 +181,21 @@ export class TableRegistry {
     const { engine, residentBudget, damagedFiles, scratch, logger } = this;
     const config = readConfig(snapshot.metaData, this.defaults.config);
     const emptyFile = new EmptyFile(this.store, engine, scratch, catalogued.directory);
-    const table = new Table({ catalogued, config, log, emptyFile, snapshot, store, engine, residentBudget, damagedFiles, nextLsn: 1 });
-    table.onCleanUpError = (error) => logger.error({ err: error }, `${table.logLabel} could not free unused resources`);
+    const onCleanUpError = (error: unknown): void =>
+      logger.error({ err: error }, `table:${catalogued.name} could not free unused resources`);
+    const table = new Table({
+      catalogued,
+      config,
+      log,
+      emptyFile,
+      snapshot,
+      store,
+      engine,
+      residentBudget,
+      damagedFiles,
+      onCleanUpError,
+      nextLsn: 1,
+    });
     await table.open();
     return table;
   }

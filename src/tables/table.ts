@@ -21,7 +21,7 @@ import type { TableSchema } from '../delta/table-schema.js';
 import type { DamagedFiles } from './damaged-files.js';
 import { Generation } from './generation.js';
 import { Masks } from './view/masks.js';
-import { ReadView, type ReadViewParts } from './view/read-view.js';
+import { ReadView, type ReadViewInit } from './view/read-view.js';
 import type { ResidentBudget } from './view/resident-budget.js';
 import { ResidentRows, type ResidentTable } from './view/resident-rows.js';
 import { type IdRule, idRuleOf, type TableConfig } from './table-config.js';
@@ -40,7 +40,7 @@ export interface HiddenRows {
 }
 
 /** Files of a version as a view reads them. Made once for a version, because a query should cost the same with ten files and with ten thousand. */
-interface PinnedFiles extends Pick<ReadViewParts, 'files' | 'residents' | 'others'> {
+interface PinnedFiles extends Pick<ReadViewInit, 'files' | 'residents' | 'others'> {
   /** Numbers of the files in the masks. */
   readonly sources: ReadonlySet<number>;
 }
@@ -50,7 +50,7 @@ interface Held extends PinnedFiles {
   readonly generations: readonly Generation[];
 }
 
-export interface TableParts {
+export interface TableInit {
   readonly catalogued: CatalogueTable;
   readonly config: TableConfig;
   readonly log: DeltaLog;
@@ -60,6 +60,8 @@ export interface TableParts {
   readonly engine: Engine;
   readonly residentBudget: ResidentBudget;
   readonly damagedFiles: DamagedFiles;
+  /** Told of what could not be removed; the next start removes it. */
+  readonly onCleanUpError: (error: unknown) => void;
   /** LSN from which the first generation may hold rows. */
   readonly nextLsn: number;
 }
@@ -112,7 +114,7 @@ export class Table {
   #nextPin = 1;
   #retired: { readonly isHeldBy: (held: Held) => boolean; readonly cleanUp: () => Promise<void> }[] = [];
 
-  constructor(parts: TableParts) {
+  constructor(parts: TableInit) {
     this.name = parts.catalogued.name;
     this.id = parts.catalogued.tableId;
     this.directory = parts.catalogued.directory;
@@ -126,6 +128,7 @@ export class Table {
     this.idRule = idRuleOf(parts.config);
     this.#store = parts.store;
     this.#engine = parts.engine;
+    this.#onCleanUpError = parts.onCleanUpError;
     this.masks = new Masks(parts.engine, `${BUFFER_SCHEMA}.masks_${this.#label}`);
     this.residents = new ResidentRows(parts.engine, `${BUFFER_SCHEMA}.files_${this.#label}`, parts.residentBudget, (table, sql) =>
       this.#retireResidents(table, sql),
@@ -319,12 +322,11 @@ export class Table {
     const held = [...this.#pins.values()];
     const due = this.#retired.filter(({ isHeldBy }) => !held.some(isHeldBy));
     this.#retired = this.#retired.filter((retired) => !due.includes(retired));
-    for (const { cleanUp } of due) this.#cleaning = this.#cleaning.then(cleanUp).catch(this.onCleanUpError);
+    for (const { cleanUp } of due) this.#cleaning = this.#cleaning.then(cleanUp).catch(this.#onCleanUpError);
   }
 
   #cleaning: Promise<void> = Promise.resolve();
-  /** Told of what could not be removed; the next start removes it. */
-  onCleanUpError: (error: unknown) => void = () => undefined;
+  readonly #onCleanUpError: (error: unknown) => void;
 
   /** Takes a flushed generation out of the engine and its bulk files off the disk, once nobody reads them. */
   retireGeneration(generation: Generation): void {

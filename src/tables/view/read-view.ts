@@ -28,7 +28,7 @@ const ROWS_MAX = 2n ** 63n - 1n;
 const STABLE_ROWS_MIN = 100_000;
 const STABLE_ROWS_PER_HIDDEN = 20;
 
-export interface ReadViewParts {
+export interface ReadViewInit {
   readonly table: Table;
   readonly schema: TableSchema;
   readonly version: number;
@@ -36,7 +36,7 @@ export interface ReadViewParts {
   readonly generations: readonly Generation[];
   /** Rows of files that the engine has already, and the files of which it has none. */
   readonly residents: readonly ResidentPart[];
-  readonly others: ReadViewParts['files'];
+  readonly others: ReadViewInit['files'];
   readonly lsn: number;
   readonly openObject: (file: DataFile) => Promise<LocalObject>;
   readonly unpin: () => void;
@@ -48,20 +48,20 @@ export class ReadView {
   readonly version: number;
   readonly lsn: number;
   readonly generations: readonly Generation[];
-  readonly files: ReadViewParts['files'];
+  readonly files: ReadViewInit['files'];
   readonly #bulkFiles: readonly OpenFile[];
-  readonly #parts: ReadViewParts;
+  readonly #parts: ReadViewInit;
   readonly #opened: LocalObject[] = [];
   readonly #openedFiles: { readonly file: DataFile; readonly path: string | undefined }[] = [];
   #openFiles: Promise<readonly OpenFile[]> | undefined;
   #callerFiles: Promise<readonly OpenFile[]> | undefined;
   #callerSql: Promise<string> | undefined;
   #keep: (file: DataFile) => boolean = () => true;
-  #kept: ReadViewParts['files'] | undefined;
+  #kept: ReadViewInit['files'] | undefined;
   #isReleased = false;
   #condition: string | undefined;
 
-  constructor(parts: ReadViewParts) {
+  constructor(parts: ReadViewInit) {
     this.#parts = parts;
     this.table = parts.table;
     this.schema = parts.schema;
@@ -95,7 +95,7 @@ export class ReadView {
     return this.#chosen(this.#keep).map(({ file }) => file);
   }
 
-  #chosen(keep: (file: DataFile) => boolean): ReadViewParts['files'] {
+  #chosen(keep: (file: DataFile) => boolean): ReadViewInit['files'] {
     if (keep !== this.#keep) return this.#parts.files.filter(({ file }) => keep(file));
     return (this.#kept ??= this.#parts.files.filter(({ file }) => keep(file)));
   }
@@ -105,7 +105,7 @@ export class ReadView {
     return (this.#openFiles ??= this.#openAll(this.#chosen(keep)));
   }
 
-  #openAll(files: ReadViewParts['files']): Promise<readonly OpenFile[]> {
+  #openAll(files: ReadViewInit['files']): Promise<readonly OpenFile[]> {
     return pMap(files, ({ file, source }) => this.#openFile(file, source), { concurrency: OPENING_MAX });
   }
 
@@ -114,7 +114,7 @@ export class ReadView {
     return (this.#callerFiles ??= this.#openAll(this.#filesOfCaller()));
   }
 
-  #filesOfCaller(): ReadViewParts['files'] {
+  #filesOfCaller(): ReadViewInit['files'] {
     return this.#parts.others.filter(({ file }) => this.#keep(file));
   }
 
