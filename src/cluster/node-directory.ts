@@ -48,7 +48,9 @@ interface Heartbeat {
 @Injectable()
 export class NodeDirectory {
   readonly #instance = randomUUID();
+  /** Logs of this store, and of others that are in the same Redis. */
   readonly #knownLogs = new Set<string>();
+  readonly #foreignLogs = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #beating: Promise<void> | undefined;
   #lastBeatSeconds = Infinity;
@@ -86,7 +88,7 @@ export class NodeDirectory {
   #twin({ address }: Heartbeat): AppError {
     return new AppError(
       'CONFLICT',
-      `another node is running as ${this.config.node_id} at ${address}; give each node its own name (NODE_ID) and data directory`,
+      `another node is running as ${this.config.node_id} at ${address}; give each node its own name (NODE_ID) and data directory, and each cluster its own Redis database (REDIS_DB)`,
     );
   }
 
@@ -163,7 +165,10 @@ export class NodeDirectory {
   /** True also for a node of an older version, which does not say which log it writes. */
   async #isOfOurStore(walId: string | undefined): Promise<boolean> {
     if (walId === undefined || this.#knownLogs.has(walId)) return true;
+    if (this.#foreignLogs.has(walId)) return false;
     for (const id of await startedLogs(this.store)) this.#knownLogs.add(id);
+    // A log has its place in the store before its node is told of here, so one that has none is of another store for ever.
+    if (!this.#knownLogs.has(walId)) this.#foreignLogs.add(walId);
     return this.#knownLogs.has(walId);
   }
 

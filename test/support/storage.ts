@@ -9,8 +9,10 @@ export const TEST_STORAGE = process.env['TEST_STORAGE'] ?? 'local';
 /** Environment of a server with this data directory. The same directory finds the same bucket again. */
 export function storageEnvironment(dataDir: string): Record<string, string> {
   if (TEST_STORAGE === 'local') return {};
-  const bucket = `test-${createHash('sha256').update(dataDir).digest('hex').slice(0, 24)}`;
-  const redis = TEST_STORAGE === 'minio-redis' ? redisEnvironment() : {};
+  const digest = createHash('sha256').update(dataDir).digest('hex');
+  const bucket = `test-${digest.slice(0, 24)}`;
+  // Servers of one Redis need names of their own, though their buckets are different.
+  const redis = TEST_STORAGE === 'minio-redis' ? { ...redisEnvironment(), NODE_ID: `node-${digest.slice(0, 12)}` } : {};
   return { STORAGE: 'minio', MINIO_BUCKET: bucket, ...s3Environment(), ...redis };
 }
 
