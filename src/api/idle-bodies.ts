@@ -1,6 +1,6 @@
 /**
- * Closes connections whose request has a body that does not come: one that stalls, or comes a few bytes at a time, holds a place that others need. Slow
- * is allowed: what counts is that within each `server.body_idle_seconds` so much comes as any line carries.
+ * Closes connections whose request body has stopped arriving: one that stalls, or trickles in a few bytes at a time, holds a place that others need. A
+ * slow line is fine: each period of `server.body_idle_seconds` only has to bring as many bytes as even a poor line can carry.
  */
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance } from 'fastify';

@@ -6,7 +6,7 @@ export type Permission = 'public' | 'read' | 'write' | 'admin';
 
 export const PERMISSION = Symbol('permission');
 
-/** Of a method, or of all methods of a controller that do not say otherwise: each method carries it, so that a route's handler alone tells. */
+/** On a method, or on a controller for all its methods without one of their own. It is stored on each method, so a route's handler is all one needs to look it up. */
 export function Needs(permission: Permission): MethodDecorator & ClassDecorator {
   const set = SetMetadata(PERMISSION, permission);
   return <T>(target: object, key?: string | symbol, descriptor?: TypedPropertyDescriptor<T>): void => {
@@ -18,7 +18,7 @@ export function Needs(permission: Permission): MethodDecorator & ClassDecorator 
   };
 }
 
-/** What a method, or a handler made from it, needs; undefined for what is no route of the product. */
+/** What a method, or a handler made from it, needs. Undefined if the method is not one of the product's routes. */
 export function permissionOf(method: object): Permission | undefined {
   return Reflect.getMetadata(PERMISSION, method) as Permission | undefined;
 }

@@ -128,7 +128,7 @@ export class Tokens {
     await this.#endLogin(claims);
   }
 
-  /** For as long as any token of it may live: a pair that was made from this one, by whoever has it, ends later than this one. */
+  /** Revokes for as long as any token of the login can still be valid. Somebody may have refreshed this token, and the new pair outlives it. */
   async #endLogin({ loginId, lifeSeconds }: Claims): Promise<void> {
     const { accessSeconds, refreshSeconds } = this.settings;
     const longest = Math.max(accessSeconds, refreshSeconds, lifeSeconds);

@@ -149,7 +149,7 @@ function incomplete(reason: string): AppError {
   );
 }
 
-/** Undefined for what is no message of ours. */
+/** Undefined if the text is not one of our messages. */
 function parse<T>(text: string): T | undefined {
   try {
     const message: unknown = JSON.parse(text);

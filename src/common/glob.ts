@@ -13,7 +13,7 @@ const REPEATS: Readonly<Record<string, string>> = { '?': '?', '*': '*', '+': '+'
 const CHARACTER_RANGE = /^\w\.\.\w$/;
 const WHOLE_NEGATION = /^!\((.*)\)$/s;
 
-/** @returns a test of names, whatever their case. @throws AppError INVALID_ARGUMENT for a glob that cannot be used */
+/** @returns a test for names that ignores case. @throws AppError INVALID_ARGUMENT for a glob that cannot be used */
 export function globFilter(glob: string): (text: string) => boolean {
   const [, refused] = WHOLE_NEGATION.exec(glob) ?? [];
   if (refused !== undefined && closesAtEnd(glob)) {
@@ -98,7 +98,7 @@ function partsOf(glob: string, hasGroups: boolean): ReadonlyMap<number, number> 
   return partners;
 }
 
-/** The first character of a class belongs to it, whatever it is. */
+/** Where a character class ends. A `]` that comes first in the class is one of its characters, not its end. */
 function endOfClass(glob: string, start: number): number | undefined {
   const first = /[!^]/.test(glob.charAt(start + 1)) ? start + 2 : start + 1;
   for (let at = first; at < glob.length; at += 1) {

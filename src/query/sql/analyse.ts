@@ -146,6 +146,7 @@ function withFiniteNumbers(tree: string): string {
 }
 
 function parseError(type: string | undefined, message: string | undefined, position: string | undefined): AppError {
+  // DuckDB's name for a statement that it can parse but not serialise: anything but a SELECT.
   if (type === 'not implemented') return invalidArgument(`this statement is not a SELECT; ${STATEMENTS_HINT}`);
   return invalidArgument(
     `the SQL cannot be parsed: ${message ?? 'unknown error'}`,
