@@ -1,10 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { expectThat } from '../../test/support/expectations.js';
-import { Engine, type Row } from '../engine/duckdb/engine.js';
+import { type ScratchEngine, openScratchEngine } from '../../test/support/scratch-engine.js';
+import type { Row } from '../engine/duckdb/engine.js';
 import { quoteName, quoteText } from '../engine/duckdb/sql-text.js';
 import { type ColumnType, TableSchema } from './table-schema.js';
 import { type FileStatistics, fileStatistics, measureOfCopy, textBoundsOf } from './file-statistics.js';
@@ -13,28 +12,17 @@ if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) 
 
 const HIGHEST = '\u{10FFFF}';
 
-let directory: string;
-let engine: Engine;
+let scratch: ScratchEngine;
 beforeAll(async () => {
-  directory = mkdtempSync(path.join(tmpdir(), 'miniodb-statistics-'));
-  engine = await Engine.open({
-    directories: [directory],
-    spillDirectory: directory,
-    memoryBytesMax: 256 * 1_024 * 1_024,
-    spillBytesMax: 256 * 1_024 * 1_024,
-    threads: 1,
-  });
+  scratch = await openScratchEngine();
 });
-afterAll(() => {
-  engine.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterAll(() => scratch.close());
 
 /** Statistics of a file with one column of these values, as the engine writes and reports it. @param values SQL of each value */
 async function statisticsOf(type: ColumnType, values: readonly string[], name = 'v'): Promise<FileStatistics> {
-  const file = path.join(directory, 'part.parquet');
+  const file = path.join(scratch.directory, 'part.parquet');
   const list = values.map((value) => `(${value}::${type})`).join(', ');
-  const [row] = await engine.rows(
+  const [row] = await scratch.engine.rows(
     `COPY (SELECT v AS ${quoteName(name)} FROM (VALUES ${list}) t(v)) TO ${quoteText(file)} (FORMAT parquet, RETURN_STATS)`,
   );
   return fileStatistics(measureOfCopy(row as Row), TableSchema.initial().with(name, type));

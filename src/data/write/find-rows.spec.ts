@@ -1,10 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { expectThat } from '../../../test/support/expectations.js';
-import { Engine } from '../../engine/duckdb/engine.js';
+import { type ScratchEngine, openScratchEngine } from '../../../test/support/scratch-engine.js';
 import type { DataFile } from '../../delta/snapshot.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
 
@@ -83,22 +80,11 @@ describe('file that may hold ids', () => {
 });
 
 describe('condition on ids', () => {
-  let directory: string;
-  let engine: Engine;
+  let scratch: ScratchEngine;
   beforeAll(async () => {
-    directory = mkdtempSync(path.join(tmpdir(), 'miniodb-find-'));
-    engine = await Engine.open({
-      directories: [directory],
-      spillDirectory: directory,
-      memoryBytesMax: 256 * 1_024 * 1_024,
-      spillBytesMax: 256 * 1_024 * 1_024,
-      threads: 1,
-    });
+    scratch = await openScratchEngine();
   });
-  afterAll(() => {
-    engine.close();
-    rmSync(directory, { recursive: true, force: true });
-  });
+  afterAll(() => scratch.close());
 
   const odd = ["it's", '"', '\\', "'); DROP TABLE x; --", '\u{1F600}', '', ' ', 'null', "a','b"];
 
@@ -107,7 +93,7 @@ describe('condition on ids', () => {
     ['many ids as a list', [...odd, ...Array.from({ length: 300 }, (_value, index) => `id-${index}`)]],
   ])('holds for %s and for no other row', async (_name, wanted) => {
     const rows = [...wanted, 'other', 'ID-1', 'a', "'"].map((id) => ({ id }));
-    const found = await engine.rows(
+    const found = await scratch.engine.rows(
       `SELECT id FROM (SELECT unnest(from_json($1, '["VARCHAR"]')) AS id) WHERE ${idCondition(wanted)} ORDER BY id`,
       [JSON.stringify(rows.map(({ id }) => id))],
     );

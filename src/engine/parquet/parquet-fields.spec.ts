@@ -1,8 +1,7 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Engine } from '../duckdb/engine.js';
+import { type ScratchEngine, openScratchEngine } from '../../../test/support/scratch-engine.js';
 import type { SourceField } from '../source-field.js';
 import { parquetFields } from './parquet-fields.js';
 import { type ElementField, numberField, rewriteFooter } from './rewrite-footer.js';
@@ -15,28 +14,17 @@ const BODIES = JSON.parse(readFileSync(new URL('../../../test/fixtures/columnar-
 const [CONVERTED_TYPE, SCALE, PRECISION, LOGICAL_TYPE] = [6, 7, 8, 10];
 const CONVERTED = { UTF8: 0, DECIMAL: 5, UINT_64: 14, INT_64: 18, INTERVAL: 21 };
 
-let directory: string;
-let engine: Engine;
+let scratch: ScratchEngine;
 beforeAll(async () => {
-  directory = mkdtempSync(path.join(tmpdir(), 'miniodb-parquet-fields-'));
-  engine = await Engine.open({
-    directories: [directory],
-    spillDirectory: directory,
-    memoryBytesMax: 256 * 1_024 * 1_024,
-    spillBytesMax: 256 * 1_024 * 1_024,
-    threads: 1,
-  });
+  scratch = await openScratchEngine();
 });
-afterAll(() => {
-  engine.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterAll(() => scratch.close());
 
 let files = 0;
 
 /** The column x of a body, annotated otherwise: everything that is said of it is replaced. */
 async function fileOf(name: string, annotation?: readonly ElementField[], keeps: readonly number[] = []): Promise<string> {
-  const file = path.join(directory, `${(files += 1)}.parquet`);
+  const file = path.join(scratch.directory, `${(files += 1)}.parquet`);
   writeFileSync(file, Buffer.from(BODIES[name] ?? '', 'base64'));
   let column = 0;
   if (annotation)
@@ -49,7 +37,7 @@ async function fileOf(name: string, annotation?: readonly ElementField[], keeps:
 }
 
 async function fieldOf(name: string, annotation?: readonly ElementField[], keeps?: readonly number[]): Promise<SourceField | undefined> {
-  return (await parquetFields(engine, await fileOf(name, annotation, keeps)))[1];
+  return (await parquetFields(scratch.engine, await fileOf(name, annotation, keeps)))[1];
 }
 
 describe('the columns of a Parquet file', () => {
@@ -92,13 +80,13 @@ describe('the columns of a Parquet file', () => {
   it('of decimals in bytes of any number are read to the last digit', async () => {
     const decimal = [numberField(CONVERTED_TYPE, CONVERTED.DECIMAL), numberField(SCALE, 2), numberField(PRECISION, 38)];
     const file = await fileOf('parquet binary', decimal);
-    expect((await parquetFields(engine, file))[1]).toEqual({
+    expect((await parquetFields(scratch.engine, file))[1]).toEqual({
       name: 'x',
       type: 'BYTE_ARRAY DECIMAL',
       decimal: { precision: 38, scale: 2 },
       children: [],
     });
     // The two bytes of the text `ab`.
-    expect(await engine.row(`SELECT x::VARCHAR AS x FROM read_parquet('${file}')`)).toEqual({ x: '249.30' });
+    expect(await scratch.engine.row(`SELECT x::VARCHAR AS x FROM read_parquet('${file}')`)).toEqual({ x: '249.30' });
   });
 });

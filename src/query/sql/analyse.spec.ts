@@ -1,29 +1,15 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
-import { Engine } from '../../engine/duckdb/engine.js';
+import { type ScratchEngine, openScratchEngine } from '../../../test/support/scratch-engine.js';
 import { SqlAnalyser, withoutEnd } from './analyse.js';
 
-let directory: string;
-let engine: Engine;
+let scratch: ScratchEngine;
 let analyser: SqlAnalyser;
 beforeAll(async () => {
-  directory = mkdtempSync(path.join(tmpdir(), 'miniodb-analyse-'));
-  engine = await Engine.open({
-    directories: [directory],
-    spillDirectory: directory,
-    memoryBytesMax: 256 * 1_024 * 1_024,
-    spillBytesMax: 256 * 1_024 * 1_024,
-    threads: 1,
-  });
-  analyser = new SqlAnalyser(engine);
+  scratch = await openScratchEngine();
+  analyser = new SqlAnalyser(scratch.engine);
   await analyser.open();
 });
-afterAll(() => {
-  engine.close();
-  rmSync(directory, { recursive: true, force: true });
-});
+afterAll(() => scratch.close());
 
 describe('tables of a statement', () => {
   it.each([
@@ -115,7 +101,7 @@ describe('statement without its end', () => {
     ['SELECT 1 ; \n;', 'SELECT 1'],
     ["SELECT ';' AS x", "SELECT ';' AS x"],
   ])('%j', async (sql, expected) => {
-    expect(await withoutEnd(engine, sql)).toBe(expected);
+    expect(await withoutEnd(scratch.engine, sql)).toBe(expected);
   });
 
   it.each([
@@ -125,7 +111,7 @@ describe('statement without its end', () => {
     'SELECT 1 AS a -- ;',
     'SELECT 1 AS a /* ; */',
   ])('stands in parentheses: %s', async (sql) => {
-    expect((await engine.row(`SELECT * FROM (\n${await withoutEnd(engine, sql)}\n)`))['a']).toBe(1);
+    expect((await scratch.engine.row(`SELECT * FROM (\n${await withoutEnd(scratch.engine, sql)}\n)`))['a']).toBe(1);
   });
 });
 
