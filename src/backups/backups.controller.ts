@@ -2,6 +2,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiBody, ApiOkResponse, ApiOperation, ApiParam, ApiTags } from '@nestjs/swagger';
 import { AppError } from '../common/app-error.js';
+import { counted } from '../common/counted.js';
 import { Config } from '../config/config.js';
 import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
 import { Needs } from '../api/permission.js';
@@ -49,7 +50,7 @@ export class BackupsController {
     const rows = info.tables.reduce((sum, table) => sum + table.rows, 0);
     return {
       success: true,
-      message: `${counted(chosen.length, 'table')} with ${counted(rows, 'row')} backed up, ${info.size_bytes} bytes copied`,
+      message: `${counted(chosen.length, 'table')} with ${counted(rows, 'row')} backed up, ${counted(info.size_bytes, 'byte')} copied`,
       ...info,
     };
   }
@@ -113,8 +114,4 @@ export class BackupsController {
       tables,
     };
   }
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }

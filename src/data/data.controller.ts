@@ -10,6 +10,7 @@ import type { FastifyRequest } from 'fastify';
 import { assertMayWrite, currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../config/config.js';
+import { counted } from '../common/counted.js';
 import { stringifyJson } from '../common/json.js';
 import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
 import { Needs } from '../api/permission.js';
@@ -132,7 +133,7 @@ export class DataController {
   #rowsAnswer(answer: WriteAnswer, isBatch: boolean): WriteAnswerDto {
     const common = {
       success: true as const,
-      message: `${answer.count} record${answer.count === 1 ? '' : 's'} stored`,
+      message: `${counted(answer.count, 'record')} stored`,
       node_id: this.config.node_id,
       lsn: answer.lsn,
     };
@@ -176,7 +177,7 @@ export class DataController {
     if (isFlushed && table) await this.flushPath.flush(table);
     return {
       success: true,
-      message: `${answer.count} rows stored${answer.refusedCount > 0 ? `, ${answer.refusedCount} refused` : ''}`,
+      message: `${counted(answer.count, 'row')} stored${answer.refusedCount > 0 ? `, ${answer.refusedCount} refused` : ''}`,
       node_id: this.config.node_id,
       count: answer.count,
       refused_count: answer.refusedCount,
@@ -300,7 +301,7 @@ export class DataController {
     );
     return {
       success: true,
-      message: `${answer.count} rows ${request.soft ? 'hidden' : 'deleted'}`,
+      message: `${counted(answer.count, 'row')} ${request.soft ? 'hidden' : 'deleted'}`,
       deleted_count: answer.count,
       lsn: answer.lsn,
     };
@@ -326,7 +327,7 @@ export class DataController {
       () => ({ kind: 'restore', table: this.#existing(request.table), ids: request.ids }),
       idempotencyOf(key, 'RESTORE', body),
     );
-    return { success: true, message: `${answer.count} rows restored`, restored_count: answer.count, lsn: answer.lsn };
+    return { success: true, message: `${counted(answer.count, 'row')} restored`, restored_count: answer.count, lsn: answer.lsn };
   }
 
   /** Each message is one write. The next one is read only when the last is stored, so a fast client is slowed down by the transport itself. */

@@ -2,6 +2,7 @@
 import { Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { assertMayReadAll, assertMayWrite } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
+import { counted } from '../common/counted.js';
 import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
 import { Needs } from '../api/permission.js';
 import { ApiOkResponse, ApiOperation, ApiParam, ApiQuery, ApiTags } from '@nestjs/swagger';
@@ -37,7 +38,7 @@ export class MaintenanceController {
   async flush(@Param('name') name: string): Promise<FlushedDto> {
     const table = this.#toWrite(name);
     const { version, rows, files, isCommitted } = await this.flushPath.flush(table);
-    const what = rows > 0 ? `${rows} rows` : 'deletes';
+    const what = rows > 0 ? counted(rows, 'row') : 'deletes';
     const message = isCommitted ? `${what} flushed` : 'there was nothing to flush';
     return { success: true, message, version, rows, files };
   }
@@ -54,7 +55,7 @@ export class MaintenanceController {
     const result = await this.#compactNow(table);
     return {
       success: true,
-      message: `${result.files_before} files became ${result.files_after}`,
+      message: `${counted(result.files_before, 'file')} became ${result.files_after}`,
       version: table.snapshot.version,
       ...result,
     };
@@ -84,7 +85,7 @@ export class MaintenanceController {
   @ApiErrors(...BODY_ERRORS, 'NOT_FOUND', 'CONFLICT')
   async vacuum(@Param('name') name: string): Promise<VacuumedDto> {
     const result = await this.housekeeping.vacuum(this.#toWrite(name));
-    return { success: true, message: `${result.objects_removed} objects removed`, ...result };
+    return { success: true, message: `${counted(result.objects_removed, 'object')} removed`, ...result };
   }
 
   @Needs('read')

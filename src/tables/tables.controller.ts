@@ -3,6 +3,7 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } fr
 import { GrpcMethod } from '@nestjs/microservices';
 import { assertMayReadAll, assertMayWrite, currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
+import { counted } from '../common/counted.js';
 import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
 import { DoneDto } from '../api/done.dto.js';
 import { Needs } from '../api/permission.js';
@@ -199,7 +200,7 @@ export class TablesController {
 
   async #assertEmpty(table: Table): Promise<void> {
     const { record_count: rows } = await this.reader.stats(table);
-    if (rows > 0) throw new AppError('CONFLICT', `table ${table.name} has ${rows} rows; drop it with cascade=true`);
+    if (rows > 0) throw new AppError('CONFLICT', `table ${table.name} has ${counted(rows, 'row')}; drop it with cascade=true`);
   }
 }
 
