@@ -5,19 +5,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { status as grpcStatus } from '@grpc/grpc-js';
 import { closeTestServers } from './servers/shared-servers.js';
-import {
-  backUpMetadata,
-  expectError,
-  METADATA_ID,
-  metadataBackups,
-  metricOf,
-  QUIET,
-  restoreMetadata,
-  tableList,
-} from './support/backups.js';
+import { backUpMetadata, METADATA_ID, metadataBackups, metricOf, QUIET, restoreMetadata, tableList } from './support/backups.js';
 import { expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcConnection, type GrpcMessage, responseOf } from './support/grpc-client.js';
-import { createTable, expectStatus, expectSuccess, flush, type JsonRow, tableInfo, write } from './support/requests.js';
+import { createTable, expectError, expectStatus, expectSuccess, flush, type JsonRow, tableInfo, write } from './support/requests.js';
 import { type Answer, call, type RunningServer, startServer } from './support/server.js';
 import { storedObjects, type StoredObjects, whileFlipped, whileReplaced } from './support/stored-objects.js';
 

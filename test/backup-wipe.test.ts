@@ -9,7 +9,6 @@ import {
   backUp,
   backUpMetadata,
   descriptionOf,
-  expectError,
   metadataBackups,
   QUIET,
   recovered,
@@ -20,7 +19,18 @@ import {
   textsOf,
 } from './support/backups.js';
 import { expectThat } from './support/expectations.js';
-import { countOf, createTable, eventually, expectSuccess, flush, type JsonRow, rowsOf, tableInfo, write } from './support/requests.js';
+import {
+  countOf,
+  createTable,
+  eventually,
+  expectError,
+  expectSuccess,
+  flush,
+  type JsonRow,
+  rowsOf,
+  tableInfo,
+  write,
+} from './support/requests.js';
 import { goOnWriting, makeRichTable, restoreSoftRows, type RichTable } from './support/rich-table.js';
 import { type Answer, call, type RunningServer, type ServerOptions, startServer, temporaryDirectory } from './support/server.js';
 import { TEST_STORAGE } from './support/storage.js';

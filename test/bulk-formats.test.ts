@@ -25,6 +25,7 @@ import {
   countOf,
   createTable,
   eventually,
+  expectError,
   expectStatus,
   expectSuccess,
   type JsonRow,
@@ -85,16 +86,6 @@ async function declaredTable(what: string, schema: Readonly<Record<string, strin
 
 async function load(table: string, format: BulkFormat, body: Buffer | string, options: BulkOptions = {}): Promise<JsonRow> {
   return expectSuccess(await sendBulk(server, table, format, body, options)).json as JsonRow;
-}
-
-function expectError(answer: Answer, status: number, code: string, says: RegExp): void {
-  expectThat({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 500)).toEqual({
-    status,
-    error: code,
-    code: status,
-  });
-  expect(answer.json.message).toMatch(says);
-  expect(answer.json.request_id).toMatch(/^\S+$/);
 }
 
 async function columnTypes(table: string): Promise<Record<string, string>> {

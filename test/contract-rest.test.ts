@@ -12,6 +12,7 @@ import {
   countOf,
   createTable,
   eventually,
+  expectError,
   expectStatus,
   expectSuccess,
   flush,
@@ -65,16 +66,6 @@ async function objectNamesOf(table: string): Promise<string[]> {
 async function restartAfterKill(running: RunningServer, options: ServerOptions = {}): Promise<RunningServer> {
   await running.kill();
   return startOther({ ...options, dataDir: running.dataDir });
-}
-
-function expectError(answer: Answer, status: number, code: string, says: RegExp): void {
-  expectThat({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 500)).toEqual({
-    status,
-    error: code,
-    code: status,
-  });
-  expect(answer.json.message).toMatch(says);
-  expect(answer.json.request_id).toMatch(/^\S+$/);
 }
 
 function query(sql: string, more: JsonRow = {}, headers: Record<string, string> = {}): Promise<Answer> {

@@ -1,7 +1,6 @@
 /** Deadlines of queries, in the time of a clock: how soon after theirs queries end, those too that still wait. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { expectThat } from '../support/expectations.js';
-import { eventually, expectStatus, expectSuccess, type JsonRow } from '../support/requests.js';
+import { eventually, expectError, expectStatus, expectSuccess, type JsonRow } from '../support/requests.js';
 import { type Answer, call, type RunningServer, type ServerOptions, startServer } from '../support/server.js';
 
 let server: RunningServer;
@@ -23,15 +22,6 @@ async function startOther(options: ServerOptions): Promise<RunningServer> {
   const other = await startServer(options);
   others.push(other);
   return other;
-}
-
-function expectError(answer: Answer, status: number, code: string, says: RegExp): void {
-  expectThat({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 500)).toEqual({
-    status,
-    error: code,
-    code: status,
-  });
-  expect(answer.json.message).toMatch(says);
 }
 
 describe('running queries', () => {

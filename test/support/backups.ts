@@ -2,7 +2,6 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from '@jest/globals';
-import { expectThat } from './expectations.js';
 import { expectStatus, expectSuccess, type JsonRow, tableInfo } from './requests.js';
 import { type Answer, call } from './server.js';
 import { TEST_STORAGE } from './storage.js';
@@ -19,16 +18,6 @@ export const QUIET = {
   backup: { metadata_interval_minutes: 0 },
   maintenance: { compaction: false },
 };
-
-export function expectError(answer: Answer, status: number, code: string, says: RegExp): JsonRow {
-  expectThat({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 1_000)).toEqual({
-    status,
-    error: code,
-    code: status,
-  });
-  expect(answer.json.message).toMatch(says);
-  return answer.json as JsonRow;
-}
 
 /** Makes a metadata backup. */
 export async function backUpMetadata(server: Door, body?: JsonRow): Promise<JsonRow> {

@@ -1,5 +1,7 @@
 /** What nearly every contract test does: store some records, ask a question, wait for something the server does by itself. */
 import { readFileSync } from 'node:fs';
+import { expect } from '@jest/globals';
+import { expectThat } from './expectations.js';
 import { type Answer, call } from './server.js';
 
 type Door = { readonly rest: string };
@@ -15,6 +17,18 @@ export function expectStatus(answer: Answer, status: number): Answer {
 export function expectSuccess(answer: Answer): Answer {
   if (answer.status < 200 || answer.status > 299) throw new Error(`expected success, got ${answer.status}: ${answer.text.slice(0, 2_000)}`);
   return answer;
+}
+
+/** The answer must be the contract's error of this status and code, with a message that says this and the id of its request. */
+export function expectError(answer: Answer, status: number, code: string, says: RegExp): JsonRow {
+  expectThat({ status: answer.status, error: answer.json?.error, code: answer.json?.code }, answer.text.slice(0, 1_000)).toEqual({
+    status,
+    error: code,
+    code: status,
+  });
+  expect(answer.json.message).toMatch(says);
+  expect(answer.json.request_id).toMatch(/^\S+$/);
+  return answer.json as JsonRow;
 }
 
 /** Stores one record that must be accepted. */
