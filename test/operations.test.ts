@@ -285,6 +285,32 @@ describe('SIGTERM', () => {
     await stopInTime(server);
   });
 
+  test('a request that comes too late is refused like any other', async () => {
+    const server = await start();
+    const port = Number(new URL(server.rest).port);
+    const socket = connect({ host: '127.0.0.1', port });
+    cleanUps.push(() => socket.destroy());
+    let answer = '';
+    socket.on('data', (part) => (answer += part.toString()));
+    await once(socket, 'connect');
+    socket.write('GET /v1/tables HTTP/1.1\r\nhost: a\r\nx-request-id: late\r\n');
+    const isStopped = stopInTime(server);
+    await eventually(
+      'no connection is taken any more',
+      () => call(server, 'GET', '/v1/health').catch(() => undefined),
+      (health) => health === undefined,
+    );
+    socket.write('\r\n');
+    await once(socket, 'close');
+    await isStopped;
+    const [head = '', body = ''] = answer.split('\r\n\r\n');
+    expect(head).toMatch(/^HTTP\/1\.1 503 /);
+    expect(head).toMatch(/^x-request-id: late$/im);
+    expect(head).toMatch(/^retry-after: \d+$/im);
+    expect(head).toMatch(/^connection: close$/im);
+    expect(JSON.parse(body)).toMatchObject({ error: 'UNAVAILABLE', code: 503, message: 'the server is stopping', request_id: 'late' });
+  });
+
   test('with an open stream of writes: what it stored is there after the next start', async () => {
     const server = await start();
     const grpc = connectGrpc(server);

@@ -50,6 +50,8 @@ export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, body
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
       replyWithError(reply.headers({ ...headers, 'x-request-id': request.id }), toAppError(error)),
     clientErrorHandler: answerClientError,
+    // `refuseAfterClosing` says it in the words of every other refusal.
+    return503OnClosing: false,
   });
   const server = adapter.getInstance<FastifyInstance>();
   configure(server, bodyBytesMax, jsonDepthMax);
