@@ -10,7 +10,6 @@ import { AuthGuard } from './auth/auth-guard.js';
 import { Authenticator } from './auth/authenticator.js';
 import { guardServices } from './auth/service-guard.js';
 import { NodeDirectory } from './cluster/node-directory.js';
-import { AppError } from './common/app-error.js';
 import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './config/config.js';
 import { isLoopback } from './config/load-config.js';
@@ -22,9 +21,6 @@ import { httpAdapter } from './api/http-server.js';
 import { NestLogger } from './api/nest-logger.js';
 import { registerProtobufValues } from './api/protobuf-values.js';
 import { readTls } from './api/tls.js';
-
-/** When another try may find the server up again. */
-const RESTART_SECONDS = 5;
 
 export interface RunningApplication {
   readonly restUrl: string;
@@ -58,7 +54,6 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   app.get(AuthGuard).guardHeads(adapter.getInstance<FastifyInstance>());
   serveOpenApi(app);
   closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
-  refuseAfterClosing(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();
   await app.listen(restPort, host);
   for (const door of [adapter.getInstance<FastifyInstance>().server, ...grpcListeners()])
@@ -100,18 +95,6 @@ function closeConnectionsWhileDraining(server: FastifyInstance): void {
     if (isDraining) void reply.header('connection', 'close');
     done(null, payload);
   });
-}
-
-/** What still comes over an open connection once the door is shut. The framework's own answer would pass by the hooks: no id, no line of the audit log. */
-function refuseAfterClosing(server: FastifyInstance): void {
-  let isClosing = false;
-  server.addHook('preClose', (done) => {
-    isClosing = true;
-    done();
-  });
-  server.addHook('onRequest', (_request, _reply, done) =>
-    done(isClosing ? new AppError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: RESTART_SECONDS }) : undefined),
-  );
 }
 
 /** Each connection holds a descriptor, which files need, too. */

@@ -65,6 +65,19 @@ function restStatus(server: { readonly rest: string }, request: RawRequest): Pro
   );
 }
 
+/** What a server answers to these bytes until it closes the connection. */
+async function sendText(server: { readonly rest: string }, text: string): Promise<string> {
+  const { hostname, port } = new URL(server.rest);
+  const socket = createConnection({ host: hostname, port: Number(port) });
+  let answer = '';
+  socket.on('data', (part) => (answer += part.toString()));
+  // A server may close before it has read the whole of what it refuses.
+  socket.on('error', () => undefined);
+  socket.write(text);
+  await once(socket, 'close');
+  return answer;
+}
+
 describe('TLS', () => {
   let authority: Certificate;
   let own: Certificate;
@@ -452,6 +465,30 @@ describe('reflection and health of gRPC', () => {
       // The same count stands before the other door, and right ones pass.
       expect((await call(server, 'GET', '/v1/tables', undefined, { ...ADMIN, 'x-api-secret': 'guess' })).status).toBe(429);
       expect((await call(server, 'GET', '/v1/tables', undefined, ADMIN)).status).toBe(200);
+    });
+  });
+});
+
+describe('a request that HTTP itself does not allow', () => {
+  it.each([
+    ['no HTTP at all', 'hello\r\n\r\n', /not a valid HTTP request/],
+    ['another version', 'GET /v1/health HTTP/3.7\r\nhost: a\r\n\r\n', /not a valid HTTP request/],
+    ['headers without end', `GET /v1/health HTTP/1.1\r\nhost: a\r\nx: ${'x'.repeat(100_000)}\r\n\r\n`, /too long/],
+    ['no Host', 'GET /v1/health HTTP/1.1\r\nconnection: close\r\n\r\n', /Host header is missing/],
+    ['an unknown Expect', 'GET /v1/health HTTP/1.1\r\nhost: a\r\nexpect: tea\r\nconnection: close\r\n\r\n', /Expect: tea cannot be met/],
+    [
+      'a body after an unknown Expect',
+      'POST /v1/data HTTP/1.1\r\nhost: a\r\nexpect: tea\r\ncontent-length: 2\r\n\r\n{}',
+      /Expect: tea cannot be met/,
+    ],
+  ])('is refused like any other: %s', async (_name, request, says) => {
+    await withServer({}, async (server) => {
+      const [head = '', body = ''] = (await sendText(server, request)).split('\r\n\r\n');
+      expect(head).toMatch(/^HTTP\/1\.1 400 /);
+      expect(head).toMatch(/^connection: close$/im);
+      const error = JSON.parse(body) as JsonRow;
+      expect(error).toMatchObject({ error: 'INVALID_ARGUMENT', code: 400, message: expect.stringMatching(says) });
+      expect(head.split('\r\n').map((line) => line.toLowerCase())).toContain(`x-request-id: ${error['request_id']}`);
     });
   });
 });

@@ -1,6 +1,6 @@
 /** The HTTP server: how bodies are read, how requests get their id, how failures outside of any route are told. */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ServerOptions } from 'node:https';
 import type { Readable } from 'node:stream';
 import { TextDecoder } from 'node:util';
@@ -23,6 +23,14 @@ const STREAMED_JSON_ROUTE = '/v1/data/bulk';
 export const STREAMED_JSON = 'application/x-streamed-json';
 /** Longer than the idle time of common load balancers, so that they and not we end a connection. */
 const KEEP_ALIVE_MS = 72_000;
+/** When another try may find a server up that is stopping now. */
+const RESTART_SECONDS = 5;
+const ANY_HOST = { requireHostHeader: false };
+
+const CLIENT_ERRORS: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: 'the request line or the headers are too long',
+  ERR_HTTP_REQUEST_TIMEOUT: 'the request did not arrive in time',
+};
 
 /** A body that may be read and parsed of anybody: of those who are refused, too, the audit log says what they asked for. */
 export const SMALL_BODY_BYTES_MAX = 64 * 1_024;
@@ -39,7 +47,7 @@ export interface HttpOptions {
 export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, bodyIdleSeconds, logger }: HttpOptions): FastifyAdapter {
   const headers = securityHeaders(tls !== undefined);
   const adapter = new FastifyAdapter({
-    ...(tls ? { https: httpsOptions(tls) } : {}),
+    ...(tls ? { https: httpsOptions(tls) } : { http: ANY_HOST }),
     bodyLimit: bodyBytesMax,
     keepAliveTimeout: KEEP_ALIVE_MS,
     genReqId: (request: IncomingMessage) => {
@@ -50,7 +58,7 @@ export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, body
     frameworkErrors: (error: Error, request: FastifyRequest, reply: FastifyReply) =>
       replyWithError(reply.headers({ ...headers, 'x-request-id': request.id }), toAppError(error)),
     clientErrorHandler: answerClientError,
-    // `refuseAfterClosing` says it in the words of every other refusal.
+    // What these refuse by themselves passes by all hooks: `refuseOddRequests` does it.
     return503OnClosing: false,
   });
   const server = adapter.getInstance<FastifyInstance>();
@@ -62,7 +70,7 @@ export function httpAdapter({ bodyBytesMax, jsonDepthMax, tls, corsOrigins, body
 }
 
 function httpsOptions({ cert, key, clientAuthorities }: TlsFiles): ServerOptions {
-  return { cert, key, ...(clientAuthorities ? { ca: clientAuthorities, requestCert: true, rejectUnauthorized: true } : {}) };
+  return { cert, key, ...ANY_HOST, ...(clientAuthorities ? { ca: clientAuthorities, requestCert: true, rejectUnauthorized: true } : {}) };
 }
 
 function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: number): void {
@@ -101,7 +109,29 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
     const key = headers['x-api-key'];
     requestContext.run({ requestId: request.id, peer: request.ip, keyShown: typeof key === 'string' ? key : undefined }, done);
   });
+  refuseOddRequests(server);
   refuseOtherMethods(server);
+}
+
+/** What Node or the framework would refuse past all hooks, without an id, a body or a line of the audit log. */
+function refuseOddRequests(server: FastifyInstance): void {
+  let isClosing = false;
+  server.addHook('preClose', (done) => {
+    isClosing = true;
+    done();
+  });
+  server.server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) =>
+    server.server.emit('request', request, response),
+  );
+  // After all hooks of onRequest, which set the headers that these answers have to have, too.
+  server.addHook('preParsing', ({ raw }, _reply, _payload, done) => {
+    const { expect, host } = raw.headers;
+    if (isClosing) done(new AppError('UNAVAILABLE', 'the server is stopping', { retryAfterSeconds: RESTART_SECONDS }));
+    else if (host === undefined && raw.httpVersion === '1.1') done(invalidArgument('the Host header is missing'));
+    else if (expect !== undefined && !/100-continue/i.test(expect))
+      done(invalidArgument(`Expect: ${expect.slice(0, 100)} cannot be met; leave the header out`));
+    else done();
+  });
 }
 
 /**
@@ -167,15 +197,15 @@ function answerClientError(
   socket: NodeJS.WritableStream & { destroyed?: boolean; destroy?: () => void },
 ): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return;
-  const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const id = randomUUID();
   const body = JSON.stringify({
     error: 'INVALID_ARGUMENT',
     code: 400,
-    message: isTooLarge ? 'the request line or the headers are too long' : 'this is not a valid HTTP request',
-    request_id: randomUUID(),
+    message: CLIENT_ERRORS[error.code ?? ''] ?? 'this is not a valid HTTP request',
+    request_id: id,
     details: [],
   });
   socket.end(
-    `HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 400 Bad Request\r\nx-request-id: ${id}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
 }
