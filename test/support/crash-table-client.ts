@@ -22,12 +22,18 @@ export type TableContent = ReadonlyMap<string, number>;
 /** What is known of one table: its content, or that there is none. */
 export type TableState = TableContent | 'absent';
 
+type OperationKind = 'create' | 'drop' | 'load' | 'delete';
+
 interface PendingTableOperation {
   readonly table: string;
+  readonly kind: OperationKind;
   readonly description: string;
   readonly before: TableState;
   readonly after: TableState;
 }
+
+/** The answer to a second request of this kind when the first one has arrived meanwhile. */
+const STATUS_IF_DONE: Partial<Record<OperationKind, number>> = { create: 409, drop: 404 };
 
 export interface CrashTableClientOptions {
   readonly tables: readonly string[];
@@ -41,6 +47,8 @@ export interface CrashTableClientOptions {
 export class CrashTableClient {
   readonly #states = new Map<string, TableState>();
   #pending: PendingTableOperation | undefined;
+  /** The operation of a table that got no answer and was not seen after the restart. */
+  readonly #unseen = new Map<string, PendingTableOperation>();
 
   constructor(
     readonly name: string,
@@ -56,11 +64,14 @@ export class CrashTableClient {
     await pause(this.random.integer(0, PAUSE_MS_MAX));
     const table = this.random.pick(this.options.tables);
     const state = this.#state(table);
+    const again = this.#unseen.get(table)?.kind;
     if (state === 'absent') {
-      return this.#perform(table, 'create', new Map(), () => client.createTable(table, { buffer_size: 50, flush_interval_seconds: 1 }));
+      const create = (): Promise<Answer> => client.createTable(table, { buffer_size: 50, flush_interval_seconds: 1 });
+      return this.#perform(table, 'create', 'create', new Map(), create);
     }
     const isFull = state.size >= this.options.loadsMax;
-    if (isFull && this.random.chance(0.3)) return this.#perform(table, 'drop', 'absent', () => client.dropTable(table));
+    const isToDrop = again === 'drop' || (isFull && this.random.chance(0.3));
+    if (isToDrop) return this.#perform(table, 'drop', 'drop', 'absent', () => client.dropTable(table));
     if (isFull || (state.size > 0 && this.random.chance(0.4))) return this.#deleteSome(client, table, state);
     return this.#load(client, table, state);
   }
@@ -73,7 +84,7 @@ export class CrashTableClient {
     const after = new Map([...state, [label, rows]]);
     const send = (): Promise<Answer> =>
       this.options.bulk ? client.bulk(table, padded(records.map(flatRecordJson))) : client.writeBatch(table, records);
-    await this.#perform(table, `${label} of ${rows} rows`, after, send);
+    await this.#perform(table, 'load', `${label} of ${rows} rows`, after, send);
   }
 
   /** Rows of bulk files and of buffers alike; the position of a deleted row must survive every flush and compaction. */
@@ -83,17 +94,20 @@ export class CrashTableClient {
     const ids = Array.from({ length: Math.min(ROWS_OF_A_DELETE, rowsLeft - 1) }, (_, row) => `${label}-${from + row}`);
     if (ids.length === 0) return;
     const after = new Map([...state, [label, rowsLeft - ids.length]]);
-    await this.#perform(table, `delete of ${ids.length} rows of ${label}`, after, () => client.delete(table, ids, this.random.chance(0.5)));
+    const send = (): Promise<Answer> => client.delete(table, ids, this.random.chance(0.5));
+    await this.#perform(table, 'delete', `delete of ${ids.length} rows of ${label}`, after, send);
   }
 
-  async #perform(table: string, description: string, after: TableState, send: () => Promise<Answer>): Promise<void> {
-    this.#pending = { table, description, before: this.#state(table), after };
+  async #perform(table: string, kind: OperationKind, description: string, after: TableState, send: () => Promise<Answer>): Promise<void> {
+    this.#pending = { table, kind, description, before: this.#state(table), after };
     const answer = await send();
     if (answer.status === 429) {
       this.#pending = undefined;
       return;
     }
-    if (!isSuccess(answer)) throw new UnexpectedAnswer(`${this.name} on ${table}: ${description}`, answer);
+    const isDoneBefore = this.#unseen.get(table)?.kind === kind && answer.status === STATUS_IF_DONE[kind];
+    if (!isSuccess(answer) && !isDoneBefore) throw new UnexpectedAnswer(`${this.name} on ${table}: ${description}`, answer);
+    if (kind === 'create' || kind === 'drop') this.#unseen.delete(table);
     this.#states.set(table, after);
     this.#pending = undefined;
     this.run.acknowledged += 1;
@@ -105,7 +119,8 @@ export class CrashTableClient {
     for (const table of this.options.tables) {
       const actual = await readTableState(client, table, this.options.rowsOfLoad);
       const pending = this.#pending?.table === table ? this.#pending : undefined;
-      const allowed = pending ? [pending.before, pending.after] : [this.#state(table)];
+      const answered = pending ? [pending.before, pending.after] : [this.#state(table)];
+      const allowed = [...answered, ...this.#lateStates(table, answered)];
       const match = allowed.find((state) => describeState(state) === describeState(actual));
       if (match === undefined) {
         const underWay = pending ? ` (under way: ${pending.description})` : '';
@@ -113,9 +128,20 @@ export class CrashTableClient {
         continue;
       }
       this.#states.set(table, match);
+      if (pending && match === pending.before) this.#unseen.set(table, pending);
+      else if (pending?.kind === 'create' || pending?.kind === 'drop' || !answered.includes(match)) this.#unseen.delete(table);
       if (pending) this.#pending = undefined;
     }
     return failures;
+  }
+
+  /** What each of these states is when the operation that was not seen has arrived after all. */
+  #lateStates(table: string, states: readonly TableState[]): TableState[] {
+    const late = this.#unseen.get(table);
+    if (late === undefined || late.kind === 'delete') return [];
+    if (late.kind !== 'load') return [late.after];
+    const load = [...(late.after as TableContent)].at(-1);
+    return load ? states.flatMap((state) => (state === 'absent' ? [] : [new Map([...state, load])])) : [];
   }
 
   #state(table: string): TableState {
