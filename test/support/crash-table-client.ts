@@ -128,7 +128,8 @@ export class CrashTableClient {
         continue;
       }
       this.#states.set(table, match);
-      if (pending && match === pending.before) this.#unseen.set(table, pending);
+      const isUnseen = pending?.before === match;
+      if (pending && isUnseen) this.#unseen.set(table, pending);
       else if (pending?.kind === 'create' || pending?.kind === 'drop' || !answered.includes(match)) this.#unseen.delete(table);
       if (pending) this.#pending = undefined;
     }
