@@ -46,7 +46,7 @@ import { VisibleLsn } from '../tables/view/visible-lsn.js';
 import { Widening } from './maintenance/widening.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
 import { EncodeRulesOfTables } from './write/encode-rules.js';
-import type { DataPaths } from '../infrastructure.module.js';
+import type { DataPaths } from '../config/data-paths.js';
 import { BulkOutdated, WritePath } from './write-path.js';
 
 /** Bodies up to this size go through the buffer. */

@@ -10,7 +10,7 @@ import type { Clock } from '../common/clock.js';
 import { Config } from '../config/config.js';
 import type { Logger } from '../common/logger.js';
 import { CLOCK, DATA_PATHS, LOGGER, OBJECT_STORE } from '../common/tokens.js';
-import type { DataPaths } from '../infrastructure.module.js';
+import type { DataPaths } from '../config/data-paths.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { TableEvents } from '../tables/table-events.js';
 import { TableRegistry } from '../tables/table-registry.js';
