@@ -25,6 +25,9 @@ const ENGINE_SUITES = ['model', 'crash', 'right-answers', 'paging', 'interop-cli
 
 const IN_A_BUCKET = { TEST_STORAGE: 'minio-redis', ...JSON.parse(process.env.TEST_BUCKET_SIZES ?? '{}') };
 
+/** dist/main.cjs, not the server in one file that other suites start to save time. */
+const AS_PEOPLE_START_IT = { TEST_SERVER_MAIN: '' };
+
 const project = (name, color, options) => ({
   displayName: { name, color },
   rootDir: import.meta.dirname,
@@ -59,6 +62,7 @@ export default {
     }),
     project('measured', 'magenta', {
       testMatch: ['<rootDir>/test/measured/*.test.ts'],
+      testEnvironmentOptions: { variables: AS_PEOPLE_START_IT },
       runner: '<rootDir>/test/jest/one-at-a-time.mjs',
     }),
   ],

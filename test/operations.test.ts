@@ -25,10 +25,18 @@ import {
   write,
   writeBatch,
 } from './support/requests.js';
-import { type Answer, call, type RunningServer, type ServerOptions, startServer, temporaryDirectory } from './support/server.js';
+import {
+  type Answer,
+  call,
+  MAIN,
+  type RunningServer,
+  type ServerOptions,
+  startServer,
+  temporaryDirectory,
+  testedMain,
+} from './support/server.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
-const MAIN = path.join(REPOSITORY, 'dist', 'main.cjs');
 const MIB = 1_024 * 1_024;
 const STOP_MS_MAX = 10_000;
 const ENDLESS = 'SELECT count(*) AS marked_endless FROM range(100000000) a, range(100000000) b WHERE (a.range * b.range) % 7 = 8';
@@ -55,7 +63,7 @@ describe('a configuration that cannot be used stops the start', () => {
 
   /** Runs the server with parameters and an environment that should make it end by itself. */
   function startToFail(parameters: readonly string[], env: Record<string, string | undefined> = {}): Ended {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [MAIN, ...parameters], {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [testedMain(), ...parameters], {
       cwd: REPOSITORY,
       env: {
         ...process.env,
@@ -172,7 +180,7 @@ describe('a configuration that cannot be used stops the start', () => {
 
 describe('start', () => {
   test('prints one ready line with its URLs, and both answer', async () => {
-    const server = await start();
+    const server = await start({ main: MAIN, config: { log: { file: '' } } });
     expect(server.output().match(/^MinIODB ready:/gm)).toHaveLength(1);
     expect(server.rest).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
     expect(server.grpc).toMatch(/127\.0\.0\.1:\d+$/);
@@ -217,7 +225,7 @@ describe('SIGTERM', () => {
   }
 
   test('an idle server ends with 0; so it does on SIGINT', async () => {
-    await stopInTime(await start());
+    await stopInTime(await start({ main: MAIN, config: { log: { file: '' } } }));
     const server = await start();
     process.kill(server.pid, 'SIGINT');
     expect(await server.exited).toEqual({ code: 0, signal: null });
