@@ -3,13 +3,14 @@
  * restart whether each acknowledged row is there exactly once (invariants W1, W2, W3, R2).
  *
  * About half of the kills come from the fault points, instants between two steps of a commit that a random kill seldom meets; the others
- * are random. CRASH_KILLS sets how many; SEED repeats the decisions (not the timing) of a run.
+ * are random. CRASH_KILLS sets how many, CRASH_STAGES of which stages the fault points are (`flush compaction`; all of them if not set); SEED
+ * repeats the decisions (not the timing) of a run.
  */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { CrashScenario, planKills } from './support/crash-scenario.js';
+import { CrashScenario, faultPointsOf, planKills } from './support/crash-scenario.js';
 import { DataClient } from './support/data-client.js';
 import { expectSoon, expectThat } from './support/expectations.js';
 import { type ClientRecord, bigint, payloadOf, varchar } from './support/payload-value.js';
@@ -28,6 +29,7 @@ import {
 } from './support/wal-files.js';
 
 const KILLS = Number(process.env['CRASH_KILLS'] ?? 100);
+const POINTS = faultPointsOf(process.env['CRASH_STAGES']);
 const FAULT_SHARE = 0.57;
 /** Further lives for a point that no life has reached yet, before the test calls it unreachable. */
 const EXTRA_ATTEMPTS = 3;
@@ -39,9 +41,9 @@ describe('a server killed at any instant', () => {
     async () => {
       const seed = seedOfThisRun();
       console.log(`crash test: SEED=${seed} CRASH_KILLS=${KILLS}`);
-      const scenario = new CrashScenario(seed);
+      const scenario = new CrashScenario(seed, POINTS);
       await scenario.createTables();
-      for (const planned of planKills(KILLS, FAULT_SHARE, new SeededRandom(seed))) await scenario.liveAndDie(planned);
+      for (const planned of planKills(KILLS, FAULT_SHARE, POINTS, new SeededRandom(seed))) await scenario.liveAndDie(planned);
       for (let attempt = 0; attempt < EXTRA_ATTEMPTS; attempt += 1) {
         for (const point of scenario.pointsNotReached) await scenario.liveAndDie({ kind: 'fault', point, nth: 1, isAgain: true });
       }
