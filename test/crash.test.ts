@@ -14,9 +14,10 @@ import { CrashScenario, faultPointsOf, planKills } from './support/crash-scenari
 import { DataClient } from './support/data-client.js';
 import { expectSoon, expectThat } from './support/expectations.js';
 import { type ClientRecord, bigint, payloadOf, varchar } from './support/payload-value.js';
+import { expectSuccess } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
-import { expectSuccess, queryRows } from './support/table-reader.js';
+import { queryRows } from './support/table-reader.js';
 import {
   type RecordPlace,
   addEmptySegment,
@@ -119,7 +120,7 @@ describe('a damaged write-ahead log', () => {
     await start();
     await write(3);
     // The flush trims the log up to here; what comes after it must still have a segment.
-    expectSuccess('flush', await new DataClient(running()).maintain(TABLE, 'flush'));
+    expectSuccess(await new DataClient(running()).maintain(TABLE, 'flush'), 'flush');
     await write(3);
     await kill();
     await start();
@@ -219,7 +220,7 @@ describe('a damaged write-ahead log', () => {
       await write(3);
       if (life < 2) await kill();
     }
-    expectSuccess('flush', await new DataClient(running()).maintain(TABLE, 'flush'));
+    expectSuccess(await new DataClient(running()).maintain(TABLE, 'flush'), 'flush');
     expect(walSegments(dataDir)).toHaveLength(1);
     await kill();
     await start();
@@ -255,7 +256,7 @@ describe('a damaged write-ahead log', () => {
   async function write(rows: number): Promise<void> {
     const client = new DataClient(running());
     for (let row = 0; row < rows; row += 1) {
-      const answer = expectSuccess('write', await client.write(TABLE, rowNumber(acknowledged)));
+      const answer = expectSuccess(await client.write(TABLE, rowNumber(acknowledged)), 'write');
       lastLsn = Number(answer.json.lsn);
       acknowledged += 1;
     }
@@ -308,13 +309,13 @@ describe('what only the log knows', () => {
     let server = await startServer({ dataDir, config });
     try {
       const client = new DataClient(server);
-      expectSuccess('write', await client.writeBatch('notes', [rowNumber(0), rowNumber(1)]));
-      expectSuccess('flush', await client.maintain('notes', 'flush'));
-      expectSuccess('delete', await client.delete('notes', ['row-0'], true));
-      expectSuccess('write', await client.writeBatch('notes', [rowNumber(2), rowNumber(3)]));
-      expectSuccess('flush', await client.maintain('notes', 'flush'));
+      expectSuccess(await client.writeBatch('notes', [rowNumber(0), rowNumber(1)]), 'write');
+      expectSuccess(await client.maintain('notes', 'flush'), 'flush');
+      expectSuccess(await client.delete('notes', ['row-0'], true), 'delete');
+      expectSuccess(await client.writeBatch('notes', [rowNumber(2), rowNumber(3)]), 'write');
+      expectSuccess(await client.maintain('notes', 'flush'), 'flush');
       // The next round of maintenance finds two files to merge, and this restore in the write-ahead log only.
-      expectSuccess('restore', await client.restore('notes', ['row-0']));
+      expectSuccess(await client.restore('notes', ['row-0']), 'restore');
       await expectSoon(async () => (await call(server, 'GET', '/v1/tables/notes/history')).json.history[0].operation, {
         timeout: 20_000,
       }).toBe('OPTIMIZE');

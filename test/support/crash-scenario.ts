@@ -12,9 +12,9 @@ import { CrashTableClient } from './crash-table-client.js';
 import { type Finding, restoreEverything, verifyEntities } from './crash-verification.js';
 import { DataClient } from './data-client.js';
 import { ReferenceTable } from './reference-table.js';
+import { UnexpectedAnswer, expectSuccess, isSuccess } from './requests.js';
 import { SeededRandom } from './seeded-random.js';
 import { type RunningServer, startServer, temporaryDirectory } from './server.js';
-import { UnexpectedAnswer, expectSuccess, isSuccess } from './table-reader.js';
 
 /** Everything small, so that each second of load sees many flushes, compactions, checkpoints, trims and clean-ups. */
 const CONFIG = {
@@ -137,7 +137,7 @@ export class CrashScenario {
     for (const table of this.#tables) {
       const layout = table.name === 'crash_by_id' ? 'id' : 'shard';
       const config = { write_mode: table.mode, layout, buffer_size: 20, flush_interval_seconds: 1 } as const;
-      expectSuccess(`create ${table.name}`, await client.createTable(table.name, config));
+      expectSuccess(await client.createTable(table.name, config), `create ${table.name}`);
     }
     await server.stop();
   }
@@ -167,7 +167,7 @@ export class CrashScenario {
       await restoreEverything(client, this.#tables, this.run);
       await this.#verify(client);
       for (const action of ['flush', 'compact', 'vacuum'] as const) {
-        for (const table of this.#tables) expectSuccess(`${action} ${table.name}`, await client.maintain(table.name, action));
+        for (const table of this.#tables) expectSuccess(await client.maintain(table.name, action), `${action} ${table.name}`);
         await this.#verify(client);
       }
       const exitCode = await server.stop();
