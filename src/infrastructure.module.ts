@@ -1,5 +1,4 @@
 /** What everything above stands on: configuration, clock, log, engine, object store, leases. */
-import path from 'node:path';
 import { type DynamicModule, Global, Inject, Module, type OnApplicationShutdown, Optional } from '@nestjs/common';
 import { type Clock, systemClock } from './common/clock.js';
 import { Config } from './config/config.js';
@@ -16,23 +15,8 @@ import { RedisConnection } from './coordination/redis-connection.js';
 import { ArrowConverter } from './engine/arrow/arrow-converter.js';
 import { ScratchFiles } from './storage/scratch-files.js';
 import { CLOCK, COMMIT_NOTIFIER, DATA_PATHS, LEASE_STORE, LOGGER, OBJECT_STORE, REDIS } from './common/tokens.js';
+import { dataPaths } from './config/data-paths.js';
 import { DropNotices } from './coordination/drop-notices.js';
-
-/** Where things are below the data directory. */
-export interface DataPaths {
-  readonly objects: string;
-  readonly wal: string;
-  readonly bulk: string;
-  readonly scratch: string;
-  readonly spill: string;
-  readonly cache: string;
-}
-
-export function dataPaths(dataDirectory: string): DataPaths {
-  const root = path.resolve(dataDirectory);
-  const at = (name: string): string => path.join(root, name);
-  return { objects: at('objects'), wal: at('wal'), bulk: at('wal/bulk'), scratch: at('tmp'), spill: at('spill'), cache: at('cache') };
-}
 
 /** Each section of the configuration under its own class, so that a part asks for the one it needs. */
 function sectionsOf(config: Config): { provide: new () => object; useValue: object }[] {

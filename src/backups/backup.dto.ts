@@ -17,7 +17,7 @@ import {
 import { DoneDto } from '../api/done.dto.js';
 import type { DataBackupInfo } from './data-backups.js';
 import { DATA_BACKUP_TYPES, type DataBackupType } from './manifest.js';
-import type { RecoveredTable } from './recovery.js';
+import type { RecoveredTable } from './recovered-table.js';
 
 const PATTERNS_MAX = 100;
 const PATTERN_LENGTH_MAX = 256;

@@ -22,7 +22,8 @@ import {
 } from './backup.dto.js';
 import { DataBackups } from './data-backups.js';
 import { parseRecover } from './recover-request.js';
-import { type RecoveredTable, Recovery } from './recovery.js';
+import type { RecoveredTable } from './recovered-table.js';
+import { Recovery } from './recovery.js';
 
 @ApiTags('backup')
 @Controller('v1')

@@ -15,6 +15,9 @@ import { TableRegistry } from '../tables/table-registry.js';
 import { BackupCounts } from './backup-counts.js';
 import { BackupsController } from './backups.controller.js';
 import { DataBackups } from './data-backups.js';
+import { BackupRecovery } from './recover-from-backup.js';
+import { RowRecovery } from './recover-rows.js';
+import { WholeTableRecovery } from './recover-whole-table.js';
 import { Recovery } from './recovery.js';
 import { Replicator } from './replication/replicator.js';
 
@@ -43,6 +46,9 @@ import { Replicator } from './replication/replicator.js';
           ? new Replicator(clock, logger, notifier, leases, registry, store, pool, scratch, events)
           : undefined,
     },
+    RowRecovery,
+    WholeTableRecovery,
+    BackupRecovery,
     Recovery,
   ],
   exports: [DataModule, BackupCounts, Replicator],

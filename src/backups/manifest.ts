@@ -6,7 +6,7 @@ import { AppError } from '../common/app-error.js';
 import type { RemoteObjectStore } from '../storage/remote-object-store.js';
 import type { Action } from '../delta/action.js';
 import { applyActions, type Snapshot } from '../delta/snapshot.js';
-import { BACKUPS_DIRECTORY } from '../tables/table-registry.js';
+import { BACKUPS_DIRECTORY } from '../tables/catalogue.js';
 import { timeOfName } from './backup-name.js';
 import { unseal } from './sealed-document.js';
 

@@ -7,12 +7,13 @@ import { DataModule } from '../data/data.module.js';
 import type { RedisConnection } from '../coordination/redis-connection.js';
 import { Follower } from './follower.js';
 import { NodeDirectory } from './node-directory.js';
+import { FlushesForOthers } from './flush-for-others.js';
 import { NodeRequests } from './node-requests.js';
 import { TableKeys } from './table-keys.js';
 
 @Module({
   imports: [DataModule],
-  providers: [NodeDirectory, NodeRequests, Follower, TableKeys],
+  providers: [NodeDirectory, FlushesForOthers, NodeRequests, Follower, TableKeys],
   exports: [DataModule, NodeDirectory],
 })
 export class ClusterModule implements OnApplicationBootstrap, OnApplicationShutdown {

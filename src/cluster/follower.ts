@@ -12,6 +12,7 @@ import { FollowPath } from '../data/follow-path.js';
 import { Config } from '../config/config.js';
 import type { CommitNotifier } from '../coordination/commit-notifier.js';
 import type { Table } from '../tables/table.js';
+import { CatalogueSync } from '../tables/catalogue-sync.js';
 import { TableRegistry } from '../tables/table-registry.js';
 
 @Injectable()
@@ -25,6 +26,7 @@ export class Follower {
   constructor(
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly registry: TableRegistry,
+    private readonly sync: CatalogueSync,
     @Inject(COMMIT_NOTIFIER) private readonly notifier: CommitNotifier,
     private readonly followPath: FollowPath,
     private readonly flushPath: FlushPath,
@@ -48,7 +50,7 @@ export class Follower {
 
   async #lookNow(): Promise<void> {
     try {
-      await this.registry.refresh();
+      await this.sync.refresh();
       for (const table of this.registry.all()) await this.#follow(table);
     } catch (error) {
       this.logger.warn({ err: error }, `could not look for commits of other nodes: ${messageOf(error)}`);

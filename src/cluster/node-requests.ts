@@ -11,11 +11,10 @@ import { isJsonObject } from '../common/json.js';
 import type { Logger } from '../common/logger.js';
 import type { RedisConnection } from '../coordination/redis-connection.js';
 import { Config } from '../config/config.js';
-import { FlushPath } from '../data/flush-path.js';
 import { FollowPath } from '../data/follow-path.js';
 import type { Table } from '../tables/table.js';
 import { TableEvents } from '../tables/table-events.js';
-import { TableRegistry } from '../tables/table-registry.js';
+import { FlushesForOthers } from './flush-for-others.js';
 import { NodeDirectory } from './node-directory.js';
 
 const REQUESTS_CHANNEL = 'miniodb:requests';
@@ -47,8 +46,7 @@ export class NodeRequests {
     private readonly nodes: NodeDirectory,
     private readonly config: Config,
     @Inject(LOGGER) private readonly logger: Logger,
-    private readonly registry: TableRegistry,
-    private readonly flushPath: FlushPath,
+    private readonly flushes: FlushesForOthers,
     private readonly followPath: FollowPath,
     events: TableEvents,
   ) {
@@ -120,19 +118,10 @@ export class NodeRequests {
 
   async #flush({ tableIds }: FlushRequest): Promise<{ error?: string }> {
     try {
-      await this.#flushTables(tableIds);
+      await this.flushes.flush(tableIds);
       return {};
     } catch (error) {
       return { error: messageOf(error) };
-    }
-  }
-
-  /** A table that only the other node knows has no rows here. */
-  async #flushTables(tableIds: readonly string[]): Promise<void> {
-    if (tableIds.some((id) => !this.registry.findById(id))) await this.registry.refresh();
-    for (const id of tableIds) {
-      const table = this.registry.findById(id);
-      if (table && !table.isDropped) await this.flushPath.flush(table);
     }
   }
 

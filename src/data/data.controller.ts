@@ -15,14 +15,12 @@ import { stringifyJson } from '../common/json.js';
 import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
 import { Needs } from '../api/permission.js';
 import { UnreadableMessage } from '../api/readable-messages.js';
-import { TableSchema } from '../delta/table-schema.js';
 import type { Table } from '../tables/table.js';
-import { idRuleOf } from '../tables/table-config.js';
 import { assertTableName } from '../tables/table-name.js';
-import { TableDefaults } from '../tables/table-defaults.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { type BulkFormat, bulkFormatOf, parseFormat } from './bulk/bulk-format.js';
-import { type BulkAnswer, BulkPath, type BulkTable } from './bulk-path.js';
+import type { BulkAnswer } from './bulk/bulk-request.js';
+import { BulkPath } from './bulk-path.js';
 import {
   ACK_QUERY,
   BULK_BODY,
@@ -47,9 +45,10 @@ import {
 } from './data.dto.js';
 import { assertNoOthers, type BulkDescription, parseBulk, parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
 import { FlushPath } from './flush-path.js';
-import { OperationCounts, type Outcome } from './operation-counts.js';
+import { OperationCounts } from './operation-counts.js';
 import { type Idempotency, ownKey } from './write/idempotency.js';
-import type { RecordInput, RecordRefusal } from './write/record.js';
+import type { RecordInput } from './write/record.js';
+import { WriteTargets } from './write/target.js';
 import type { WriteAnswer, WriteCommand } from './write/write-command.js';
 import { WritePath } from './write-path.js';
 
@@ -87,11 +86,11 @@ export class DataController {
   constructor(
     private readonly config: Config,
     private readonly registry: TableRegistry,
+    private readonly targets: WriteTargets,
     private readonly writePath: WritePath,
     private readonly flushPath: FlushPath,
     private readonly bulkPath: BulkPath,
     private readonly counts: OperationCounts,
-    private readonly defaults: TableDefaults,
   ) {}
 
   @Post()
@@ -116,7 +115,7 @@ export class DataController {
     const isFlushed = parseAck(ack);
     const { table: name, records } = request;
     const makeCommand = async (): Promise<WriteCommand> => {
-      const table = await this.#tableToWrite(name, records);
+      const table = await this.targets.ensureFor(name, records);
       return { kind: 'rows', table, records, replaces: false, onError: 'abort' };
     };
     const answer = await this.#submit('write', name, makeCommand, idempotencyOf(key, 'POST', body));
@@ -223,23 +222,13 @@ export class DataController {
     isGone: () => boolean,
   ): Promise<{ table: Table | undefined; answer: BulkAnswer }> {
     const { table: name, fields, onError } = request;
-    const table = this.#tableOrDraft(name);
+    const table = this.targets.draft(name);
     const idempotency = idempotencyOf(key, 'BULK', { ...request, format });
-    const ensureTable = (): Promise<Table> => this.registry.ensure(name);
+    const ensureTable = (): Promise<Table> => this.targets.ensure(name);
     const run = (): Promise<BulkAnswer> =>
       this.bulkPath.store({ table, ensureTable, body, format, encoding, fields, onError, idempotency, isGone });
-    const answer = await this.#counted('write', name, run);
+    const answer = await this.counts.around('write', name, run);
     return { table: this.registry.find(name), answer };
-  }
-
-  /** The table of a bulk body, or what it would be if the body made it. */
-  #tableOrDraft(name: string): BulkTable {
-    assertMayWrite(name);
-    const table = this.registry.find(name);
-    if (table) return table;
-    if (!this.config.tables.auto_create) return this.registry.get(name);
-    const { config } = this.defaults;
-    return { name, config, idRule: idRuleOf(config), schema: TableSchema.initial(), logLabel: `table:${name}` };
   }
 
   @Put()
@@ -255,7 +244,7 @@ export class DataController {
     const { table: name, id, payload, timestamp, partial } = parseUpdate(body);
     const makeCommand = async (): Promise<WriteCommand> => {
       const records = [{ id, timestamp, payload }];
-      const table = await this.#tableToWrite(name, records);
+      const table = await this.targets.ensureFor(name, records);
       return partial
         ? { kind: 'merge', table, id, payload, timestamp }
         : { kind: 'rows', table, records, replaces: true, onError: 'abort' };
@@ -296,7 +285,7 @@ export class DataController {
     const answer = await this.#submit(
       'delete',
       request.table,
-      () => ({ kind: 'delete', table: this.#existing(request.table), ids: request.ids, soft: request.soft }),
+      () => ({ kind: 'delete', table: this.targets.existing(request.table), ids: request.ids, soft: request.soft }),
       idempotencyOf(key, 'DELETE', body ?? query),
     );
     return {
@@ -324,7 +313,7 @@ export class DataController {
     const answer = await this.#submit(
       'update',
       request.table,
-      () => ({ kind: 'restore', table: this.#existing(request.table), ids: request.ids }),
+      () => ({ kind: 'restore', table: this.targets.existing(request.table), ids: request.ids }),
       idempotencyOf(key, 'RESTORE', body),
     );
     return { success: true, message: `${counted(answer.count, 'row')} restored`, restored_count: answer.count, lsn: answer.lsn };
@@ -358,37 +347,15 @@ export class DataController {
 
   /** Stores those records of a message that fit. A message of which none does makes no table. */
   async #writeMessage(name: string, records: readonly RecordInput[]): Promise<Pick<WriteAnswer, 'count' | 'refusals'>> {
-    const refusals = this.#refusedByNewTable(name, records, 'skip');
+    const refusals = this.targets.refusedByNew(name, records, 'skip');
     if (refusals.length === records.length) return { count: 0, refusals };
     const makeCommand = async (): Promise<WriteCommand> => {
-      const table = await this.registry.ensure(name);
+      const table = await this.targets.ensure(name);
       return { kind: 'rows', table, records, replaces: false, onError: 'skip' };
     };
     const answer = await this.#submit('write', name, makeCommand, undefined);
     this.counts.streamed(this.registry.get(name).name, answer.count, answer.refusals.length);
     return answer;
-  }
-
-  /** The table of a write; made by its first one, when that is allowed and the records would be taken. */
-  async #tableToWrite(name: string, records: readonly RecordInput[] = []): Promise<Table> {
-    this.#refusedByNewTable(name, records, 'abort');
-    return this.registry.ensure(name);
-  }
-
-  /**
-   * What a table that the records would create would refuse of them; nothing when it is there already.
-   * @throws AppError when the caller may not write to it, it may not be created, or `abort` is asked for and a record does not fit
-   */
-  #refusedByNewTable(name: string, records: readonly RecordInput[], onError: 'abort' | 'skip'): readonly RecordRefusal[] {
-    assertMayWrite(name);
-    if (this.registry.find(name)) return [];
-    if (!this.config.tables.auto_create) this.registry.get(name);
-    return this.writePath.checkForNewTable(name, this.defaults.config, records, onError).refusals;
-  }
-
-  #existing(name: string): Table {
-    assertMayWrite(name);
-    return this.registry.get(name);
   }
 
   #submit(
@@ -398,23 +365,7 @@ export class DataController {
     idempotency: Idempotency | undefined,
   ): Promise<WriteAnswer> {
     assertMayWrite(name);
-    return this.#counted(operation, name, () => this.writePath.submit(makeCommand, idempotency));
-  }
-
-  /** Only what is done to a table is counted: a name alone, which anybody can make up, would be a label. */
-  async #counted<T>(operation: 'write' | 'update' | 'delete', name: string, run: () => Promise<T>): Promise<T> {
-    const note = (outcome: Outcome): void => {
-      const table = this.registry.find(name);
-      if (table) this.counts.note(operation, table.name, outcome);
-    };
-    try {
-      const result = await run();
-      note('success');
-      return result;
-    } catch (error) {
-      note('error');
-      throw error;
-    }
+    return this.counts.around(operation, name, () => this.writePath.submit(makeCommand, idempotency));
   }
 }
 

@@ -1,24 +1,22 @@
-/**
- * Data on its way in: writes, the write-ahead log, buffers, flushes, bulk bodies, and what keeps tables in shape afterwards.
- *
- * At the start the log is opened, then read back into the buffers, then the directory of bulk files is cleaned; only then requests come. At the end
- * nothing more is taken, what waits is written, and everything is flushed, so that the next start is quick.
- */
-import { Inject, Module, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
+/** Data on its way in: writes, the write-ahead log, buffers, flushes, bulk bodies, and what keeps tables in shape afterwards. */
+import { Module, type OnApplicationBootstrap, type OnApplicationShutdown, type OnModuleInit } from '@nestjs/common';
 import path from 'node:path';
 import type { Clock } from '../common/clock.js';
 import { Config } from '../config/config.js';
 import type { Logger } from '../common/logger.js';
 import { CLOCK, DATA_PATHS, LOGGER, OBJECT_STORE } from '../common/tokens.js';
-import type { DataPaths } from '../infrastructure.module.js';
+import type { DataPaths } from '../config/data-paths.js';
 import type { ObjectStore } from '../storage/object-store.js';
-import { TableEvents } from '../tables/table-events.js';
-import { TableRegistry } from '../tables/table-registry.js';
 import { TablesModule } from '../tables/tables.module.js';
 import { BufferManager } from './buffer/buffer-manager.js';
 import { BulkBodies } from './bulk/bulk-bodies.js';
+import { BulkFiles } from './bulk/bulk-files.js';
+import { EncodeBulk } from './bulk/encode-bulk.js';
+import { StoreAsFile } from './bulk/store-as-file.js';
+import { StoreAsRows } from './bulk/store-as-rows.js';
 import { BulkPath } from './bulk-path.js';
 import { DataController } from './data.controller.js';
+import { CloseData } from './close-data.js';
 import { CommitFlush } from './flush/commit.js';
 import { EncodeRows } from './flush/encode.js';
 import { FlushReport } from './flush/flush-report.js';
@@ -37,7 +35,10 @@ import { Housekeeping } from './maintenance/housekeeping.js';
 import { Rewriter } from './maintenance/rewrite.js';
 import { Scheduler } from './maintenance/scheduler.js';
 import { Widening } from './maintenance/widening.js';
+import { OpenData } from './open-data.js';
+import { WriteTargets } from './write/target.js';
 import { OperationCounts } from './operation-counts.js';
+import { TableListeners } from './table-listeners.js';
 import { LostLog } from './wal/lost-log.js';
 import { claimRange } from './wal/lsn-range.js';
 import { OtherLogs } from './wal/other-logs.js';
@@ -59,6 +60,7 @@ import { WritePath } from './write-path.js';
   controllers: [DataController, MaintenanceController],
   providers: [
     OperationCounts,
+    WriteTargets,
     Freshness,
     {
       provide: WriteAheadLog,
@@ -101,6 +103,10 @@ import { WritePath } from './write-path.js';
     Fence,
     Replay,
     BulkBodies,
+    BulkFiles,
+    EncodeBulk,
+    StoreAsRows,
+    StoreAsFile,
     BulkPath,
     // The path of a flush, and of commits to the readers.
     FreezeBuffers,
@@ -120,6 +126,10 @@ import { WritePath } from './write-path.js';
     Compaction,
     Housekeeping,
     Scheduler,
+    // What happens to the tables, and the start and end of it all.
+    TableListeners,
+    OpenData,
+    CloseData,
   ],
   exports: [
     TablesModule,
@@ -129,6 +139,7 @@ import { WritePath } from './write-path.js';
     WriterFailure,
     LsnCounter,
     BulkPath,
+    StoreAsFile,
     FollowPath,
     FlushPath,
     WriteAheadLog,
@@ -141,61 +152,20 @@ import { WritePath } from './write-path.js';
 })
 export class DataModule implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
-    private readonly config: Config,
-    private readonly events: TableEvents,
-    private readonly registry: TableRegistry,
-    private readonly wal: WriteAheadLog,
-    private readonly lostLog: LostLog,
-    private readonly fence: Fence,
-    private readonly replay: Replay,
-    private readonly bulkPath: BulkPath,
-    private readonly groupCommit: GroupCommit,
-    private readonly applier: Applier,
-    private readonly flushPath: FlushPath,
+    private readonly opening: OpenData,
+    private readonly closing: CloseData,
     private readonly scheduler: Scheduler,
-    @Inject(LOGGER) private readonly logger: Logger,
   ) {}
 
-  async onModuleInit(): Promise<void> {
-    this.#listen();
-    await this.lostLog.look();
-    if (this.config.storage.kind !== 'local') await this.fence.run();
-    const replayed = await this.replay.run();
-    if (replayed > 0) this.logger.info({ writes: replayed }, 'writes replayed from the write-ahead log');
-    await this.bulkPath.open();
-  }
-
-  #listen(): void {
-    this.events.before('adopted', (table) => this.groupCommit.exclusive(() => this.replay.takeBack(table)));
-    this.events.before('rowsNeeded', async (tables) => {
-      for (const table of tables) await this.flushPath.flush(table);
-    });
-    this.events.before('closing', async (table) => {
-      await this.groupCommit.exclusive(() => {
-        for (const generation of table.generations) this.applier.forgetBuffer(generation);
-        return Promise.resolve();
-      });
-      // After the flush that may be under way.
-      await table.commits.run(() => this.flushPath.forget(table));
-    });
-    this.events.on('committed', (table) => this.registry.announce(table));
+  onModuleInit(): Promise<void> {
+    return this.opening.run();
   }
 
   onApplicationBootstrap(): void {
     this.scheduler.start();
   }
 
-  async onApplicationShutdown(): Promise<void> {
-    await this.scheduler.stop();
-    await this.groupCommit.stop();
-    for (const table of this.registry.all()) {
-      try {
-        await this.flushPath.flush(table);
-      } catch (error) {
-        this.logger.warn({ err: error }, `${table.logLabel} not flushed; its rows stay in the write-ahead log`);
-      }
-    }
-    await this.wal.close();
-    this.logger.info('all tables flushed, write-ahead log closed');
+  onApplicationShutdown(): Promise<void> {
+    return this.closing.run();
   }
 }

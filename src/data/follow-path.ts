@@ -19,7 +19,7 @@ import type { DataFile, Snapshot } from '../delta/snapshot.js';
 import type { TableSchema } from '../delta/table-schema.js';
 import type { OpenFile } from '../tables/view/row-sql.js';
 import type { HiddenRows, Table } from '../tables/table.js';
-import { TableRegistry } from '../tables/table-registry.js';
+import { TableConfiguration } from '../tables/configure-table.js';
 import { insertMasks, movedMasks } from './maintenance/moved-masks.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
 import { TableEvents } from '../tables/table-events.js';
@@ -50,7 +50,7 @@ export class FollowPath {
     private readonly engine: Engine,
     @Inject(LOGGER) private readonly logger: Logger,
     @Inject(OBJECT_STORE) private readonly store: ObjectStore,
-    private readonly registry: TableRegistry,
+    private readonly configuration: TableConfiguration,
     private readonly wal: WriteAheadLog,
     private readonly groupCommit: GroupCommit,
     events: TableEvents,
@@ -125,7 +125,7 @@ export class FollowPath {
     table.snapshot = snapshot;
     table.retireFiles([...before.files.values()].filter((file) => !snapshot.files.has(file.path)));
     if (retiredSources.length > 0) table.retireSources(retiredSources);
-    this.registry.adoptConfig(table, snapshot.metaData);
+    this.configuration.adopt(table, snapshot.metaData);
   }
 
   /** Our deletes that no commit holds yet, for rows of files that somebody else replaced: the rows stand in the new files now. */

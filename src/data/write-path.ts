@@ -11,17 +11,14 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Injectable } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
 import { traced } from '../common/tracing.js';
-import { TableSchema } from '../delta/table-schema.js';
-import { idRuleOf, type TableConfig } from '../tables/table-config.js';
-import { TableRegistry } from '../tables/table-registry.js';
+import { CatalogueSync } from '../tables/catalogue-sync.js';
+import { OtherNodes } from '../tables/other-nodes.js';
 import { DeclareColumns } from './maintenance/declare-columns.js';
 import { Widening } from './maintenance/widening.js';
-import { type EncodedRequest, encodeRecords } from './write/encode-records.js';
-import { EncodeRulesOfTables } from './write/encode-rules.js';
 import { GroupCommit } from './write/group-commit.js';
+import { BulkOutdated } from './bulk/bulk-request.js';
 import { HoldFiles } from './write/hold-files.js';
 import { type Idempotency, IdempotencyKeys } from './write/idempotency.js';
-import type { RecordInput } from './write/record.js';
 import type { Outcome } from './write/waiting.js';
 import type { WriteAnswer, WriteCommand } from './write/write-command.js';
 
@@ -37,13 +34,13 @@ type Ending = Extract<Outcome, { kind: 'stored' | 'leaving' | 'outdated' }>;
 @Injectable()
 export class WritePath {
   constructor(
-    private readonly registry: TableRegistry,
     private readonly idempotencyKeys: IdempotencyKeys,
-    private readonly rules: EncodeRulesOfTables,
     private readonly holdFiles: HoldFiles,
     private readonly groupCommit: GroupCommit,
     private readonly widening: Widening,
     private readonly declareColumns: DeclareColumns,
+    private readonly otherNodes: OtherNodes,
+    private readonly sync: CatalogueSync,
   ) {}
 
   /**
@@ -66,7 +63,7 @@ export class WritePath {
       if (attempt === LEAVING_ATTEMPTS_MAX)
         throw new AppError('UNAVAILABLE', `table ${command.table.name} is being dropped; nothing was stored`, { retryAfterSeconds: 1 });
       await pause(LEAVING_PAUSE_MS);
-      if (this.registry.isShared) await this.registry.refresh();
+      if (this.otherNodes.mayExist) await this.sync.refresh();
     }
   }
 
@@ -89,19 +86,4 @@ export class WritePath {
     }
     throw new AppError('UNAVAILABLE', `table ${table.name}: its columns keep changing during this write; try again`);
   }
-
-  /**
-   * Checks the first records of a table that does not exist yet, so that a refused write does not leave an empty table behind.
-   * @returns what of them would be stored
-   * @throws AppError as `submit`
-   */
-  checkForNewTable(name: string, config: TableConfig, records: readonly RecordInput[], onError: 'abort' | 'skip'): EncodedRequest {
-    const rules = { ...this.rules.of({ name, config, idRule: idRuleOf(config) }, onError), acceptsNumericIds: false };
-    const encoded = encodeRecords(records, TableSchema.initial(), rules);
-    this.groupCommit.assertOpen(encoded.records.reduce((bytes, { text }) => bytes + text.length, 0));
-    return encoded;
-  }
 }
-
-/** Other writes brought columns since a bulk file was written, so it has to be written again. */
-export class BulkOutdated extends Error {}

@@ -3,12 +3,13 @@ import { Module, type OnApplicationBootstrap, type OnApplicationShutdown } from 
 import { BackupsModule } from '../backups/backups.module.js';
 import { MetadataBackups } from './metadata-backups.js';
 import { MetadataRestore } from './metadata-restore.js';
+import { RestorePlans } from './restore-plan.js';
 import { MetadataController } from './metadata.controller.js';
 
 @Module({
   imports: [BackupsModule],
   controllers: [MetadataController],
-  providers: [MetadataBackups, MetadataRestore],
+  providers: [MetadataBackups, RestorePlans, MetadataRestore],
 })
 export class MetadataModule implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(private readonly backups: MetadataBackups) {}

@@ -20,7 +20,10 @@ import { validated } from '../api/validation-pipe.js';
 import { parseAsOf } from './paging/as-of.js';
 import { QUERY_ANSWER, QUERY_EXAMPLES, QueryAnswerDto, QueryDto, RunningQueriesDto } from './query.dto.js';
 import { QueryStreamCounts } from './stream-counts.js';
-import { type Page, type QueryRequest, ReadPath } from './read-path.js';
+import type { Page } from './query-answer.js';
+import type { QueryRequest } from './query-request.js';
+import { ReadPath } from './read-path.js';
+import { BatchStreams } from './results/batch-stream.js';
 import { ResultStreams, STREAM_FORMATS, type StreamFormat } from './results/result-stream.js';
 import { RunningQueries } from './limits/running-queries.js';
 
@@ -46,6 +49,7 @@ export class QueryController {
   constructor(
     private readonly config: Config,
     private readonly readPath: ReadPath,
+    private readonly batchStreams: BatchStreams,
     private readonly streams: ResultStreams,
     private readonly running: RunningQueries,
     private readonly streamCounts: QueryStreamCounts,
@@ -133,7 +137,7 @@ export class QueryController {
   }
 
   async *#messages(request: QueryRequest, batchRows: number): AsyncIterable<unknown> {
-    for await (const batch of this.readPath.batches(request, batchRows)) {
+    for await (const batch of this.batchStreams.batches(request, batchRows)) {
       this.streamCounts.note(batch.tables, batch.rows.length);
       yield { records: batch.rows.map(toRecord), has_more: batch.hasMore, cursor: batch.cursor };
     }

@@ -2,7 +2,7 @@
 import { ApiProperty, ApiPropertyOptional, getSchemaPath } from '@nestjs/swagger';
 import { Allow, IsInt, IsOptional, IsString } from 'class-validator';
 import type { Column } from './prepared-statement.js';
-import type { QueryStats } from './read-path.js';
+import type { QueryStats } from './query-answer.js';
 import type { RunningQueryInfo } from './limits/running-queries.js';
 
 export class QueryDto {

@@ -16,7 +16,16 @@ import { QueryConnections } from './query-connections.js';
 import { QueryController } from './query.controller.js';
 import { QueryStatistics } from './query-counts.js';
 import { QueryStreamCounts } from './stream-counts.js';
+import { KeptResults } from './paging/kept-results.js';
+import { TablePins } from './pin-tables.js';
+import { QueryErrors } from './query-error.js';
+import { QueryLog } from './query-log.js';
 import { ReadPath } from './read-path.js';
+import { BatchStreams } from './results/batch-stream.js';
+import { CachedPages } from './results/cached-pages.js';
+import { FirstRowsReader } from './results/first-rows.js';
+import { QueryRunner } from './run-query.js';
+import { Understanding } from './understand.js';
 import { ResultCache } from './results/result-cache.js';
 import { ResultStreams } from './results/result-stream.js';
 import { RunningQueries } from './limits/running-queries.js';
@@ -66,7 +75,16 @@ const POLL_MS = 20;
         return analyser;
       },
     },
+    QueryLog,
+    QueryErrors,
+    Understanding,
+    TablePins,
+    QueryRunner,
+    KeptResults,
+    FirstRowsReader,
+    CachedPages,
     ReadPath,
+    BatchStreams,
     ResultStreams,
   ],
   exports: [DataModule, SqlAnalyser, Admission, Cursors, ResultCache, QueryStatistics, QueryStreamCounts],
@@ -79,11 +97,11 @@ export class QueryModule implements OnModuleInit, BeforeApplicationShutdown, OnA
     private readonly connections: QueryConnections,
     private readonly memoryWatch: MemoryWatch,
     private readonly analyser: SqlAnalyser,
-    private readonly readPath: ReadPath,
+    private readonly kept: KeptResults,
   ) {}
 
   onModuleInit(): Promise<void> {
-    return this.readPath.open();
+    return this.kept.open();
   }
 
   /** Queries under way may end by themselves for a while; the server cannot close before they have. */

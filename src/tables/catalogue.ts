@@ -3,11 +3,15 @@
  * holds. A table exists from its `create` entry on and is gone from its `drop` entry on, whatever files are still there; the next table of that
  * name gets a new id and a new directory, so nothing of the old one can come back.
  */
+import { Inject, Injectable } from '@nestjs/common';
 import pMap from 'p-map';
 import { AppError } from '../common/app-error.js';
 import { isJsonObject } from '../common/json.js';
+import { OBJECT_STORE } from '../common/tokens.js';
 import type { ObjectStore } from '../storage/object-store.js';
 
+/** Where backups stand in the object store; never a table's. */
+export const BACKUPS_DIRECTORY = 'backups';
 const PREFIX = '_catalogue/';
 const SEQUENCE_DIGITS = 20;
 const ATTEMPTS_MAX = 10;
@@ -44,11 +48,12 @@ interface NameState {
   readonly ids: readonly string[];
 }
 
+@Injectable()
 export class Catalogue {
   /** What was read last, by name: entries never change, so the same keys mean the same state. */
   readonly #states = new Map<string, { readonly keys: string; readonly state: NameState }>();
 
-  constructor(private readonly store: ObjectStore) {}
+  constructor(@Inject(OBJECT_STORE) private readonly store: ObjectStore) {}
 
   /** The tables that exist, the dropped ones whose files are not removed yet, and the names of which nothing can be said. */
   async load(): Promise<{ live: CatalogueTable[]; dropped: CatalogueTable[]; damaged: DamagedName[] }> {
@@ -107,6 +112,17 @@ export class Catalogue {
   async wasUsed(name: string): Promise<boolean> {
     for await (const _entry of this.store.list(`${PREFIX}${name.toLowerCase()}/`)) return true;
     return false;
+  }
+
+  /**
+   * The name itself for the first table of it, later ones get a suffix: a directory is never used twice, because other engines know tables by it. The
+   * objects of a dropped table are gone after a while, its entries in the catalogue stay.
+   */
+  async freeDirectory(name: string, tableId: string): Promise<string> {
+    const later = laterDirectory(name, tableId);
+    if (name === BACKUPS_DIRECTORY || (await this.wasUsed(name))) return later;
+    for await (const _object of this.store.list(`${name}/`)) return later;
+    return name;
   }
 
   /** True for a table that existed and was dropped. */
@@ -175,6 +191,11 @@ export class Catalogue {
         'and if it was moved away take the table back with POST /v1/metadata/restore',
     );
   }
+}
+
+/** Directory of a table whose name had a table before. */
+export function laterDirectory(name: string, tableId: string): string {
+  return `${name}-${tableId.slice(0, 8)}`;
 }
 
 /** @returns undefined for bytes that are no entry */

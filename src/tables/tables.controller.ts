@@ -15,6 +15,10 @@ import type { TableConfigInput } from './table-config.js';
 import { assertChangeable, mergeTableConfig } from './table-config.js';
 import { type TableInfo, TableInfoReader } from './table-info.js';
 import { assertTableName, PATTERN_LENGTH_MAX, tableNameFilter } from './table-name.js';
+import { CatalogueSync } from './catalogue-sync.js';
+import { TableConfiguration } from './configure-table.js';
+import { TableCreation } from './create-table.js';
+import { TableDrops } from './drop-table.js';
 import { TableRegistry } from './table-registry.js';
 import {
   type ColumnDto,
@@ -44,6 +48,10 @@ interface GrpcCreateTable {
 export class TablesController {
   constructor(
     private readonly registry: TableRegistry,
+    private readonly creation: TableCreation,
+    private readonly configuration: TableConfiguration,
+    private readonly drops: TableDrops,
+    private readonly sync: CatalogueSync,
     private readonly reader: TableInfoReader,
     private readonly defaults: TableDefaults,
     private readonly events: TableEvents,
@@ -67,11 +75,11 @@ export class TablesController {
     const schema = declaredSchema(body.schema ?? []);
     const config = mergeTableConfig(this.defaults.config, body.config ?? {});
     try {
-      await this.registry.create(body.table_name, config, schema);
+      await this.creation.create(body.table_name, config, schema);
     } catch (error) {
       if (!(body.if_not_exists && error instanceof AppError && error.code === 'ALREADY_EXISTS')) throw error;
       // Another node made it.
-      if (!this.registry.find(body.table_name)) await this.registry.refresh();
+      if (!this.registry.find(body.table_name)) await this.sync.refresh();
       return { success: true, message: `table ${body.table_name} exists already; nothing was changed` };
     }
     return { success: true, message: `table ${body.table_name} created` };
@@ -150,7 +158,7 @@ export class TablesController {
   async configure(@Param('name') name: string, @Body(new ValidationPipe(PatchTableDto)) body: PatchTableDto): Promise<ConfiguredDto> {
     assertMayWrite(name);
     const table = this.registry.get(name);
-    const config = await this.registry.configure(table, (current) => {
+    const config = await this.configuration.configure(table, (current) => {
       const changed = mergeTableConfig(current, body.config);
       assertChangeable(current, changed);
       return changed;
@@ -195,7 +203,7 @@ export class TablesController {
       await this.events.ask('rowsNeeded', [table]);
       await this.#assertEmpty(table);
     };
-    return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.registry.drop(table, check) };
+    return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.drops.drop(table, check) };
   }
 
   async #assertEmpty(table: Table): Promise<void> {

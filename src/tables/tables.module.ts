@@ -2,6 +2,16 @@
 import { Module, type OnModuleInit } from '@nestjs/common';
 import { Config } from '../config/config.js';
 import { Engine } from '../engine/duckdb/engine.js';
+import { Catalogue } from './catalogue.js';
+import { TableLogs } from './table-logs.js';
+import { TableOpener } from './open-table.js';
+import { TableRemoval } from './remove-table.js';
+import { CatalogueSync } from './catalogue-sync.js';
+import { TableCreation } from './create-table.js';
+import { TableDrops } from './drop-table.js';
+import { TableConfiguration } from './configure-table.js';
+import { OtherNodes } from './other-nodes.js';
+import { CommitAnnouncements } from './announce-commits.js';
 import { DamagedFiles } from './damaged-files.js';
 import { ResidentBudget } from './view/resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
@@ -33,14 +43,39 @@ const RESIDENT_PARTS = 4;
     TableEvents,
     DamagedFiles,
     TableRegistry,
+    Catalogue,
+    TableLogs,
+    TableOpener,
+    TableRemoval,
+    CatalogueSync,
+    TableCreation,
+    TableDrops,
+    TableConfiguration,
+    OtherNodes,
+    CommitAnnouncements,
     TableInfoReader,
   ],
-  exports: [VisibleLsn, TableEvents, TableDefaults, TableRegistry, TableInfoReader, DamagedFiles],
+  exports: [
+    Catalogue,
+    TableLogs,
+    TableOpener,
+    CatalogueSync,
+    TableCreation,
+    TableDrops,
+    TableConfiguration,
+    OtherNodes,
+    VisibleLsn,
+    TableEvents,
+    TableDefaults,
+    TableRegistry,
+    TableInfoReader,
+    DamagedFiles,
+  ],
 })
 export class TablesModule implements OnModuleInit {
-  constructor(private readonly registry: TableRegistry) {}
+  constructor(private readonly sync: CatalogueSync) {}
 
   onModuleInit(): Promise<void> {
-    return this.registry.open();
+    return this.sync.open();
   }
 }

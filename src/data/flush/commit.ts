@@ -11,7 +11,7 @@ import { removeOf, type Snapshot } from '../../delta/snapshot.js';
 import { LSN_COLUMN, type TableSchema } from '../../delta/table-schema.js';
 import { POSITION_COLUMN, selectRows, SOURCE_COLUMN } from '../../tables/view/row-sql.js';
 import type { Table } from '../../tables/table.js';
-import { withSchema } from '../../tables/table-registry.js';
+import { withSchema } from '../../tables/stored-config.js';
 import { FollowPath } from '../follow-path.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { IdempotencyKeys } from '../write/idempotency.js';

@@ -6,7 +6,7 @@
 import { Injectable } from '@nestjs/common';
 import type { Column, TableSchema } from '../../delta/table-schema.js';
 import type { Table } from '../../tables/table.js';
-import { withSchema } from '../../tables/table-registry.js';
+import { withSchema } from '../../tables/stored-config.js';
 import { FlushPath } from '../flush-path.js';
 import { FollowPath } from '../follow-path.js';
 

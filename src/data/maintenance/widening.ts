@@ -15,7 +15,7 @@ import type { Snapshot } from '../../delta/snapshot.js';
 import type { TableSchema } from '../../delta/table-schema.js';
 import { selectRows } from '../../tables/view/row-sql.js';
 import type { Table } from '../../tables/table.js';
-import { withSchema } from '../../tables/table-registry.js';
+import { withSchema } from '../../tables/stored-config.js';
 import { SHARD } from '../flush/data-files.js';
 import { NOTHING_FETCHED } from '../follow-path.js';
 import { FlushPath } from '../flush-path.js';

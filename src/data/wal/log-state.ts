@@ -8,10 +8,14 @@
  */
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
+import { SerialQueue } from '../../common/serial-queue.js';
 import { syncDirectory } from '../../storage/local-object-store.js';
 
 const STATE_NAME = /^(\d{20})-(\d{20})\.state$/;
 const GIVEN_UP_NAME = /^(\d{20})-(\d{20})\.given-up$/;
+
+/** A write that begins a segment, and flushes of tables that trim. */
+const CHANGES_WAITING_MAX = 10_000;
 
 interface Range {
   readonly name: string;
@@ -24,6 +28,8 @@ export class LogState {
   #trimmedLsn = 0;
   #newestLsn = 0;
   #givenUp: Range[] = [];
+  /** Each change renames what the one before it made. */
+  readonly #changes = new SerialQueue('the state of the write-ahead log', CHANGES_WAITING_MAX);
 
   private constructor(private readonly directory: string) {}
 
@@ -56,7 +62,11 @@ export class LogState {
   }
 
   /** Must be done before the first record of a segment is acknowledged, and before a segment is removed. SYNC POINT. */
-  async note(change: { readonly trimmedLsn?: number; readonly newestLsn?: number }): Promise<void> {
+  note(change: { readonly trimmedLsn?: number; readonly newestLsn?: number }): Promise<void> {
+    return this.#changes.run(() => this.#noteNow(change));
+  }
+
+  async #noteNow(change: { readonly trimmedLsn?: number; readonly newestLsn?: number }): Promise<void> {
     const { trimmedLsn = this.#trimmedLsn, newestLsn = this.#newestLsn } = change;
     if (this.#name !== undefined && trimmedLsn === this.#trimmedLsn && newestLsn === this.#newestLsn) return;
     const name = `${lsnText(trimmedLsn)}-${lsnText(newestLsn)}.state`;

@@ -11,7 +11,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import { Config } from '../../config/config.js';
 import type { Logger } from '../../common/logger.js';
 import { DATA_PATHS, LOGGER, OBJECT_STORE } from '../../common/tokens.js';
-import type { DataPaths } from '../../infrastructure.module.js';
+import type { DataPaths } from '../../config/data-paths.js';
 import { TableRegistry } from '../../tables/table-registry.js';
 import { isSystemError } from '../../common/app-error.js';
 import { syncDirectory } from '../../storage/local-object-store.js';

@@ -2,7 +2,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { OBJECT_STORE } from '../../common/tokens.js';
 import type { ObjectStore } from '../../storage/object-store.js';
-import { TableRegistry } from '../../tables/table-registry.js';
+import { OtherNodes } from '../../tables/other-nodes.js';
 import { isOnlyLog } from './lsn-range.js';
 import { WriteAheadLog } from './write-ahead-log.js';
 
@@ -10,11 +10,11 @@ import { WriteAheadLog } from './write-ahead-log.js';
 export class OtherLogs {
   constructor(
     @Inject(OBJECT_STORE) private readonly store: ObjectStore,
-    private readonly registry: TableRegistry,
+    private readonly otherNodes: OtherNodes,
     private readonly wal: WriteAheadLog,
   ) {}
 
   async areThere(): Promise<boolean> {
-    return this.registry.isShared && !(await isOnlyLog(this.store, this.wal.id));
+    return this.otherNodes.mayExist && !(await isOnlyLog(this.store, this.wal.id));
   }
 }

@@ -9,6 +9,7 @@ import { expectThat } from '../../../test/support/expectations.js';
 import type { AppError } from '../../common/app-error.js';
 import { encodeRecord, lastLsnOf, type WalRecord } from './wal-record.js';
 import { SEGMENT_HEAD_BYTES } from './segment-head.js';
+import { LogState } from './log-state.js';
 import { WriteAheadLog } from './write-ahead-log.js';
 
 if (process.env['SEED']) fc.configureGlobal({ seed: Number(process.env['SEED']) });
@@ -322,6 +323,24 @@ describe('a write-ahead log with a segment missing', () => {
     expect(await storedIn(directory)).toEqual([1, 6]);
   });
 
+  it('knows a segment that it trimmed while the next one was being begun', async () => {
+    await writeLog([[record(1)], [record(2)]], 1);
+    const log = await openLog(directory, 1);
+    await replayed(log);
+    await log.trim(2);
+    await log.close();
+    // The crash came after the next segment was made and before it was noted.
+    const [state = ''] = (await readdir(directory)).filter((name) => name.endsWith('.state'));
+    await rename(path.join(directory, state), path.join(directory, `${'1'.padStart(20, '0')}-${'1'.padStart(20, '0')}.state`));
+    await truncate(path.join(directory, `${'2'.padStart(20, '0')}.wal`), SEGMENT_HEAD_BYTES);
+    expect(await storedIn(directory)).toEqual([]);
+    const again = await openLog(directory, 1);
+    await replayed(again);
+    await again.append([record(2)]);
+    await again.close();
+    expect(await storedIn(directory)).toEqual([2]);
+  });
+
   it('does not miss numbers that were never given out', async () => {
     await writeLog([[record(1)], [record(50)], [record(100)]], 100);
     expect(await storedIn(directory)).toEqual([1, 50, 100]);
@@ -436,6 +455,15 @@ describe('trimming the write-ahead log', () => {
     await log.trim(0);
     await log.close();
     expect(await storedIn(directory)).toEqual([1]);
+  });
+
+  it('notes what is trimmed and what is begun at once', async () => {
+    await mkdir(directory);
+    const state = await LogState.read(directory);
+    const changes = Array.from({ length: 20 }, (_, index) => [state.note({ newestLsn: index + 2 }), state.note({ trimmedLsn: index + 1 })]);
+    await Promise.all(changes.flat());
+    const { trimmedLsn, newestLsn } = await LogState.read(directory);
+    expect({ trimmedLsn, newestLsn }).toEqual({ trimmedLsn: 20, newestLsn: 21 });
   });
 
   it('never removes what is still needed, whatever was written, torn, trimmed and restarted', async () => {

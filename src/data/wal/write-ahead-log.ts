@@ -170,7 +170,9 @@ export class WriteAheadLog {
 
   /** The segment that was begun last must be there, also when no later one tells of it. */
   async #assertNewest(): Promise<void> {
-    const { newestLsn } = this.state;
+    const { newestLsn, trimmedLsn } = this.state;
+    // Trimmed, after a later one was begun and before that could be noted: no record of the later one was acknowledged.
+    if (newestLsn <= trimmedLsn) return;
     if (newestLsn === 0 || this.#segments.some(({ firstLsn }) => firstLsn === newestLsn)) return;
     if (!this.state.isGivenUp(newestLsn, newestLsn))
       throw this.#missing(newestLsn, newestLsn, 'the log began that segment last, and later LSNs may have been in it as well');
@@ -203,6 +205,7 @@ export class WriteAheadLog {
     if ((next || offset === 0) && from <= to) commands.push(this.state.commandToGiveUp(from, to));
     return damaged(file, offset, reason, commands.join(' && '));
   }
+
   /**
    * Writes records and syncs them. SYNC POINT: once this returns they survive anything that leaves the disk alive.
    * @throws AppError UNAVAILABLE when they could not be written; none of them is in the log then

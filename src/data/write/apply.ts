@@ -11,7 +11,7 @@ import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { CLOCK, DATA_PATHS } from '../../common/tokens.js';
-import type { DataPaths } from '../../infrastructure.module.js';
+import type { DataPaths } from '../../config/data-paths.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { asNumber, Engine, isOutOfMemory } from '../../engine/duckdb/engine.js';
 import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';

@@ -4,7 +4,7 @@ import { AppError } from '../../common/app-error.js';
 import { Engine } from '../../engine/duckdb/engine.js';
 import type { TableSchema } from '../../delta/table-schema.js';
 import type { Table } from '../../tables/table.js';
-import { TableRegistry } from '../../tables/table-registry.js';
+import { OtherNodes } from '../../tables/other-nodes.js';
 import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { type Applicable, lastLsn } from './applicable.js';
@@ -24,7 +24,7 @@ const NO_TABLES: ReadonlySet<Table> = new Set();
 export class PrepareWrite {
   constructor(
     private readonly engine: Engine,
-    private readonly registry: TableRegistry,
+    private readonly otherNodes: OtherNodes,
     private readonly wal: WriteAheadLog,
     private readonly applier: Applier,
     private readonly visible: VisibleLsn,
@@ -61,7 +61,7 @@ export class PrepareWrite {
 
   /** Those tables that other nodes drop. @throws AppError UNAVAILABLE when that cannot be known */
   async leavingOf(tables: ReadonlySet<Table>): Promise<ReadonlySet<Table>> {
-    return this.registry.isShared ? this.registry.leavingElsewhere([...tables]) : NO_TABLES;
+    return this.otherNodes.mayExist ? this.otherNodes.dropping([...tables]) : NO_TABLES;
   }
 
   #rows(submission: Submission, command: RowsCommand): Prepared | Outcome {
@@ -75,7 +75,7 @@ export class PrepareWrite {
     }
     if (encoded.records.length === 0) return this.#nothingStored([], encoded.refusals);
     const columns = addedColumns(table.schema, encoded.schema);
-    if (this.registry.isShared && columns.length > 0) return { kind: 'declare', columns };
+    if (this.otherNodes.mayExist && columns.length > 0) return { kind: 'declare', columns };
     table.schema = encoded.schema;
     const write: Applicable = {
       kind: 'rows',
@@ -147,7 +147,7 @@ export class PrepareWrite {
 
   #bulk(submission: Submission, { table, file, columns, nextFieldIdBefore, replaces, keepsExisting }: BulkCommand): Prepared | Outcome {
     if (table.schema.nextFieldId !== nextFieldIdBefore) return { kind: 'outdated' };
-    if (this.registry.isShared && columns.length > 0) return { kind: 'declare', columns };
+    if (this.otherNodes.mayExist && columns.length > 0) return { kind: 'declare', columns };
     table.schema = table.schema.withColumns(columns);
     const { statistics } = file;
     const write: Applicable = {

@@ -23,7 +23,7 @@ function result(name = 'r', statement = STATEMENT): OpenResult {
     statement,
     views: new Map(),
     tables: [],
-    rowCount: undefined,
+    mayAmplify: false,
     release: () => released.push(name),
   };
 }

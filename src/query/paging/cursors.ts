@@ -15,6 +15,8 @@ import type { QueryParameters } from '../query-parameters.js';
 export interface OpenResult {
   /** The statement as it came: what a continuation is listed, bounded and logged by. */
   readonly callerSql: string;
+  /** True when values of its rows may be much larger than what they are made from. */
+  readonly mayAmplify: boolean;
   /** SQL of all rows in their order: the caller's statement without its end, or one over the kept rows. */
   readonly sql: string;
   readonly parameters: QueryParameters;
@@ -27,8 +29,6 @@ export interface OpenResult {
   readonly views: ReadonlyMap<string, ReadView>;
   /** Names of the tables that it was made from. */
   readonly tables: readonly string[];
-  /** Number of rows, when they are kept. */
-  readonly rowCount: number | undefined;
   readonly release: () => void;
 }
 

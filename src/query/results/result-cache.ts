@@ -5,7 +5,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { CacheCounts } from '../../common/cache-counts.js';
-import type { Page } from '../read-path.js';
+import type { Page } from '../query-answer.js';
 
 /** Part of the cache that one answer may take: one in this many. */
 const ENTRY_PARTS = 64;

@@ -10,7 +10,11 @@ import { ScratchFiles } from '../../storage/scratch-files.js';
 import { quoteText } from '../../engine/duckdb/sql-text.js';
 import { textExpression } from '../../engine/duckdb/text-expression.js';
 import { namedColumns, type Prepared } from '../prepared-statement.js';
-import { type QueryRequest, ReadPath, type Running } from '../read-path.js';
+import { TablePins } from '../pin-tables.js';
+import { QueryErrors } from '../query-error.js';
+import type { QueryRequest } from '../query-request.js';
+import { QueryRunner, type Running } from '../run-query.js';
+import { Understanding } from '../understand.js';
 import { parameterTypes, toParameters } from '../query-parameters.js';
 import { openResultPipe } from './result-pipe.js';
 
@@ -57,7 +61,10 @@ type Started = (result: StreamedResult) => void;
 @Injectable()
 export class ResultStreams {
   constructor(
-    private readonly readPath: ReadPath,
+    private readonly understanding: Understanding,
+    private readonly pins: TablePins,
+    private readonly runner: QueryRunner,
+    private readonly errors: QueryErrors,
     private readonly scratch: ScratchFiles,
     private readonly arrow: ArrowConverter,
   ) {}
@@ -73,20 +80,16 @@ export class ResultStreams {
   }
 
   async #run(request: QueryRequest, format: StreamFormat, started: Started): Promise<void> {
-    const analysis = await this.readPath.analyse(request.sql);
-    await this.readPath.run(
-      request,
-      () => this.readPath.pinTables(analysis, request),
-      async (running) => {
-        const prepared = await this.readPath.prepare(running, request.sql, toParameters(request.params));
-        const limited =
-          request.limit === undefined ? prepared : { ...prepared, sql: `SELECT * FROM (\n${prepared.sql}\n) LIMIT ${request.limit}` };
-        const copy = (file: string): string =>
-          `COPY (${namedColumns(limited, format.value)}) TO ${quoteText(file)} (${format.copyOptions})`;
-        await (format.byFile ? this.#byFile(running, prepared, copy, started) : this.#byPipe(running, prepared, copy, started));
-        return { page: { columns: prepared.columns, rows: [], hasMore: false, nextCursor: '' }, keepViews: false };
-      },
-    );
+    const analysis = await this.understanding.analyse(request.sql);
+    const plan = { pin: () => this.pins.pin(analysis, request), mayAmplify: analysis.mayAmplify };
+    await this.runner.run(request, plan, async (running) => {
+      const prepared = await this.understanding.prepare(running, request.sql, toParameters(request.params));
+      const limited =
+        request.limit === undefined ? prepared : { ...prepared, sql: `SELECT * FROM (\n${prepared.sql}\n) LIMIT ${request.limit}` };
+      const copy = (file: string): string => `COPY (${namedColumns(limited, format.value)}) TO ${quoteText(file)} (${format.copyOptions})`;
+      await (format.byFile ? this.#byFile(running, prepared, copy, started) : this.#byPipe(running, prepared, copy, started));
+      return { result: undefined };
+    });
   }
 
   async #byPipe(running: Running, { parameters }: Prepared, copy: (file: string) => string, started: Started): Promise<void> {
@@ -103,7 +106,7 @@ export class ResultStreams {
       query.assertGoesOn();
       pipe.finish();
     } catch (error) {
-      const failure = await this.readPath.asTold(error, query, running.views);
+      const failure = await this.errors.asTold(error, query, running.views);
       pipe.break(failure);
       throw failure;
     } finally {

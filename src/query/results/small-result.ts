@@ -10,7 +10,8 @@ import type { SqlAnalysis } from '../sql/analyse.js';
 import { NotPlain, PlainRows } from './plain-rows.js';
 import { type Prepared, typeName } from '../prepared-statement.js';
 import { hasNone, parameterKinds, parameterTypes, type QueryParameters } from '../query-parameters.js';
-import type { PageRows, Running } from '../read-path.js';
+import type { Running } from '../run-query.js';
+import type { FirstRows } from '../query-answer.js';
 
 /** Values, rows times columns, up to which a result is small: a few milliseconds of the event loop, in turns of one. */
 const SMALL_VALUES = 10_000;
@@ -22,10 +23,6 @@ export function promisesFewValues({ size }: SqlAnalysis, views: ReadonlyMap<stri
   const { rowsMax, columns, hasStar } = size;
   const stored = hasStar ? [...views.values()].reduce((sum, { schema }) => sum + schema.columns.length, 0) : 0;
   return Math.min(rowsMax, limit + 1) * (columns + stored) <= SMALL_VALUES;
-}
-
-export interface SmallResult extends PageRows {
-  readonly prepared: Prepared;
 }
 
 /**
@@ -40,7 +37,7 @@ export async function runSmall(
   parameters: QueryParameters,
   limit: number,
   lengthMax: number,
-): Promise<SmallResult | undefined> {
+): Promise<FirstRows | undefined> {
   const result = await start(running, `SELECT * FROM (\n${sql}\n) LIMIT ${limit}`, parameters);
   const types = result.columnTypes();
   const names = distinctNames(result.columnNames());

@@ -1,0 +1,46 @@
+/** What a bulk body asks for, and what it comes to. */
+import type { Readable } from 'node:stream';
+import { AppError } from '../../common/app-error.js';
+import type { Table } from '../../tables/table.js';
+import type { Idempotency } from '../write/idempotency.js';
+import type { RecordRefusal } from '../write/record.js';
+import type { TableDraft } from '../write/target.js';
+import type { WriteAnswer } from '../write/write-command.js';
+import type { BulkFormat } from './bulk-format.js';
+import type { BulkFields } from './bulk-lines.js';
+import type { RefusalList } from './refusal-list.js';
+
+export interface BulkRequest {
+  /** As it is, or as it would be made. */
+  readonly table: TableDraft;
+  /** Makes the table when there is none. Asked once rows are known to be good, so that a refused body leaves no empty table behind. */
+  readonly ensureTable: () => Promise<Table>;
+  readonly body: Readable;
+  readonly format: BulkFormat;
+  readonly encoding: string | undefined;
+  readonly fields: BulkFields;
+  readonly onError: 'abort' | 'skip';
+  readonly idempotency: Idempotency | undefined;
+  /** True once the client has gone, which may come to be known after the end of its body: asked right before the rows are logged. */
+  readonly isGone: () => boolean;
+}
+
+export interface BulkAnswer {
+  readonly lsn: number;
+  readonly count: number;
+  readonly refusedCount: number;
+  /** The first of them. */
+  readonly refusals: readonly RecordRefusal[];
+}
+
+/** Other writes brought columns since a bulk file was written, so it has to be written again. */
+export class BulkOutdated extends Error {}
+
+/** @throws AppError CANCELLED */
+export function assertThere(isGone: () => boolean): void {
+  if (isGone()) throw new AppError('CANCELLED', 'the client disconnected before its rows were stored; nothing was stored');
+}
+
+export function bulkAnswer(answer: WriteAnswer, refusals: RefusalList): BulkAnswer {
+  return { lsn: answer.lsn, count: answer.count, refusedCount: refusals.count, refusals: refusals.first };
+}
