@@ -214,7 +214,7 @@ export interface IdRule {
   readonly refusal?: string;
 }
 
-export const DEFAULT_ID_CHARACTERS = 'A-Za-z0-9_-';
+const DEFAULT_ID_CHARACTERS = 'A-Za-z0-9_-';
 const DEFAULT_ID_LENGTH_MAX = 255;
 /** Steps of an expression that may be taken for each character of an id: the worst of this size takes about 2 ms for an id of 1,000 characters. */
 const PATTERN_STEPS_MAX = 1_100;

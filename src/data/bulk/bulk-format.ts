@@ -12,7 +12,7 @@ const FORMATS: Readonly<Record<string, BulkFormat>> = {
   'application/vnd.apache.arrow.stream': 'arrow',
 };
 
-export const BULK_MEDIA_TYPES: readonly string[] = Object.keys(FORMATS);
+const BULK_MEDIA_TYPES: readonly string[] = Object.keys(FORMATS);
 
 /** @param mediaType of the body; parameters such as a charset are passed over @throws AppError UNSUPPORTED_MEDIA_TYPE naming those there are */
 export function bulkFormatOf(mediaType: string): BulkFormat {

@@ -38,7 +38,7 @@ export function timestampSql({ value, kind, rows }: KeyField, rowsInAll: number,
 }
 
 /** SQL of an instant out of a value of this kind. */
-export function instantSql(value: string, kind: KeyField['kind']): string | undefined {
+function instantSql(value: string, kind: KeyField['kind']): string | undefined {
   switch (kind) {
     case 'text':
       return withinYears(`CASE WHEN regexp_full_match(${value}, ${TIMESTAMP_PATTERN}) THEN try_cast(${value} AS TIMESTAMPTZ) END`);
