@@ -59,8 +59,8 @@ function removeOthers(cache, current) {
 }
 
 function packageNames(list) {
-  const { dependencies } = JSON.parse(readFileSync(path.join(list, 'package.json'), 'utf8'));
-  return Object.entries(dependencies).map(([name, version]) => `${name} ${version}`);
+  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(path.join(list, 'package.json'), 'utf8'));
+  return Object.entries({ ...dependencies, ...optionalDependencies }).map(([name, version]) => `${name} ${version}`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -151,7 +151,7 @@ export const BULK_BODY = {
   },
 };
 
-export class RefusalDto implements RecordRefusal {
+class RefusalDto implements RecordRefusal {
   @ApiProperty({ type: 'integer', description: 'Position in the body, counted from 0' }) index: number;
   @ApiPropertyOptional({ type: 'integer' }) line?: number;
   @ApiPropertyOptional() id?: string;

@@ -226,6 +226,6 @@ export class MetadataBackups {
   }
 }
 
-export function idOf({ fileName }: StoredBackup): string {
+function idOf({ fileName }: StoredBackup): string {
   return fileName.replace(/\.json$/, '');
 }

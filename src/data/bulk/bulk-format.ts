@@ -28,7 +28,7 @@ const MEDIA_TYPES: Readonly<Record<BulkFormat, readonly string[]>> = {
 /** Says nothing of what it is: the first bytes do. */
 const ANY_BYTES = 'application/octet-stream';
 
-export const BULK_MEDIA_TYPES: readonly string[] = [...Object.values(MEDIA_TYPES).flatMap(([first = '']) => first), ANY_BYTES];
+const BULK_MEDIA_TYPES: readonly string[] = [...Object.values(MEDIA_TYPES).flatMap(([first = '']) => first), ANY_BYTES];
 
 /**
  * @param mediaType of the body; parameters such as a charset are passed over
