@@ -14,8 +14,8 @@ import { writeNotices } from './notices.mjs';
 import { productionLock, productionManifest } from './npm-package.mjs';
 import { npm } from './run.mjs';
 
-/** Files of packages that only compilers, debuggers and readers open. Licences have other names. */
-const NOT_TO_RUN = /\.(map|d\.[cm]?ts|flow|markdown|md)$|^(tsconfig.*\.json|\.package-lock\.json|\.npmignore|\.editorconfig)$/;
+/** Files of packages that only compilers, linters, debuggers and readers open. Licences have other names. */
+const NOT_TO_RUN = /^\.|\.(map|d\.[cm]?ts|flow|markdown|md)$|^tsconfig.*\.json$|^eslint\.config\./;
 const LEGAL = /^(licen[cs]e|copying|notice)/i;
 const EVERYBODY_READS = 0o644;
 const EVERYBODY_RUNS = 0o755;
