@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os';
 import { mkdtempSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { REPOSITORY, prepare } from './prepare.mjs';
-import { npm } from './release/run.mjs';
+import { npm, releaseSeconds } from './release/run.mjs';
 import { testContainers } from './test-release/containers.mjs';
 import { testDebianPackage } from './test-release/debian.mjs';
 import { testKubernetes } from './test-release/kubernetes.mjs';
@@ -22,7 +22,13 @@ import { testNpmPackage } from './test-release/npm-package.mjs';
 import { Checks } from './test-release/checks.mjs';
 import { testTarball } from './test-release/tarball.mjs';
 
-const PARTS = { npm: testNpmPackage, tarball: testTarball, debian: testDebianPackage, kubernetes: testKubernetes, containers: testContainers };
+const PARTS = {
+  npm: testNpmPackage,
+  tarball: testTarball,
+  debian: testDebianPackage,
+  kubernetes: testKubernetes,
+  containers: testContainers,
+};
 const FROM_RELEASE = ['npm', 'tarball', 'debian'];
 
 const wanted = process.argv.slice(2);
@@ -33,6 +39,8 @@ if (unknown.length > 0) {
 }
 
 prepare();
+// One date for all that this run makes, though somebody may commit meanwhile.
+process.env.SOURCE_DATE_EPOCH = String(releaseSeconds());
 const scratch = mkdtempSync(path.join(tmpdir(), 'miniodb-release-'));
 const checks = new Checks();
 try {

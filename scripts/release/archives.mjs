@@ -14,7 +14,7 @@ export function packTree(tree, output) {
   const plain = path.join(path.dirname(tree), path.basename(name, '.gz'));
   const owner = ['--owner=0', '--group=0', '--numeric-owner'];
   run('tar', ['--sort=name', '--format=gnu', date, ...owner, '-cf', plain, path.basename(tree)], { cwd: path.dirname(tree) });
-  run('gzip', ['-9', '-n', '-f', plain]);
+  run('gzip', ['-6', '-n', '-f', plain]);
   run('mv', [`${plain}.gz`, file]);
   writeFileSync(`${file}.sha256`, `${digestOf(file)}  ${name}\n`);
 }

@@ -25,7 +25,8 @@ export async function testDebianPackage({ checks, release, scratch }) {
   if (!existsSync(path.join(release, name))) return checks.notRun('all of it', 'there is no dpkg-deb here');
   if (process.getuid() !== 0) return checks.notRun('all of it', 'a Debian of its own takes root');
   const missing = ['debootstrap', 'systemd-nspawn', 'nsenter'].filter((program) => !has(program));
-  if (missing.length > 0) return checks.notRun('all of it', `${missing.join(' and ')} is missing: apt-get install debootstrap systemd-container`);
+  if (missing.length > 0)
+    return checks.notRun('all of it', `${missing.join(' and ')} is missing: apt-get install debootstrap systemd-container`);
   const root = path.join(scratch, 'root');
   mkdirSync(scratch, { recursive: true });
   if (!(await checks.run(`a Debian ${RELEASE_OF_DEBIAN} to install it in`, async () => copyDebian(root)))) return;
@@ -62,7 +63,8 @@ export async function testDebianPackage({ checks, release, scratch }) {
       await eventually('another process', async () => machine.mainProcess() !== before && machine.mainProcess() !== 0);
       await live(url);
       expectEqual(await idsOf(url), ['a'], 'rows');
-      const [, exposure] = /exposure level for miniodb.service: ([\d.]+)/.exec(machine.run('systemd-analyze', 'security', 'miniodb', '--no-pager')) ?? [];
+      const [, exposure] =
+        /exposure level for miniodb.service: ([\d.]+)/.exec(machine.run('systemd-analyze', 'security', 'miniodb', '--no-pager')) ?? [];
       expectTrue(Number(exposure) <= EXPOSURE_MAX, `systemd-analyze security: ${exposure}`);
       return `exposure ${exposure} of 10`;
     } finally {
@@ -87,7 +89,11 @@ export async function testDebianPackage({ checks, release, scratch }) {
       await live(url);
       expectEqual(await idsOf(url), ['a'], 'rows after it came back');
       dpkg('-P', 'miniodb');
-      expectEqual([existsSync(settings), existsSync(path.join(root, 'var/log/miniodb'))], [false, false], 'settings and logs after a purge');
+      expectEqual(
+        [existsSync(settings), existsSync(path.join(root, 'var/log/miniodb'))],
+        [false, false],
+        'settings and logs after a purge',
+      );
       expectTrue(existsSync(path.join(root, 'var/lib/miniodb/wal')), 'data after a purge that nobody answered');
       dpkg('-i', `/root/${name}`);
       machine.run('sh', '-c', 'echo "miniodb miniodb/purge-data boolean true" | debconf-set-selections');
@@ -121,13 +127,17 @@ function copyDebian(root) {
 
 /** Boots the folder on the network of this machine. */
 async function boot(root) {
-  const child = spawn('systemd-nspawn', ['-q', '-D', root, '--boot', '--register=no', '--keep-unit', '--console=pipe'], { stdio: 'ignore', detached: true });
+  const child = spawn('systemd-nspawn', ['-q', '-D', root, '--boot', '--register=no', '--keep-unit', '--console=pipe'], {
+    stdio: 'ignore',
+    detached: true,
+  });
   const ended = new Promise((resolve) => child.once('exit', resolve).once('error', resolve));
   const endWithUs = () => child.kill('SIGKILL');
   process.once('exit', endWithUs);
   void ended.then(() => process.removeListener('exit', endWithUs));
   const init = await eventually('the first process of the machine', async () => initOf(child.pid));
-  const inside = (...command) => run('nsenter', ['-t', String(init), '-a', ...command], { env: { PATH, LC_ALL: 'C' }, timeoutMs: WAIT_MS_MAX });
+  const inside = (...command) =>
+    run('nsenter', ['-t', String(init), '-a', ...command], { env: { PATH, LC_ALL: 'C' }, timeoutMs: WAIT_MS_MAX });
   await eventually('systemd of the machine', async () => {
     try {
       return inside('systemctl', 'show', '-p', 'Version').startsWith('Version=');
@@ -148,7 +158,9 @@ async function boot(root) {
 
 /** systemd-nspawn has one child, which is the machine's process 1. */
 function initOf(pid) {
-  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) => readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '));
+  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').trim().split(' '),
+  );
   return children.find((child) => child !== '' && readFileSync(`/proc/${child}/comm`, 'utf8').trim() === 'systemd');
 }
 

@@ -21,9 +21,20 @@ export async function testNpmPackage({ checks, release, scratch }) {
       .trim()
       .split('\n')
       .map((name) => name.replace(/^package\//, ''));
-    for (const name of ['dist/main.cjs', 'dist/check-storage.js', 'config/default.yaml', 'proto/miniodb/v1/miniodb.proto', 'npm-shrinkwrap.json', 'LICENSE'])
+    for (const name of [
+      'dist/main.cjs',
+      'dist/check-storage.js',
+      'config/default.yaml',
+      'proto/miniodb/v1/miniodb.proto',
+      'npm-shrinkwrap.json',
+      'LICENSE',
+    ])
       expectTrue(names.includes(name), `${name} is missing`);
-    expectEqual(names.filter((name) => NOT_INSIDE.test(name)), [], 'what does not belong into it');
+    expectEqual(
+      names.filter((name) => NOT_INSIDE.test(name)),
+      [],
+      'what does not belong into it',
+    );
     const manifest = JSON.parse(run('tar', ['-xzOf', archive, 'package/package.json']));
     expectEqual([manifest.scripts, manifest.devDependencies], [undefined, undefined], 'scripts and packages of development');
     return `${names.length} files, ${sizeOf(archive)}`;
@@ -31,7 +42,9 @@ export async function testNpmPackage({ checks, release, scratch }) {
   const nodes = installOnDemand('test-nodes', { os: 'linux', cpu: process.arch });
   for (const major of MAJOR_VERSIONS) {
     const node = path.join(nodes, 'node_modules', `node-${major}-${process.arch}`, 'bin', 'node');
-    await checks.run(`npx miniodb serves on Node ${major}`, async () => tryOn(node, archive, path.join(scratch, `node-${major}`), devDependencies));
+    await checks.run(`npx miniodb serves on Node ${major}`, async () =>
+      tryOn(node, archive, path.join(scratch, `node-${major}`), devDependencies),
+    );
   }
   await checks.run('npm pack alone makes a package that serves, too', async () => {
     const folder = path.join(scratch, 'plain');

@@ -52,12 +52,17 @@ export async function testTarball({ checks, release, scratch }) {
       expectTrue(notices.includes(`\n${of} ${is}\n`), `no notice for ${of} ${is}`);
       expectTrue(listed.has(`${of}@${is}`), `${of} ${is} is not in sbom.cdx.json`);
     }
-    expectTrue(components.some(({ name: of }) => of === 'node'), 'Node is in sbom.cdx.json');
+    expectTrue(
+      components.some(({ name: of }) => of === 'node'),
+      'Node is in sbom.cdx.json',
+    );
     return `${packages.length} packages`;
   });
   const away = path.join(scratch, 'a place with spaces');
   mkdirSync(away);
-  await checks.run('bin/miniodb serves with an empty PATH', async () => tryServer([path.join(tree, 'bin', 'miniodb')], { cwd: away, env: { PATH: '' } }));
+  await checks.run('bin/miniodb serves with an empty PATH', async () =>
+    tryServer([path.join(tree, 'bin', 'miniodb')], { cwd: away, env: { PATH: '' } }),
+  );
   await checks.run('it serves through a link, with its arguments handed on', async () => {
     const link = path.join(away, 'miniodb');
     symlinkSync(path.join(tree, 'bin', 'miniodb'), link);
@@ -65,7 +70,10 @@ export async function testTarball({ checks, release, scratch }) {
     return tryServer([link], { cwd: away, env: { DATA_DIR: path.join(scratch, 'linked') } });
   });
   await checks.run('bin/miniodb-check-storage finds the disk fit', async () => {
-    const printed = run(path.join(tree, 'bin', 'miniodb-check-storage'), ['--quick'], { cwd: away, env: { DATA_DIR: path.join(scratch, 'check') } });
+    const printed = run(path.join(tree, 'bin', 'miniodb-check-storage'), ['--quick'], {
+      cwd: away,
+      env: { DATA_DIR: path.join(scratch, 'check') },
+    });
     expectTrue(/^fit/m.test(printed), printed);
   });
   await checks.run('the same commit gives the same bytes', async () => {
@@ -75,7 +83,11 @@ export async function testTarball({ checks, release, scratch }) {
     const built = path.join(REPOSITORY, '.cache', 'release', name);
     expectTrue(existsSync(built), `${built} is missing`);
     packTree(built, again);
-    expectEqual(readFileSync(path.join(again, `${archive}.sha256`), 'utf8'), readFileSync(path.join(release, `${archive}.sha256`), 'utf8'), 'checksum');
+    expectEqual(
+      readFileSync(path.join(again, `${archive}.sha256`), 'utf8'),
+      readFileSync(path.join(release, `${archive}.sha256`), 'utf8'),
+      'checksum',
+    );
   });
 }
 
