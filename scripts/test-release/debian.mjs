@@ -3,17 +3,16 @@
  * systemd-nspawn as a service, killed, upgraded, removed, purged.
  */
 import { spawn } from 'node:child_process';
-import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { REPOSITORY } from '../prepare.mjs';
 import { readJson, run, sizeOf } from '../release/run.mjs';
 import { expectEqual, expectTrue } from './checks.mjs';
+import { DEBIAN, copyDebian, missingForDebian } from './debian-root.mjs';
 import { freePorts } from './free-ports.mjs';
 import { idsOf, tryServer, writeOne } from './installed-server.mjs';
 
-const RELEASE_OF_DEBIAN = 'bookworm';
-const INCLUDED = 'systemd,systemd-sysv,dbus,adduser,libstdc++6,init-system-helpers';
 const DEBIAN_NAMES = { x64: 'amd64', arm64: 'arm64' };
 const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 const WAIT_MS_MAX = 60_000;
@@ -23,13 +22,11 @@ export async function testDebianPackage({ checks, release, scratch }) {
   const { version } = readJson(path.join(REPOSITORY, 'package.json'));
   const name = `miniodb_${version}_${DEBIAN_NAMES[process.arch]}.deb`;
   if (!existsSync(path.join(release, name))) return checks.notRun('all of it', 'there is no dpkg-deb here');
-  if (process.getuid() !== 0) return checks.notRun('all of it', 'a Debian of its own takes root');
-  const missing = ['debootstrap', 'systemd-nspawn', 'nsenter'].filter((program) => !has(program));
-  if (missing.length > 0)
-    return checks.notRun('all of it', `${missing.join(' and ')} is missing: apt-get install debootstrap systemd-container`);
+  const reason = missingForDebian();
+  if (reason !== undefined) return checks.notRun('all of it', reason);
   const root = path.join(scratch, 'root');
   mkdirSync(scratch, { recursive: true });
-  if (!(await checks.run(`a Debian ${RELEASE_OF_DEBIAN} to install it in`, async () => copyDebian(root)))) return;
+  if (!(await checks.run(`a Debian ${DEBIAN} to install it in`, async () => copyDebian(root)))) return;
   cpSync(path.join(release, name), path.join(root, 'root', name));
   const inside = (...command) => run('chroot', [root, ...command], { env: { PATH, DEBIAN_FRONTEND: 'noninteractive', LC_ALL: 'C' } });
   const [rest, grpc] = await freePorts(2);
@@ -105,24 +102,8 @@ export async function testDebianPackage({ checks, release, scratch }) {
   });
 }
 
-function has(program) {
-  return PATH.split(':').some((folder) => existsSync(path.join(folder, program)));
-}
-
 function modeOf(root, file) {
   return (statSync(path.join(root, file)).mode & 0o777).toString(8);
-}
-
-function copyDebian(root) {
-  const kept = path.join(REPOSITORY, '.cache', 'test-release', `debian-${RELEASE_OF_DEBIAN}`);
-  if (!existsSync(kept)) {
-    const unfinished = `${kept}.unfinished`;
-    rmSync(unfinished, { recursive: true, force: true });
-    mkdirSync(path.dirname(kept), { recursive: true });
-    run('debootstrap', ['--variant=minbase', `--include=${INCLUDED}`, RELEASE_OF_DEBIAN, unfinished]);
-    run('mv', [unfinished, kept]);
-  }
-  run('cp', ['-a', '--reflink=auto', kept, root]);
 }
 
 /** Boots the folder on the network of this machine. */

@@ -1,4 +1,5 @@
-// What `docker compose config` does, without Docker: reads Compose files as one project, with the variables of the environment, checks it against the
+// What `docker compose config` does, without Docker: reads Compose files as one project in the working directory, with the variables of the
+// environment, checks it against the
 // specification and prints it. Fails with what is wrong.
 package main
 
@@ -11,7 +12,7 @@ import (
 )
 
 func main() {
-	options, err := cli.NewProjectOptions(os.Args[1:], cli.WithOsEnv, cli.WithProfiles([]string{"*"}), cli.WithConsistency(true))
+	options, err := cli.NewProjectOptions(os.Args[1:], cli.WithWorkingDirectory("."), cli.WithOsEnv, cli.WithProfiles([]string{"*"}), cli.WithConsistency(true))
 	if err == nil {
 		project, loadErr := options.LoadProject(context.Background())
 		err = loadErr
