@@ -5,8 +5,9 @@
  *   npm          the packed server on bare Nodes 20, 22 and 24
  *   tarball      the folder with Node inside, without PATH
  *   debian       the .deb in a Debian of its own: by hand, as a service, upgraded, removed, purged (root, debootstrap, systemd-nspawn)
- *   kubernetes   manifests and chart against the schemas of three versions of Kubernetes, and against an API server (Go, Python)
+ *   kubernetes   manifests and chart against the schemas of several versions of Kubernetes, and against an API server (Go, Python)
  *   containers   the Dockerfiles and Compose files (Python), and the steps of the Dockerfile in a chroot (root)
+ *   documents    the commands of docs/install.md
  *
  * What the parts need is installed below .cache/. Takes 15 to 30 minutes the first time, mostly for building the API server.
  */
@@ -17,6 +18,7 @@ import { REPOSITORY, prepare } from './prepare.mjs';
 import { npm, releaseSeconds } from './release/run.mjs';
 import { testContainers } from './test-release/containers.mjs';
 import { testDebianPackage } from './test-release/debian.mjs';
+import { testDocuments } from './test-release/documents.mjs';
 import { testKubernetes } from './test-release/kubernetes.mjs';
 import { testNpmPackage } from './test-release/npm-package.mjs';
 import { Checks } from './test-release/checks.mjs';
@@ -28,8 +30,9 @@ const PARTS = {
   debian: testDebianPackage,
   kubernetes: testKubernetes,
   containers: testContainers,
+  documents: testDocuments,
 };
-const FROM_RELEASE = ['npm', 'tarball', 'debian'];
+const FROM_RELEASE = ['npm', 'tarball', 'debian', 'documents'];
 
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !(name in PARTS));

@@ -1,5 +1,5 @@
 /** A Debian in a folder, made once with debootstrap below .cache/, and copied for whoever needs one. */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { REPOSITORY } from '../prepare.mjs';
 import { run } from '../release/run.mjs';
@@ -18,12 +18,18 @@ export function missingForDebian() {
 
 export function copyDebian(root) {
   const kept = path.join(REPOSITORY, '.cache', 'test-release', `debian-${DEBIAN}`);
-  if (!existsSync(kept)) {
-    const unfinished = `${kept}.unfinished`;
-    rmSync(unfinished, { recursive: true, force: true });
-    mkdirSync(path.dirname(kept), { recursive: true });
-    run('debootstrap', ['--variant=minbase', `--include=${INCLUDED}`, DEBIAN, unfinished]);
-    run('mv', [unfinished, kept]);
-  }
+  if (!existsSync(kept)) makeDebian(kept);
   run('cp', ['-a', '--reflink=auto', kept, root]);
+}
+
+function makeDebian(kept) {
+  // Another run may be making one, too.
+  const unfinished = `${kept}.${process.pid}`;
+  mkdirSync(path.dirname(kept), { recursive: true });
+  try {
+    run('debootstrap', ['--variant=minbase', `--include=${INCLUDED}`, DEBIAN, unfinished]);
+    if (!existsSync(kept)) renameSync(unfinished, kept);
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
 }

@@ -128,7 +128,9 @@ function runIn(stage, command) {
     NODE_EXTRA_CA_CERTS: `/${CERTIFICATES}`,
     npm_config_registry: npm(['config', 'get', 'registry']).trim(),
   };
-  run('chroot', [stage.root, '/bin/sh', '-c', `cd ${stage.directory} && ${command}`], { env });
+  // With a /proc, which programs of Go and others read.
+  const inside = 'mount -t proc proc "$0/proc" && exec chroot "$0" /bin/sh -c "$1"';
+  run('unshare', ['--mount', 'sh', '-c', inside, stage.root, `cd ${stage.directory} && ${command}`], { env });
 }
 
 function copy(stages, stage, rest) {

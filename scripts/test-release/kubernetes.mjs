@@ -7,7 +7,7 @@ import { documentsOf, startApiServer } from './api-server.mjs';
 import { expectEqual, expectRefusal, expectTrue } from './checks.mjs';
 import { goModule, goTool, hasGo, hasPython, pythonTools } from './tools.mjs';
 
-const SCHEMAS = ['1.31', '1.34', '1.37'];
+const SCHEMAS = ['1.27', '1.31', '1.34', '1.37'];
 const API_SERVER = '1.34.4';
 const OPERATOR = 'github.com/prometheus-operator/prometheus-operator@v0.85.0';
 const MANIFESTS = path.join(REPOSITORY, 'deploy', 'kubernetes');
@@ -60,7 +60,7 @@ export async function testKubernetes({ checks, scratch }) {
   mkdirSync(scratch, { recursive: true });
   if (!hasGo()) return checks.notRun('all of it', 'helm and the API server are built with Go');
   const helm = goTool('helm', 'helm.sh/helm/v3/cmd/helm');
-  const template = (values, version = SCHEMAS[1], more = []) => {
+  const template = (values, version = '1.34', more = []) => {
     const file = path.join(scratch, 'values.json');
     writeFileSync(file, JSON.stringify(values));
     return run(helm, ['template', 'trial', CHART, '--namespace', 'trial', '--kube-version', version, '--values', file, ...more]);
@@ -154,7 +154,7 @@ async function testApiServer({ checks, scratch, helm, template }) {
       for (const [name, values] of Object.entries(CHOICES)) {
         await cluster.apply(namespace(name, { 'pod-security.kubernetes.io/enforce': 'restricted' }));
         const all = { ...values, serviceMonitor: { enabled: true, labels: { release: 'x' } } };
-        const objects = documentsOf(template(all, SCHEMAS[1], ['--namespace', name]));
+        const objects = documentsOf(template(all, '1.34', ['--namespace', name]));
         await applyAll(cluster, objects);
         const { spec } = objects.find(({ kind }) => kind === 'StatefulSet');
         await cluster.createPod(spec.template, name, 'server');
