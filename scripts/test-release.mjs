@@ -1,6 +1,6 @@
 /**
- * `npm run test:release [-- PART ...]`: makes a release and installs it in every way that there is, on this machine only. The last line is
- * `N passed, N failed`; what could not be tried here, and why, stands before it as "not run".
+ * `npm run test:release [-- [--made] PART ...]`: makes a release, or takes the one in release/ (`--made`), and installs it in every way that there is, on
+ * this machine only. The last line is `N passed, N failed`; what could not be tried here, and why, stands before it as "not run".
  *
  *   npm          the packed server on bare Nodes 20, 22 and 24
  *   tarball      the folder with Node inside, without PATH
@@ -34,7 +34,9 @@ const PARTS = {
 };
 const FROM_RELEASE = ['npm', 'tarball', 'debian', 'documents'];
 
-const wanted = process.argv.slice(2);
+const given = process.argv.slice(2);
+const isMade = given.includes('--made');
+const wanted = given.filter((word) => word !== '--made');
 const unknown = wanted.filter((name) => !(name in PARTS));
 if (unknown.length > 0) {
   process.stderr.write(`No such part: ${unknown.join(', ')}. There are ${Object.keys(PARTS).join(', ')}.\n`);
@@ -49,7 +51,7 @@ const checks = new Checks();
 try {
   const parts = Object.entries(PARTS).filter(([name]) => wanted.length === 0 || wanted.includes(name));
   const release = path.join(REPOSITORY, 'release');
-  if (parts.some(([name]) => FROM_RELEASE.includes(name))) {
+  if (!isMade && parts.some(([name]) => FROM_RELEASE.includes(name))) {
     await checks.run('release: npm run release', async () => void npm(['run', '--silent', 'release']));
   }
   for (const [name, test] of parts) await test({ checks: checks.in(name), release, scratch: path.join(scratch, name) });

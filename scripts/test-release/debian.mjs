@@ -15,7 +15,10 @@ import { idsOf, tryServer, writeOne } from './installed-server.mjs';
 
 const DEBIAN_NAMES = { x64: 'amd64', arm64: 'arm64' };
 const PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
+/** With a /proc, where Node reads how much memory it has. */
+const IN_CHROOT = 'mount -t proc proc "$0/proc" && exec chroot --userspec=miniodb:miniodb "$0" "$@"';
 const WAIT_MS_MAX = 60_000;
+const INSIDE_MS_MAX = 300_000;
 const EXPOSURE_MAX = 2;
 
 export async function testDebianPackage({ checks, release, scratch }) {
@@ -41,7 +44,7 @@ export async function testDebianPackage({ checks, release, scratch }) {
   });
   if (!isInstalled) return;
   await checks.run('miniodb serves in a chroot, as its user, with no service', async () =>
-    tryServer(['chroot', '--userspec=miniodb:miniodb', root, '/usr/bin/miniodb'], {
+    tryServer(['unshare', '--mount', 'sh', '-c', IN_CHROOT, root, '/usr/bin/miniodb'], {
       cwd: '/',
       env: { PATH, DATA_DIR: '/var/lib/miniodb/by-hand', MINIODB_LOG__FILE: '""' },
     }),
@@ -56,7 +59,7 @@ export async function testDebianPackage({ checks, release, scratch }) {
       await live(url);
       await writeOne(url, 'a');
       const before = machine.mainProcess();
-      machine.run('kill', '-9', String(before));
+      machine.run('sh', '-c', `kill -9 ${before}`);
       await eventually('another process', async () => machine.mainProcess() !== before && machine.mainProcess() !== 0);
       await live(url);
       expectEqual(await idsOf(url), ['a'], 'rows');
@@ -92,6 +95,8 @@ export async function testDebianPackage({ checks, release, scratch }) {
         'settings and logs after a purge',
       );
       expectTrue(existsSync(path.join(root, 'var/lib/miniodb/wal')), 'data after a purge that nobody answered');
+      // Its settings are new, with the usual ports, which may be somebody else's on this network: it is not to start.
+      writeFileSync(path.join(root, 'usr/sbin/policy-rc.d'), '#!/bin/sh\nexit 101\n', { mode: 0o755 });
       dpkg('-i', `/root/${name}`);
       machine.run('sh', '-c', 'echo "miniodb miniodb/purge-data boolean true" | debconf-set-selections');
       dpkg('-P', 'miniodb');
@@ -118,7 +123,7 @@ async function boot(root) {
   void ended.then(() => process.removeListener('exit', endWithUs));
   const init = await eventually('the first process of the machine', async () => initOf(child.pid));
   const inside = (...command) =>
-    run('nsenter', ['-t', String(init), '-a', ...command], { env: { PATH, LC_ALL: 'C' }, timeoutMs: WAIT_MS_MAX });
+    run('nsenter', ['-t', String(init), '-a', ...command], { env: { PATH, LC_ALL: 'C' }, timeoutMs: INSIDE_MS_MAX });
   await eventually('systemd of the machine', async () => {
     try {
       return inside('systemctl', 'show', '-p', 'Version').startsWith('Version=');
