@@ -1,5 +1,5 @@
 /** Health, status and metrics, over REST and gRPC. A GET here changes nothing. */
-import { applyDecorators, Controller, Get, Header, Inject, Res, ServiceUnavailableException } from '@nestjs/common';
+import { applyDecorators, Controller, Get, Inject, Res, ServiceUnavailableException } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } from '@nestjs/swagger';
 import { HealthCheckService } from '@nestjs/terminus';
@@ -11,8 +11,8 @@ import { CLOCK } from '../common/tokens.js';
 import { ApiErrors, ApiOnlyErrors, ApiPublicErrors } from '../api/api-errors.js';
 import { Needs } from '../api/permission.js';
 import { toTimestamp } from '../api/protobuf-values.js';
-import { FiguresDto, HealthDto, ProbesDto, PROMETHEUS_ANSWER, StatsDto, StatusDto } from './health.dto.js';
-import { Metrics } from '../metrics/metrics.js';
+import { FiguresDto, HealthDto, ProbesDto, StatsDto, StatusDto } from './health.dto.js';
+import { MetricsText } from '../metrics/metrics-text.js';
 import { type Probe, Probes } from './probes.js';
 import { StateReader } from './state-reader.js';
 
@@ -26,7 +26,7 @@ export class HealthController {
   constructor(
     private readonly config: Config,
     private readonly state: StateReader,
-    private readonly metrics: Metrics,
+    private readonly metrics: MetricsText,
     private readonly probes: Probes,
     private readonly checks: HealthCheckService,
     @Inject(CLOCK) private readonly clock: Clock,
@@ -205,15 +205,6 @@ export class HealthController {
       resource_usage: { ...this.state.resources(), ...(await this.state.memory()) },
       system_info: this.state.system(),
     };
-  }
-
-  @Get('metrics')
-  @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
-  @ApiOperation({ summary: 'Prometheus metrics' })
-  @ApiOkResponse(PROMETHEUS_ANSWER)
-  @ApiErrors()
-  prometheus(): Promise<string> {
-    return this.metrics.text();
   }
 }
 

@@ -93,5 +93,3 @@ export class FiguresDto {
   @ApiProperty(TEXTS) system_info: Record<string, string>;
   @ApiProperty({ type: 'integer', minimum: 0, maximum: 100 }) health_score: number;
 }
-
-export const PROMETHEUS_ANSWER = { description: 'Text format 0.0.4', content: { 'text/plain': { schema: { type: 'string' } } } } as const;

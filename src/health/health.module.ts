@@ -11,29 +11,31 @@ import { ClusterModule } from '../cluster/cluster.module.js';
 import { QueryModule } from '../query/query.module.js';
 import { AuditLog } from '../auth/audit-log.js';
 import { CpuUsage } from './cpu-usage.js';
+import { CPU_METRICS } from './cpu-usage.metrics.js';
 import { HealthController } from './health.controller.js';
-import { Metrics } from '../metrics/metrics.js';
+import { MetricsController } from '../metrics/metrics.controller.js';
+import { MetricsModule } from '../metrics/metrics.module.js';
 import { Probes } from './probes.js';
-import { RequestCounts } from '../metrics/request-counts.js';
+import { RequestTimes } from '../metrics/request-times.js';
 import { RequestWatch } from '../api/request-watch.js';
 import { StateReader } from './state-reader.js';
+import { STATE_METRICS } from './state-reader.metrics.js';
 
 /** An `AuditLog`, or undefined where there is none. */
 const AUDIT_LOG = Symbol('AuditLog');
 
 @Module({
-  imports: [QueryModule, ClusterModule, BackupsModule, TerminusModule.forRoot({ logger: false })],
-  controllers: [HealthController],
+  imports: [QueryModule, ClusterModule, BackupsModule, MetricsModule, TerminusModule.forRoot({ logger: false })],
+  controllers: [HealthController, MetricsController],
   providers: [
-    RequestCounts,
     CpuUsage,
     { provide: AUDIT_LOG, inject: [Config, CLOCK], useFactory: (config: Config, clock: Clock) => AuditLog.open(config, clock) },
     {
       provide: RequestWatch,
-      inject: [HttpAdapterHost, RequestCounts, { token: AUDIT_LOG, optional: true }],
-      useFactory: (http: HttpAdapterHost, counts: RequestCounts, audit?: AuditLog) => {
+      inject: [HttpAdapterHost, RequestTimes, { token: AUDIT_LOG, optional: true }],
+      useFactory: (http: HttpAdapterHost, times: RequestTimes, audit?: AuditLog) => {
         const watch = new RequestWatch();
-        watch.onEnd((request) => counts.note(request));
+        watch.onEnd((request) => times.note(request));
         if (audit) watch.onEnd((request) => audit.note(request));
         watch.watchHttp(http.httpAdapter.getInstance<FastifyInstance>());
         return watch;
@@ -41,7 +43,8 @@ const AUDIT_LOG = Symbol('AuditLog');
     },
     Probes,
     StateReader,
-    Metrics,
+    ...CPU_METRICS,
+    ...STATE_METRICS,
   ],
 })
 export class HealthModule implements OnApplicationShutdown {

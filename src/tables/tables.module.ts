@@ -12,7 +12,10 @@ import { TableDrops } from './drop-table.js';
 import { TableConfiguration } from './configure-table.js';
 import { OtherNodes } from './other-nodes.js';
 import { CommitAnnouncements } from './announce-commits.js';
+import { AllTableStats } from './all-table-stats.js';
+import { TABLE_STATS_METRICS } from './all-table-stats.metrics.js';
 import { DamagedFiles } from './damaged-files.js';
+import { DAMAGE_METRICS } from './damaged-files.metrics.js';
 import { ResidentBudget } from './view/resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
@@ -54,6 +57,9 @@ const RESIDENT_PARTS = 4;
     OtherNodes,
     CommitAnnouncements,
     TableInfoReader,
+    AllTableStats,
+    ...TABLE_STATS_METRICS,
+    ...DAMAGE_METRICS,
   ],
   exports: [
     Catalogue,
@@ -69,6 +75,7 @@ const RESIDENT_PARTS = 4;
     TableDefaults,
     TableRegistry,
     TableInfoReader,
+    AllTableStats,
     DamagedFiles,
   ],
 })
