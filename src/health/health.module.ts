@@ -15,7 +15,9 @@ import { CPU_METRICS } from './cpu-usage.metrics.js';
 import { HealthController } from './health.controller.js';
 import { MetricsController } from '../metrics/metrics.controller.js';
 import { MetricsModule } from '../metrics/metrics.module.js';
-import { Probes } from './probes.js';
+import type { Indicator } from './indicators/indicator.js';
+import { Trial } from './indicators/trial.js';
+import { INDICATORS, Probes } from './probes.js';
 import { RequestTimes } from '../metrics/request-times.js';
 import { RequestWatch } from '../api/request-watch.js';
 import { StateReader } from './state-reader.js';
@@ -41,7 +43,9 @@ const AUDIT_LOG = Symbol('AuditLog');
         return watch;
       },
     },
-    Probes,
+    Trial,
+    ...INDICATORS,
+    { provide: Probes, inject: INDICATORS, useFactory: (...indicators: Indicator[]) => new Probes(indicators) },
     StateReader,
     ...CPU_METRICS,
     ...STATE_METRICS,
