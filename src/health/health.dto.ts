@@ -2,7 +2,7 @@
 import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
 import type { HealthCheckResult } from '@nestjs/terminus';
 import type { NodeInfo } from '../cluster/node-directory.js';
-import type { Health } from './state-reader.js';
+import type { Health } from './overall-health.js';
 
 const HEALTH = { enum: ['healthy', 'degraded', 'unhealthy'] };
 const TIME = { format: 'date-time' };

@@ -1,4 +1,4 @@
-/** What an operator sees. */
+/** What an operator sees: probes, health, status and figures. */
 import { Inject, Module, Optional, type OnApplicationShutdown } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { TerminusModule } from '@nestjs/terminus';
@@ -10,18 +10,34 @@ import { CLOCK } from '../common/tokens.js';
 import { ClusterModule } from '../cluster/cluster.module.js';
 import { QueryModule } from '../query/query.module.js';
 import { AuditLog } from '../auth/audit-log.js';
-import { CpuUsage } from './cpu-usage.js';
-import { CPU_METRICS } from './cpu-usage.metrics.js';
-import { HealthController } from './health.controller.js';
 import { MetricsController } from '../metrics/metrics.controller.js';
 import { MetricsModule } from '../metrics/metrics.module.js';
-import type { Indicator } from './indicators/indicator.js';
-import { Trial } from './indicators/trial.js';
-import { INDICATORS, Probes } from './probes.js';
 import { RequestTimes } from '../metrics/request-times.js';
 import { RequestWatch } from '../api/request-watch.js';
-import { StateReader } from './state-reader.js';
-import { STATE_METRICS } from './state-reader.metrics.js';
+import { BufferStats } from './buffer-stats.js';
+import { CacheStats } from './cache-stats.js';
+import { CACHE_METRICS } from './cache-stats.metrics.js';
+import { CollectionStats } from './collection-stats.js';
+import { ConnectionPools } from './connection-pools.js';
+import { CpuUsage } from './cpu-usage.js';
+import { CPU_METRICS } from './cpu-usage.metrics.js';
+import { ServerFigures } from './server-figures.js';
+import { HealthController } from './health.controller.js';
+import { HealthScore } from './health-score.js';
+import { HEALTH_SCORE_METRICS } from './health-score.metrics.js';
+import type { Indicator } from './indicators/indicator.js';
+import { Trial } from './indicators/trial.js';
+import { KnownNodes } from './known-nodes.js';
+import { MemoryUsage } from './memory-usage.js';
+import { MEMORY_METRICS } from './memory-usage.metrics.js';
+import { OverallHealth } from './overall-health.js';
+import { INDICATORS, Probes } from './probes.js';
+import { ProcessFigures } from './process-figures.js';
+import { QueryEngineStats } from './query-stats.js';
+import { RedisStats } from './redis-stats.js';
+import { ReplicationStats } from './replication-stats.js';
+import { ServerStatus } from './server-status.js';
+import { StorageStats } from './storage-stats.js';
 
 /** An `AuditLog`, or undefined where there is none. */
 const AUDIT_LOG = Symbol('AuditLog');
@@ -30,7 +46,6 @@ const AUDIT_LOG = Symbol('AuditLog');
   imports: [QueryModule, ClusterModule, BackupsModule, MetricsModule, TerminusModule.forRoot({ logger: false })],
   controllers: [HealthController, MetricsController],
   providers: [
-    CpuUsage,
     { provide: AUDIT_LOG, inject: [Config, CLOCK], useFactory: (config: Config, clock: Clock) => AuditLog.open(config, clock) },
     {
       provide: RequestWatch,
@@ -43,12 +58,32 @@ const AUDIT_LOG = Symbol('AuditLog');
         return watch;
       },
     },
+    // Does each part do its work?
     Trial,
     ...INDICATORS,
     { provide: Probes, inject: INDICATORS, useFactory: (...indicators: Indicator[]) => new Probes(indicators) },
-    StateReader,
+    OverallHealth,
+    HealthScore,
+    // What each part says of itself.
+    BufferStats,
+    RedisStats,
+    ReplicationStats,
+    StorageStats,
+    QueryEngineStats,
+    CollectionStats,
+    KnownNodes,
+    ServerStatus,
+    CacheStats,
+    ConnectionPools,
+    MemoryUsage,
+    ProcessFigures,
+    CpuUsage,
+    ServerFigures,
+    // What Prometheus is told of it.
+    ...CACHE_METRICS,
     ...CPU_METRICS,
-    ...STATE_METRICS,
+    ...MEMORY_METRICS,
+    ...HEALTH_SCORE_METRICS,
   ],
 })
 export class HealthModule implements OnApplicationShutdown {
