@@ -9,6 +9,7 @@ import { TableRemoval } from './remove-table.js';
 import { CatalogueSync } from './catalogue-sync.js';
 import { TableCreation } from './create-table.js';
 import { TableDrops } from './drop-table.js';
+import { FinishDrop } from './finish-drop.js';
 import { TableConfiguration } from './configure-table.js';
 import { OtherNodes } from './other-nodes.js';
 import { CommitAnnouncements } from './announce-commits.js';
@@ -52,6 +53,7 @@ const RESIDENT_PARTS = 4;
     TableRemoval,
     CatalogueSync,
     TableCreation,
+    FinishDrop,
     TableDrops,
     TableConfiguration,
     OtherNodes,
