@@ -25,6 +25,9 @@ const ENGINE_SUITES = ['model', 'crash', 'right-answers', 'paging', 'interop-cli
 
 const IN_A_BUCKET = { TEST_STORAGE: 'minio-redis', ...JSON.parse(process.env.TEST_BUCKET_SIZES ?? '{}') };
 
+/** dist/main.cjs, not the server in one file that other suites start to save time. */
+const AS_PEOPLE_START_IT = { TEST_SERVER_MAIN: '' };
+
 const project = (name, color, options) => ({
   displayName: { name, color },
   rootDir: import.meta.dirname,
@@ -44,7 +47,8 @@ const project = (name, color, options) => ({
 
 export default {
   testTimeout: 120_000,
-  maxWorkers: 2,
+  // More than two cores' worth: most suites wait for the disk, for intervals, and for processes that start.
+  maxWorkers: 4,
   // A worker keeps the modules of every file it ran; at this size a new one takes its place.
   workerIdleMemoryLimit: '700MB',
   globalSetup: '<rootDir>/test/jest/global-setup.mjs',
@@ -59,6 +63,7 @@ export default {
     }),
     project('measured', 'magenta', {
       testMatch: ['<rootDir>/test/measured/*.test.ts'],
+      testEnvironmentOptions: { variables: AS_PEOPLE_START_IT },
       runner: '<rootDir>/test/jest/one-at-a-time.mjs',
     }),
   ],

@@ -1,10 +1,11 @@
 /**
  * `npm run test:long [-- arguments of Jest]`: what `npm test` runs, with the random suites at their full length and a new seed, and the suites
- * of the engine on all three kinds of storage. SEED=... repeats a run; the seed stands in its first line.
+ * of the engine on all three kinds of storage; every server is started as people do, from dist/. SEED=... repeats a run; the seed stands in its first line.
  */
 import { randomInt } from 'node:crypto';
+import path from 'node:path';
 import { checkSources } from './check-sources.mjs';
-import { prepare } from './prepare.mjs';
+import { REPOSITORY, prepare } from './prepare.mjs';
 import { runSuites } from './run-suites.mjs';
 
 const SEED_MAX = 2 ** 32;
@@ -15,16 +16,17 @@ const SMALLER = { MODEL_OPERATIONS: '1000', CRASH_KILLS: '25', RIGHT_ANSWERS_QUE
 prepare();
 const SEED = process.env.SEED ?? String(randomInt(SEED_MAX));
 process.stdout.write(`SEED=${SEED} npm run test:long   repeats this run\n`);
+const common = { SEED, TEST_SERVER_MAIN: path.join(REPOSITORY, 'dist', 'main.cjs') };
 const withoutBucket = ['--ignoreProjects', 'bucket'];
 const engine = `--testPathPatterns=/test/(${ENGINE_SUITES.join('|')})\\.test\\.ts$`;
 const given = process.argv.slice(2);
-const runs = [{ name: 'as configured', parameters: [...given, ...withoutBucket], environment: { SEED } }];
+const runs = [{ name: 'as configured', parameters: [...given, ...withoutBucket], environment: common }];
 if (given.length === 0 && !process.env.TEST_STORAGE) {
   for (const TEST_STORAGE of ['minio', 'minio-redis'])
     runs.push({
       name: `TEST_STORAGE=${TEST_STORAGE}`,
       parameters: [engine, ...withoutBucket],
-      environment: { ...SMALLER, SEED, TEST_STORAGE },
+      environment: { ...SMALLER, ...common, TEST_STORAGE },
     });
 }
 await runSuites(runs, given.length === 0 ? await checkSources() : undefined);

@@ -448,7 +448,7 @@ describe('StreamWrite', () => {
     stream.write({ table: 'g_left_early', records: recordsFrom(0, 100) });
     await eventually(
       'the first message is stored',
-      async () => (await call(server, 'GET', '/v1/tables/g_left_early')).json.table_info?.row_count,
+      async () => (await call(server, 'GET', '/v1/tables/g_left_early')).json.table_info?.stats.record_count,
       (count) => count === 100,
     );
     stream.cancel();

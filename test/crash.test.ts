@@ -3,31 +3,25 @@
  * restart whether each acknowledged row is there exactly once (invariants W1, W2, W3, R2).
  *
  * About half of the kills come from the fault points, instants between two steps of a commit that a random kill seldom meets; the others
- * are random. CRASH_KILLS sets how many; SEED repeats the decisions (not the timing) of a run.
+ * are random. CRASH_KILLS sets how many, CRASH_STAGES of which stages the fault points are (`flush compaction`; all of them if not set); SEED
+ * repeats the decisions (not the timing) of a run.
  */
 import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync, truncateSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, truncateSync } from 'node:fs';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { CrashScenario, planKills } from './support/crash-scenario.js';
+import { CrashScenario, faultPointsOf, planKills } from './support/crash-scenario.js';
 import { DataClient } from './support/data-client.js';
 import { expectSoon, expectThat } from './support/expectations.js';
 import { type ClientRecord, bigint, payloadOf, varchar } from './support/payload-value.js';
+import { expectSuccess } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
-import { expectSuccess, queryRows } from './support/table-reader.js';
-import {
-  type RecordPlace,
-  addEmptySegment,
-  appendBytes,
-  cutBytes,
-  flipByte,
-  recordsOf,
-  segmentHead,
-  walSegments,
-} from './support/wal-files.js';
+import { queryRows } from './support/table-reader.js';
+import { addEmptySegment, appendBytes, cutBytes, flipByte, recordsOf, segmentHead, walSegments } from './support/wal-files.js';
 
 const KILLS = Number(process.env['CRASH_KILLS'] ?? 100);
+const POINTS = faultPointsOf(process.env['CRASH_STAGES']);
 const FAULT_SHARE = 0.57;
 /** Further lives for a point that no life has reached yet, before the test calls it unreachable. */
 const EXTRA_ATTEMPTS = 3;
@@ -39,9 +33,9 @@ describe('a server killed at any instant', () => {
     async () => {
       const seed = seedOfThisRun();
       console.log(`crash test: SEED=${seed} CRASH_KILLS=${KILLS}`);
-      const scenario = new CrashScenario(seed);
+      const scenario = new CrashScenario(seed, POINTS);
       await scenario.createTables();
-      for (const planned of planKills(KILLS, FAULT_SHARE, new SeededRandom(seed))) await scenario.liveAndDie(planned);
+      for (const planned of planKills(KILLS, FAULT_SHARE, POINTS, new SeededRandom(seed))) await scenario.liveAndDie(planned);
       for (let attempt = 0; attempt < EXTRA_ATTEMPTS; attempt += 1) {
         for (const point of scenario.pointsNotReached) await scenario.liveAndDie({ kind: 'fault', point, nth: 1, isAgain: true });
       }
@@ -117,7 +111,7 @@ describe('a damaged write-ahead log', () => {
     await start();
     await write(3);
     // The flush trims the log up to here; what comes after it must still have a segment.
-    expectSuccess('flush', await new DataClient(running()).maintain(TABLE, 'flush'));
+    expectSuccess(await new DataClient(running()).maintain(TABLE, 'flush'), 'flush');
     await write(3);
     await kill();
     await start();
@@ -136,14 +130,7 @@ describe('a damaged write-ahead log', () => {
     await expectAllRows();
   });
 
-  it.each([
-    ['the magic number', (record: RecordPlace) => record.start],
-    ['the length', (record: RecordPlace) => record.start + 4],
-    ['the high byte of the length', (record: RecordPlace) => record.start + 7],
-    ['the checksum', (record: RecordPlace) => record.start + 8],
-    ['the payload', (record: RecordPlace) => Math.floor((record.start + record.end) / 2)],
-    ['the last byte', (record: RecordPlace) => record.end - 1],
-  ])('refuses the start when %s of a record in the middle is damaged, naming segment and offset', async (_, placeOf) => {
+  it('refuses the start when a record in the middle is damaged, wherever it is, naming segment and offset', async () => {
     await start();
     await write(20);
     await kill();
@@ -151,9 +138,19 @@ describe('a damaged write-ahead log', () => {
     const records = recordsOf(segment);
     const record = records[Math.floor(records.length / 2)];
     if (!record) throw new Error('the log holds no record');
-    flipByte(segment, placeOf(record));
-    await expectRefusedStart(segment, record.start);
-    flipByte(segment, placeOf(record));
+    const places = {
+      'the magic number': record.start,
+      'the length': record.start + 4,
+      'the high byte of the length': record.start + 7,
+      'the checksum': record.start + 8,
+      'the payload': Math.floor((record.start + record.end) / 2),
+      'the last byte': record.end - 1,
+    };
+    for (const [what, place] of Object.entries(places)) {
+      flipByte(segment, place);
+      await expectRefusedStart(segment, record.start, what);
+      flipByte(segment, place);
+    }
     await start();
     await expectAllRows();
   });
@@ -177,30 +174,32 @@ describe('a damaged write-ahead log', () => {
     await expectRefusedStart(first, last.start);
   });
 
-  it.each([
-    ['first', 0],
-    ['middle', 1],
-    ['last', -1],
-  ])('refuses the start without its %s segment, and starts with the command that the message has', async (_, index) => {
+  it('refuses the start without its first, middle or last segment, and starts with the command that the message has', async () => {
     for (let life = 0; life < 3; life += 1) {
       await start();
       await write(5);
       await kill();
     }
-    const segment = walSegments(dataDir).at(index) ?? '';
-    const rows = recordsOf(segment).length;
-    rmSync(segment);
-    const message = await refusal();
-    expect(message).toContain('DATA_CORRUPTION');
-    expect(message).toContain(path.basename(segment));
-    expect(message).toMatch(/lacks LSN \d+ to \d+/);
-    execFileSync('sh', ['-c', /with: (touch [^\s"]+)/.exec(message)?.[1] ?? '']);
-    await start();
-    acknowledged -= rows;
-    await expectAllRows();
-    await kill();
-    await start();
-    await expectAllRows();
+    const [whole, rowsOfAll] = [dataDir, acknowledged];
+    for (const index of [0, 1, -1]) {
+      dataDir = temporaryDirectory('wal');
+      cpSync(whole, dataDir, { recursive: true, filter: (file) => path.basename(file) !== 'lock' });
+      const segment = walSegments(dataDir).at(index) ?? '';
+      const rows = recordsOf(segment).length;
+      rmSync(segment);
+      const message = await refusal();
+      expectThat(message, segment).toContain('DATA_CORRUPTION');
+      expectThat(message, segment).toContain(path.basename(segment));
+      expectThat(message, segment).toMatch(/lacks LSN \d+ to \d+/);
+      execFileSync('sh', ['-c', /with: (touch [^\s"]+)/.exec(message)?.[1] ?? '']);
+      await start();
+      acknowledged = rowsOfAll - rows;
+      await expectAllRows();
+      await kill();
+      await start();
+      await expectAllRows();
+      await kill();
+    }
   });
 
   it('refuses the start when its last segment is emptied', async () => {
@@ -217,7 +216,7 @@ describe('a damaged write-ahead log', () => {
       await write(3);
       if (life < 2) await kill();
     }
-    expectSuccess('flush', await new DataClient(running()).maintain(TABLE, 'flush'));
+    expectSuccess(await new DataClient(running()).maintain(TABLE, 'flush'), 'flush');
     expect(walSegments(dataDir)).toHaveLength(1);
     await kill();
     await start();
@@ -253,7 +252,7 @@ describe('a damaged write-ahead log', () => {
   async function write(rows: number): Promise<void> {
     const client = new DataClient(running());
     for (let row = 0; row < rows; row += 1) {
-      const answer = expectSuccess('write', await client.write(TABLE, rowNumber(acknowledged)));
+      const answer = expectSuccess(await client.write(TABLE, rowNumber(acknowledged)), 'write');
       lastLsn = Number(answer.json.lsn);
       acknowledged += 1;
     }
@@ -274,11 +273,11 @@ describe('a damaged write-ahead log', () => {
     );
   }
 
-  async function expectRefusedStart(segment: string, offset: number): Promise<void> {
+  async function expectRefusedStart(segment: string, offset: number, what = 'damage'): Promise<void> {
     const message = await refusal();
-    expect(message).toContain('DATA_CORRUPTION');
-    expect(message).toContain(path.basename(segment));
-    expect(message).toMatch(new RegExp(`offset ${offset}\\b`));
+    expectThat(message, what).toContain('DATA_CORRUPTION');
+    expectThat(message, what).toContain(path.basename(segment));
+    expectThat(message, what).toMatch(new RegExp(`offset ${offset}\\b`));
   }
 
   function lastSegment(): string {
@@ -306,13 +305,13 @@ describe('what only the log knows', () => {
     let server = await startServer({ dataDir, config });
     try {
       const client = new DataClient(server);
-      expectSuccess('write', await client.writeBatch('notes', [rowNumber(0), rowNumber(1)]));
-      expectSuccess('flush', await client.maintain('notes', 'flush'));
-      expectSuccess('delete', await client.delete('notes', ['row-0'], true));
-      expectSuccess('write', await client.writeBatch('notes', [rowNumber(2), rowNumber(3)]));
-      expectSuccess('flush', await client.maintain('notes', 'flush'));
+      expectSuccess(await client.writeBatch('notes', [rowNumber(0), rowNumber(1)]), 'write');
+      expectSuccess(await client.maintain('notes', 'flush'), 'flush');
+      expectSuccess(await client.delete('notes', ['row-0'], true), 'delete');
+      expectSuccess(await client.writeBatch('notes', [rowNumber(2), rowNumber(3)]), 'write');
+      expectSuccess(await client.maintain('notes', 'flush'), 'flush');
       // The next round of maintenance finds two files to merge, and this restore in the write-ahead log only.
-      expectSuccess('restore', await client.restore('notes', ['row-0']));
+      expectSuccess(await client.restore('notes', ['row-0']), 'restore');
       await expectSoon(async () => (await call(server, 'GET', '/v1/tables/notes/history')).json.history[0].operation, {
         timeout: 20_000,
       }).toBe('OPTIMIZE');

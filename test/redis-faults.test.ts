@@ -17,12 +17,11 @@ import { closeTestServers, type TestObjectStore, testObjectStore } from './serve
 import { expectThat } from './support/expectations.js';
 import { difference, rowTexts } from './support/known-rows.js';
 import { KillableNode } from './support/killable-node.js';
-import { createTable, eventually, expectSuccess, type JsonRow, tableInfo } from './support/requests.js';
+import { createTable, eventually, expectSuccess, type JsonRow, tableInfo, isSuccess } from './support/requests.js';
 import { RequestTimes } from './support/request-times.js';
 import { RowsClient, type Weights } from './support/rows-client.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer } from './support/server.js';
-import { isSuccess } from './support/table-reader.js';
 
 const NODE = 'node-1';
 const BUSY = 'busy';

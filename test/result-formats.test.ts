@@ -131,7 +131,7 @@ async function expectNothingLeft(of: RunningServer = server): Promise<void> {
     'no query is under way',
     () => running(of),
     (list) => list.length === 0,
-    1_000,
+    5_000,
   );
   await eventually(
     'the scratch directory is empty',

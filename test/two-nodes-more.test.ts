@@ -12,12 +12,11 @@ import { closeTestServers, type TestObjectStore, testObjectStore } from './serve
 import { expectThat } from './support/expectations.js';
 import { KillableNode } from './support/killable-node.js';
 import { ALL_ROWS, difference, type Payload, rowTexts } from './support/known-rows.js';
-import { createTable, eventually, expectSuccess, flush, writeBatch } from './support/requests.js';
+import { createTable, eventually, expectSuccess, flush, writeBatch, isSuccess } from './support/requests.js';
 import { RowsClient, type Weights } from './support/rows-client.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, call, type RunningServer } from './support/server.js';
 import { sharedBucketEnvironment } from './support/shared-bucket.js';
-import { isSuccess } from './support/table-reader.js';
 
 const VISIBLE_MS_MAX = 10_000;
 /** The smallest integer that a DOUBLE does not hold. */
@@ -106,7 +105,7 @@ describe('two nodes on one bucket', () => {
     for (let round = 0; round < 4; round += 1) {
       const table = `written_at_once_${round}`;
       const written = await Promise.all([post(one, table, 'one', '{"n":1}'), post(other, table, 'other', '{"n":2}')]);
-      written.forEach(expectSuccess);
+      for (const answer of written) expectSuccess(answer);
       await expectRowsOnBoth(table, ['one {"n":1}', 'other {"n":2}']);
 
       const body = { table_name: `made_at_once_${round}` };
@@ -114,7 +113,7 @@ describe('two nodes on one bucket', () => {
       expect(made.map(({ status, json }) => `${status} ${json.error ?? ''}`).sort()).toEqual(['200 ', '409 ALREADY_EXISTS']);
 
       const kept = { table_name: `kept_at_once_${round}`, if_not_exists: true };
-      (await Promise.all([one, other].map((server) => call(server, 'POST', '/v1/tables', kept)))).forEach(expectSuccess);
+      for (const answer of await Promise.all([one, other].map((server) => call(server, 'POST', '/v1/tables', kept)))) expectSuccess(answer);
       for (const server of [one, other]) expectSuccess(await call(server, 'GET', `/v1/tables/${kept.table_name}`));
     }
   });
@@ -129,7 +128,7 @@ describe('two nodes on one bucket', () => {
         post(one, table, atOne, `{"c${round}":${round},"only_one_${round}":true}`),
         post(other, table, atOther, `{"C${round}":${-round},"only_other_${round}":"x"}`),
       ]);
-      answers.forEach(expectSuccess);
+      for (const answer of answers) expectSuccess(answer);
       expected.push(`${atOne} {"c${round}":${round},"only_one_${round}":true}`);
       expected.push(`${atOther} {"c${round}":${0 - round},"only_other_${round}":"x"}`);
     }

@@ -10,10 +10,9 @@ import { afterAll, beforeAll, describe, it } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { type RedisServer, startRedis } from './servers/redis.js';
 import { closeTestServers, type TestObjectStore, testObjectStore } from './servers/shared-servers.js';
-import { createTable, eventually, expectStatus, expectSuccess } from './support/requests.js';
+import { createTable, eventually, expectStatus, expectSuccess, UnexpectedAnswer } from './support/requests.js';
 import { SeededRandom, seedOfThisRun } from './support/seeded-random.js';
 import { type Answer, type RunningServer, call, startServer, temporaryDirectory } from './support/server.js';
-import { UnexpectedAnswer } from './support/table-reader.js';
 
 const TABLE = 'shared_rows';
 const KILLS = Number(process.env['TWO_NODES_KILLS'] ?? 10);

@@ -53,16 +53,17 @@ export class BulkPath {
       const request = given.idempotency
         ? { ...given, idempotency: { ...given.idempotency, fingerprint: given.idempotency.fingerprint + digest } }
         : given;
-      const { table, fields, onError } = request;
+      const { table, fields, options } = request;
       const refusals = new RefusalList();
       const target = {
         config: table.config,
         schema: table.schema,
         fields,
+        options,
         nowMs: this.clock.nowMs(),
         columnsMax: this.limits.columns_max,
       };
-      return await this.bodies.use(spooled, bytes, request.format, target, onError === 'skip' ? refusals : undefined, (body) =>
+      return await this.bodies.use(spooled, bytes, request.format, target, options.onError === 'skip' ? refusals : undefined, (body) =>
         this.#storeBody(request, body, refusals),
       );
     } finally {

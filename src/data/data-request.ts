@@ -6,7 +6,10 @@ import { AppError, invalidArgument } from '../common/app-error.js';
 import { isJsonObject } from '../common/json.js';
 import { assertTableName } from '../tables/table-name.js';
 import type { BulkFields } from './bulk/bulk-lines.js';
-import type { RecordInput } from './write/record.js';
+import type { IdStrategy } from '../tables/table-config.js';
+import { idText, type RecordInput } from './write/record.js';
+import { TIMESTAMP_UNITS, type TimestampUnit } from './write/timestamp.js';
+import type { RowOptions } from './write/write-command.js';
 
 export interface WriteRequest {
   readonly table: string;
@@ -77,9 +80,10 @@ export interface UpdateRequest {
 export function parseUpdate(body: unknown): UpdateRequest {
   const object = bodyObject(body);
   assertFields(object, new Set(['table', 'id', 'payload', 'timestamp', 'partial']), '');
-  const { table, id, payload, timestamp, partial = false } = object;
+  const { table, payload, timestamp, partial = false } = object;
+  const id = idText(object['id']);
   assertTableName(table);
-  if (typeof id !== 'string' || id === '') throw invalidArgument('id must be a string that is not empty', [{ field: 'id' }]);
+  if (id === undefined || id === '') throw invalidArgument('id must be a text that is not empty, or a whole number', [{ field: 'id' }]);
   if (!isJsonObject(payload)) throw invalidArgument('payload must be an object', [{ field: 'payload' }]);
   return { table, id, payload, timestamp, partial: toBoolean(partial, 'partial') };
 }
@@ -97,10 +101,12 @@ export function parseIds(body: unknown, idsMax: number, knowsSoftDelete: boolean
   const { table, id, ids, soft_delete: soft = false } = object;
   assertTableName(table);
   if ((id === undefined) === (ids === undefined)) throw invalidArgument('send either id or ids', [{ field: 'id' }]);
-  const list: unknown[] = ids === undefined ? [id] : Array.isArray(ids) ? ids : [undefined];
-  if (!list.every((entry): entry is string => typeof entry === 'string' && entry !== '' && entry.isWellFormed())) {
+  const list = (ids === undefined ? [id] : Array.isArray(ids) ? (ids as unknown[]) : [undefined]).map(idText);
+  if (!list.every((entry): entry is string => entry !== undefined && entry !== '' && entry.isWellFormed())) {
     throw invalidArgument(
-      ids === undefined ? 'id must be a string that is not empty' : 'ids must be an array of strings that are not empty',
+      ids === undefined
+        ? 'id must be a text that is not empty, or a whole number'
+        : 'ids must be an array of texts that are not empty, or whole numbers',
       [{ field: ids === undefined ? 'id' : 'ids' }],
     );
   }
@@ -140,18 +146,43 @@ export function toBoolean(value: unknown, field: string): boolean {
 export interface BulkDescription {
   readonly table: string;
   readonly fields: BulkFields;
-  readonly onError: 'abort' | 'skip';
+  readonly options: RowOptions;
 }
 
 /** @throws AppError INVALID_ARGUMENT naming what cannot be used */
 export function parseBulk(described: Readonly<Record<string, unknown>>): BulkDescription {
-  const { table, id_field: id = 'id', timestamp_field: timestamp = 'timestamp', on_error: onError = 'abort', ...unknown } = described;
+  const {
+    table,
+    id_field: id = 'id',
+    id_strategy: idStrategy,
+    timestamp_field: timestamp = 'timestamp',
+    timestamp_unit: unit,
+    on_error: onError = 'abort',
+    ...unknown
+  } = described;
   assertNoOthers(unknown);
   assertTableName(table);
   if (onError !== 'abort' && onError !== 'skip') throw invalidArgument('on_error must be abort or skip', [{ field: 'on_error' }]);
   if (!isFieldName(id) || !isFieldName(timestamp))
     throw invalidArgument('id_field and timestamp_field must be field names', [{ field: 'id_field' }]);
-  return { table, fields: { id, timestamp }, onError };
+  if (idStrategy !== undefined && !isBulkIdStrategy(idStrategy))
+    throw invalidArgument(`id_strategy must be one of ${BULK_ID_STRATEGIES.join(', ')}`, [{ field: 'id_strategy' }]);
+  return { table, fields: { id, timestamp }, options: { onError, idStrategy, timestampUnit: parseTimestampUnit(unit) } };
+}
+
+/** Those that need no setting of the table. */
+export const BULK_ID_STRATEGIES = ['user_provided', 'uuid', 'snowflake'] as const satisfies readonly IdStrategy[];
+
+function isBulkIdStrategy(value: unknown): value is (typeof BULK_ID_STRATEGIES)[number] {
+  return BULK_ID_STRATEGIES.some((strategy) => strategy === value);
+}
+
+/** @throws AppError INVALID_ARGUMENT */
+export function parseTimestampUnit(value: unknown): TimestampUnit | undefined {
+  if (value === undefined) return undefined;
+  const unit = TIMESTAMP_UNITS.find((known) => known === value);
+  if (unit) return unit;
+  throw invalidArgument(`timestamp_unit must be one of ${TIMESTAMP_UNITS.join(', ')}`, [{ field: 'timestamp_unit' }]);
 }
 
 function isFieldName(value: unknown): value is string {

@@ -30,6 +30,7 @@ import {
   DeleteDto,
   ENCODING_HEADER,
   ID_FIELD_QUERY,
+  ID_STRATEGY_QUERY,
   IDEMPOTENCY_HEADER,
   ON_ERROR_QUERY,
   RESTORE_EXAMPLES,
@@ -37,19 +38,29 @@ import {
   RestoreDto,
   TABLE_QUERY,
   TIMESTAMP_FIELD_QUERY,
+  TIMESTAMP_UNIT_QUERY,
   UPDATE_EXAMPLES,
   UpdateDto,
   WRITE_EXAMPLES,
   WriteAnswerDto,
   WriteDto,
 } from './data.dto.js';
-import { assertNoOthers, type BulkDescription, parseBulk, parseIds, parseUpdate, parseWrite, toBoolean } from './data-request.js';
+import {
+  assertNoOthers,
+  type BulkDescription,
+  parseBulk,
+  parseIds,
+  parseTimestampUnit,
+  parseUpdate,
+  parseWrite,
+  toBoolean,
+} from './data-request.js';
 import { FlushPath } from './flush-path.js';
 import { OperationCounts } from './operation-counts.js';
 import { type Idempotency, ownKey } from './write/idempotency.js';
 import type { RecordInput } from './write/record.js';
-import { WriteTargets } from './write/target.js';
-import type { WriteAnswer, WriteCommand } from './write/write-command.js';
+import { strategyFor, WriteTargets } from './write/target.js';
+import type { RowOptions, WriteAnswer, WriteCommand } from './write/write-command.js';
 import { WritePath } from './write-path.js';
 
 const IDEMPOTENCY_KEY_LENGTH_MAX = 255;
@@ -100,6 +111,7 @@ export class DataController {
     description: 'Answers once the records are on disk and visible to the next query. A batch is stored as a whole or not at all.',
   })
   @ApiHeader(IDEMPOTENCY_HEADER)
+  @ApiQuery(TIMESTAMP_UNIT_QUERY)
   @ApiQuery(ACK_QUERY)
   @ApiBody({ type: WriteDto, examples: WRITE_EXAMPLES })
   @ApiOkResponse({ type: WriteAnswerDto })
@@ -109,16 +121,17 @@ export class DataController {
     @Headers('Idempotency-Key') key?: string,
     @Query() query: Record<string, unknown> = {},
   ): Promise<WriteAnswerDto> {
-    const { ack, ...others } = query;
+    const { ack, timestamp_unit: unit, ...others } = query;
     assertNoOthers(others);
     const request = parseWrite(body, this.config.limits.batch_records_max);
     const isFlushed = parseAck(ack);
     const { table: name, records } = request;
+    const options: RowOptions = { onError: 'abort', timestampUnit: parseTimestampUnit(unit) };
     const makeCommand = async (): Promise<WriteCommand> => {
-      const table = await this.targets.ensureFor(name, records);
-      return { kind: 'rows', table, records, replaces: false, onError: 'abort' };
+      const table = await this.targets.ensureFor(name, records, options);
+      return { kind: 'rows', table, records, replaces: false, ...options };
     };
-    const answer = await this.#submit('write', name, makeCommand, idempotencyOf(key, 'POST', body));
+    const answer = await this.#submit('write', name, makeCommand, idempotencyOf(key, 'POST', unit === undefined ? body : [body, unit]));
     if (isFlushed) await this.flushPath.flush(this.registry.get(name));
     return this.#rowsAnswer(answer, request.isBatch);
   }
@@ -149,7 +162,9 @@ export class DataController {
   })
   @ApiQuery(TABLE_QUERY)
   @ApiQuery(ID_FIELD_QUERY)
+  @ApiQuery(ID_STRATEGY_QUERY)
   @ApiQuery(TIMESTAMP_FIELD_QUERY)
+  @ApiQuery(TIMESTAMP_UNIT_QUERY)
   @ApiQuery(ON_ERROR_QUERY)
   @ApiQuery(ACK_QUERY)
   @ApiHeader(ENCODING_HEADER)
@@ -221,12 +236,12 @@ export class DataController {
     key: string | undefined,
     isGone: () => boolean,
   ): Promise<{ table: Table | undefined; answer: BulkAnswer }> {
-    const { table: name, fields, onError } = request;
+    const { table: name, fields, options } = request;
     const table = this.targets.draft(name);
     const idempotency = idempotencyOf(key, 'BULK', { ...request, format });
-    const ensureTable = (): Promise<Table> => this.targets.ensure(name);
+    const ensureTable = (lacksIds: boolean): Promise<Table> => this.targets.ensureForBulk(name, options, lacksIds);
     const run = (): Promise<BulkAnswer> =>
-      this.bulkPath.store({ table, ensureTable, body, format, encoding, fields, onError, idempotency, isGone });
+      this.bulkPath.store({ table, ensureTable, body, format, encoding, fields, options, idempotency, isGone });
     const answer = await this.counts.around('write', name, run);
     return { table: this.registry.find(name), answer };
   }
@@ -244,7 +259,7 @@ export class DataController {
     const { table: name, id, payload, timestamp, partial } = parseUpdate(body);
     const makeCommand = async (): Promise<WriteCommand> => {
       const records = [{ id, timestamp, payload }];
-      const table = await this.targets.ensureFor(name, records);
+      const table = await this.targets.ensureFor(name, records, { onError: 'abort' });
       return partial
         ? { kind: 'merge', table, id, payload, timestamp }
         : { kind: 'rows', table, records, replaces: true, onError: 'abort' };
@@ -347,10 +362,10 @@ export class DataController {
 
   /** Stores those records of a message that fit. A message of which none does makes no table. */
   async #writeMessage(name: string, records: readonly RecordInput[]): Promise<Pick<WriteAnswer, 'count' | 'refusals'>> {
-    const refusals = this.targets.refusedByNew(name, records, 'skip');
+    const refusals = this.targets.refusedByNew(name, records, { onError: 'skip' });
     if (refusals.length === records.length) return { count: 0, refusals };
     const makeCommand = async (): Promise<WriteCommand> => {
-      const table = await this.targets.ensure(name);
+      const table = await this.targets.ensure(name, strategyFor(records));
       return { kind: 'rows', table, records, replaces: false, onError: 'skip' };
     };
     const answer = await this.#submit('write', name, makeCommand, undefined);

@@ -1,18 +1,23 @@
 /** Shapes of the write routes for the OpenAPI document; the bodies themselves are read in `data-request.ts`. */
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { DoneDto } from '../api/done.dto.js';
+import { BULK_ID_STRATEGIES } from './data-request.js';
 import type { RecordRefusal } from './write/record.js';
+import { TIMESTAMP_UNITS } from './write/timestamp.js';
 
 const PAYLOAD = { type: 'object' as const, additionalProperties: true };
 const TABLE = { example: 'users', pattern: '^[A-Za-z][A-Za-z0-9_]{0,63}$' };
-const ID = { minLength: 1, maxLength: 255, example: 'user-123' };
-const IDS = { type: 'array', items: { type: 'string' }, minItems: 1, maxItems: 10_000, example: ['user-123', 'user-124'] } as const;
+const ID_SCHEMA = { oneOf: [{ type: 'string', minLength: 1, maxLength: 255 }, { type: 'integer' }] };
+const ID = { ...ID_SCHEMA, example: 'user-123' };
+const IDS = { type: 'array', items: ID_SCHEMA, minItems: 1, maxItems: 10_000, example: ['user-123', 'user-124'] } as const;
 const LSN = { type: 'integer', example: 42, description: 'Position of the write in the log' } as const;
 /** A number in a body, a text in a body or in CSV. */
 const TIMESTAMP = {
-  oneOf: [{ type: 'string', format: 'date-time' }, { type: 'integer' }],
+  oneOf: [{ type: 'string' }, { type: 'number' }],
   example: '2024-01-01T10:00:00Z',
-  description: 'RFC 3339 with a zone, or milliseconds since 1970. Default: now',
+  description:
+    'An instant: text such as 2024-01-01T10:00:00Z, 2024-01-01 10:00:00+02 or 2024-01-01 (UTC if it has no zone), or a number since 1970, in seconds, ' +
+    'milliseconds, microseconds or nanoseconds by its size. Stored with microseconds. Default: now',
 };
 
 export const IDEMPOTENCY_HEADER = {
@@ -43,6 +48,20 @@ export const TIMESTAMP_FIELD_QUERY = {
   schema: { ...FIELD_NAME, default: 'timestamp', example: 'timestamp' },
   description: 'Field with the timestamp',
 };
+export const ID_STRATEGY_QUERY = {
+  name: 'id_strategy',
+  required: false,
+  schema: { type: 'string' as const, enum: [...BULK_ID_STRATEGIES], example: 'uuid' },
+  description:
+    'How ids are made for rows without one, also in the table if the body creates it. Default: as the table has it, uuid in a new one',
+};
+export const TIMESTAMP_UNIT_QUERY = {
+  name: 'timestamp_unit',
+  required: false,
+  schema: { type: 'string' as const, enum: [...TIMESTAMP_UNITS], example: 'ms' },
+  description:
+    'Unit of timestamps that are numbers. Default: by their size, below 10^11 seconds, below 10^14 milliseconds, below 10^17 microseconds',
+};
 export const ON_ERROR_QUERY = {
   name: 'on_error',
   required: false,
@@ -57,7 +76,7 @@ export const ENCODING_HEADER = {
 };
 
 export class RecordDto {
-  @ApiPropertyOptional({ ...ID, description: 'Key of the entity; optional if the table generates ids' }) id?: string;
+  @ApiPropertyOptional({ ...ID, description: 'Key of the entity; optional if the table generates ids' }) id?: string | number;
   @ApiPropertyOptional(TIMESTAMP) timestamp?: string | number;
   @ApiPropertyOptional({ ...PAYLOAD, example: { name: 'John Doe', age: 30, score: 95.5 }, description: 'Each field becomes a column' })
   payload?: Record<string, unknown>;
@@ -68,7 +87,7 @@ export class WriteDto {
   @ApiPropertyOptional({ type: RecordDto, description: 'One record' }) data?: RecordDto;
   @ApiPropertyOptional({ type: [RecordDto], minItems: 1, maxItems: 100_000, description: 'A batch, stored as a whole or not at all' })
   records?: RecordDto[];
-  @ApiPropertyOptional({ ...ID, description: 'One record, flat' }) id?: string;
+  @ApiPropertyOptional({ ...ID, description: 'One record, flat' }) id?: string | number;
   @ApiPropertyOptional({ ...TIMESTAMP, description: 'One record, flat' }) timestamp?: string | number;
   @ApiPropertyOptional({ ...PAYLOAD, description: 'One record, flat' }) payload?: Record<string, unknown>;
 }
@@ -135,7 +154,7 @@ export class BulkAnswerDto extends DoneDto {
 
 export class UpdateDto {
   @ApiProperty(TABLE) table: string;
-  @ApiProperty(ID) id: string;
+  @ApiProperty(ID) id: string | number;
   @ApiProperty({ ...PAYLOAD, example: { name: 'John Smith', age: 31, score: 98.5 } }) payload: Record<string, unknown>;
   @ApiPropertyOptional({ ...TIMESTAMP, description: 'Default: now, or with partial the timestamp of the row' }) timestamp?: string | number;
   @ApiPropertyOptional({ default: false, description: 'Merge into the newest row instead of replacing it; null removes a field' })
@@ -152,8 +171,8 @@ export const UPDATE_EXAMPLES = {
 
 export class DeleteDto {
   @ApiProperty(TABLE) table: string;
-  @ApiPropertyOptional({ ...ID, description: 'One of id and ids' }) id?: string;
-  @ApiPropertyOptional(IDS) ids?: string[];
+  @ApiPropertyOptional({ ...ID, description: 'One of id and ids' }) id?: string | number;
+  @ApiPropertyOptional(IDS) ids?: (string | number)[];
   @ApiPropertyOptional({ default: false, description: 'Hide the rows so that they can be restored' }) soft_delete?: boolean;
 }
 
@@ -169,8 +188,8 @@ export class DeletedDto extends DoneDto {
 
 export class RestoreDto {
   @ApiProperty(TABLE) table: string;
-  @ApiPropertyOptional({ ...ID, description: 'One of id and ids' }) id?: string;
-  @ApiPropertyOptional(IDS) ids?: string[];
+  @ApiPropertyOptional({ ...ID, description: 'One of id and ids' }) id?: string | number;
+  @ApiPropertyOptional(IDS) ids?: (string | number)[];
 }
 
 export const RESTORE_EXAMPLES = {

@@ -5,7 +5,8 @@ import { LOGGER } from '../common/tokens.js';
 import type { MetaDataAction } from '../delta/action.js';
 import { readConfig, withConfig } from './stored-config.js';
 import type { Table } from './table.js';
-import { idRuleOf, type TableConfig } from './table-config.js';
+import { idRuleOf } from './id-rule.js';
+import type { TableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
 import { TableEvents } from './table-events.js';
 

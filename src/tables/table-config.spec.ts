@@ -1,5 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
-import { defaultTableConfig, type IdRule, idRuleOf, mergeTableConfig, withSettings } from './table-config.js';
+import { type IdRule, idRuleOf } from './id-rule.js';
+import { defaultTableConfig, mergeTableConfig, withSettings } from './table-config.js';
 
 const DEFAULTS = defaultTableConfig(1, 1);
 

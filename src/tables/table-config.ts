@@ -15,15 +15,16 @@ import {
   ValidateNested,
 } from 'class-validator';
 import { ApiPropertyOptional } from '@nestjs/swagger';
-import { RE2JS } from 're2js';
-import { invalidArgument, messageOf } from '../common/app-error.js';
+import { invalidArgument } from '../common/app-error.js';
+import { idRuleOf } from './id-rule.js';
 
 export const ID_STRATEGIES = ['user_provided', 'uuid', 'snowflake', 'custom'] as const;
+export type IdStrategy = (typeof ID_STRATEGIES)[number];
 export const WRITE_MODES = ['append', 'upsert'] as const;
 export const LAYOUTS = ['shard', 'id'] as const;
 
 export class IdValidation {
-  @ApiPropertyOptional({ description: 'Longest id, in characters', type: 'integer', default: 255, minimum: 1, maximum: 1024 })
+  @ApiPropertyOptional({ description: 'Longest id, in characters; 255 bytes if not set', type: 'integer', minimum: 1, maximum: 1024 })
   @IsOptional()
   @IsInt()
   @Min(1)
@@ -202,64 +203,4 @@ export function assertChangeable(before: TableConfig, after: TableConfig): void 
     if (before[key] !== after[key])
       throw invalidArgument(`config.${key} cannot be changed (it is "${before[key]}"); create another table for "${after[key]}"`);
   }
-}
-
-export interface IdRule {
-  readonly lengthMax: number;
-  readonly fits: (id: string) => boolean;
-  readonly description: string;
-  /** True for the rule that a table has unless it sets another. */
-  readonly isDefault: boolean;
-  /** Why its expression cannot be used: of a table from before expressions were checked so. Nothing can be written then. */
-  readonly refusal?: string;
-}
-
-export const DEFAULT_ID_CHARACTERS = 'A-Za-z0-9_-';
-const DEFAULT_ID_LENGTH_MAX = 255;
-/** Steps of an expression that may be taken for each character of an id: the worst of this size takes about 2 ms for an id of 1,000 characters. */
-const PATTERN_STEPS_MAX = 1_100;
-/** RE2 would read it as a letter. */
-const BACKREFERENCE = /(?<!\\)(?:\\\\)*\\[k1-9]/;
-
-/** The rule that the ids of a table follow; one that cannot be used says why, and lets nothing through. */
-export function idRuleOf(config: TableConfig): IdRule {
-  const { max_length: lengthMax = DEFAULT_ID_LENGTH_MAX, pattern = '', allowed_chars: characters = '' } = config.id_validation;
-  const isDefault = pattern === '' && characters === '' && lengthMax === DEFAULT_ID_LENGTH_MAX;
-  try {
-    const tests: { readonly source: string; readonly fits: (id: string) => boolean }[] = [];
-    if (pattern !== '') tests.push(patternTest(pattern));
-    // A pattern alone replaces the default characters; together with allowed characters both hold.
-    if (characters !== '' || pattern === '') tests.push(charactersTest(characters === '' ? DEFAULT_ID_CHARACTERS : characters));
-    const description = `1 to ${lengthMax} characters matching ${tests.map(({ source }) => source).join(' and ')}`;
-    return { lengthMax, fits: (id) => tests.every((test) => test.fits(id)), description, isDefault };
-  } catch (error) {
-    return { lengthMax, fits: () => false, description: '', isDefault, refusal: messageOf(error) };
-  }
-}
-
-/**
- * An expression of a client, run by RE2: an engine that goes back in its text can take for ever, and everybody waits for it.
- * @throws Error for what RE2 cannot have, or would read otherwise than JavaScript
- */
-function patternTest(pattern: string): { source: string; fits: (id: string) => boolean } {
-  const source = `^(?:${pattern})$`;
-  // Never run: it refuses what is no expression of JavaScript, which RE2 may know as something else.
-  void new RegExp(source, 'u');
-  if (BACKREFERENCE.test(pattern)) throw new Error('it has a backreference');
-  // To compile one of many repetitions takes long as well.
-  assertSteps([...pattern.matchAll(/\{(?:\d+,)?(\d+)\}/g)].reduce((sum, [, count]) => sum + Number(count), 0));
-  const expression = RE2JS.compile(RE2JS.translateRegExp(source));
-  assertSteps(expression.programSize());
-  return { source, fits: (id) => expression.test(id) };
-}
-
-function assertSteps(steps: number): void {
-  if (steps > PATTERN_STEPS_MAX)
-    throw new Error(`it is too large (${steps} steps for each character, at most ${PATTERN_STEPS_MAX}); repeat less`);
-}
-
-/** One class, repeated: no engine goes back in it. */
-function charactersTest(characters: string): { source: string; fits: (id: string) => boolean } {
-  const expression = new RegExp(`^[${characters.replace(/[\]\\^]/g, '\\$&')}]+$`, 'u');
-  return { source: expression.source, fits: (id) => expression.test(id) };
 }

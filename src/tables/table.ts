@@ -24,7 +24,8 @@ import { Masks } from './view/masks.js';
 import { ReadView, type ReadViewInit } from './view/read-view.js';
 import type { ResidentBudget } from './view/resident-budget.js';
 import { ResidentRows, type ResidentTable } from './view/resident-rows.js';
-import { type IdRule, idRuleOf, type TableConfig } from './table-config.js';
+import { type IdRule, idRuleOf } from './id-rule.js';
+import type { TableConfig } from './table-config.js';
 
 /** Flushes, compactions and other commits that may wait for their turn. */
 const WAITING_COMMITS_MAX = 1_000;

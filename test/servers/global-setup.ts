@@ -5,6 +5,7 @@
  */
 import { startObjectStore } from './radosgw.js';
 import { startRedis } from './redis.js';
+import { bundleServer } from './server-bundle.js';
 
 export interface PlannedRun {
   /** How many files may want a server. */
@@ -12,11 +13,19 @@ export interface PlannedRun {
   readonly workers: number;
 }
 
+/** With fewer files the bundle takes longer than it saves. */
+const BUNDLE_FILES_MIN = 3;
+
 /** Gives what stops them. */
 export default async function startSharedServers({ files, workers }: PlannedRun): Promise<() => Promise<void>> {
   const stops: (() => Promise<void>)[] = [];
   const keepsTablesThere = process.env['TEST_STORAGE'] !== undefined && process.env['TEST_STORAGE'] !== 'local';
   if (files === 0 || (files === 1 && !keepsTablesThere)) return () => Promise.resolve();
+  if (!process.env['TEST_SERVER_MAIN'] && files >= BUNDLE_FILES_MIN) {
+    const { main, remove } = await bundleServer();
+    stops.push(() => Promise.resolve(remove()));
+    process.env['TEST_SERVER_MAIN'] = main;
+  }
   if (!process.env['TEST_S3_ENDPOINT']) {
     const store = await startObjectStore();
     stops.push(() => store.stop());

@@ -2,11 +2,9 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from '@jest/globals';
-import { expectStatus, expectSuccess, type JsonRow, tableInfo } from './requests.js';
+import { type Door, expectStatus, expectSuccess, type JsonRow, tableInfo } from './requests.js';
 import { type Answer, call } from './server.js';
 import { TEST_STORAGE } from './storage.js';
-
-type Door = { readonly rest: string };
 
 export const METADATA_ID = /^backup_\d{8}_\d{6}$/;
 export const DATA_ID = /^data_\d{8}_\d{6}$/;

@@ -23,9 +23,10 @@ import {
   storedPayload,
   written,
 } from './reference-table.js';
+import { UnexpectedAnswer, isSuccess } from './requests.js';
 import type { SeededRandom } from './seeded-random.js';
 import type { Answer } from './server.js';
-import { UnexpectedAnswer, isSuccess, readTable } from './table-reader.js';
+import { readTable } from './table-reader.js';
 
 /** The columns of every record that these clients write. */
 export const ENTITY_COLUMNS: Columns = new Map([

@@ -12,9 +12,9 @@ import { CrashTableClient } from './crash-table-client.js';
 import { type Finding, restoreEverything, verifyEntities } from './crash-verification.js';
 import { DataClient } from './data-client.js';
 import { ReferenceTable } from './reference-table.js';
+import { UnexpectedAnswer, expectSuccess, isSuccess } from './requests.js';
 import { SeededRandom } from './seeded-random.js';
 import { type RunningServer, startServer, temporaryDirectory } from './server.js';
-import { UnexpectedAnswer, expectSuccess, isSuccess } from './table-reader.js';
 
 /** Everything small, so that each second of load sees many flushes, compactions, checkpoints, trims and clean-ups. */
 const CONFIG = {
@@ -43,10 +43,22 @@ export type PlannedKill =
   | { readonly kind: 'fault'; readonly point: FaultPoint; readonly nth: number; readonly isAgain?: boolean }
   | { readonly kind: 'random'; readonly afterMs: number };
 
+/** The fault points of these stages (`flush compaction`), or all. Throws when there is none. */
+export function faultPointsOf(stages: string | undefined): readonly FaultPoint[] {
+  const wanted = stages?.split(' ') ?? [];
+  const points = FAULT_POINTS.filter((point) => wanted.length === 0 || wanted.includes(stageOf(point)));
+  if (points.length === 0) throw new Error(`no fault point is of the stages ${stages}`);
+  return points;
+}
+
+function stageOf(point: FaultPoint): string {
+  return point.split('.')[0] ?? '';
+}
+
 /** Fault points in several rounds and random instants, shuffled; at least one round of points whatever `kills` says. */
-export function planKills(kills: number, faultShare: number, random: SeededRandom): PlannedKill[] {
-  const rounds = Math.max(1, Math.round((kills * faultShare) / FAULT_POINTS.length));
-  const faults = Array.from({ length: rounds }, () => FAULT_POINTS).flat();
+export function planKills(kills: number, faultShare: number, points: readonly FaultPoint[], random: SeededRandom): PlannedKill[] {
+  const rounds = Math.max(1, Math.round((kills * faultShare) / points.length));
+  const faults = Array.from({ length: rounds }, () => points).flat();
   const instants = Math.max(0, kills - faults.length);
   return random.shuffled<PlannedKill>([
     ...faults.map((point): PlannedKill => ({ kind: 'fault', point, nth: random.integer(1, nthMax(point) + 1) })),
@@ -56,8 +68,7 @@ export function planKills(kills: number, faultShare: number, random: SeededRando
 
 /** How often a second or two of load passes a point for certain. */
 function nthMax(point: FaultPoint): number {
-  const [stage] = point.split('.');
-  switch (stage) {
+  switch (stageOf(point)) {
     case 'wal':
       return point === 'wal.before-trim' ? 4 : 60;
     case 'apply':
@@ -93,7 +104,11 @@ export class CrashScenario {
   readonly #entityClients: readonly CrashEntityClient[];
   readonly #tableClients: readonly CrashTableClient[];
 
-  constructor(readonly seed: number) {
+  /** @param points of which each is to be reached */
+  constructor(
+    readonly seed: number,
+    readonly points: readonly FaultPoint[],
+  ) {
     this.#random = new SeededRandom(seed);
     this.#entityClients = Array.from({ length: ENTITY_CLIENTS }, (_, number) => this.#newEntityClient(`c${number}`));
     const bulk = { tables: ['crash_bulk_0', 'crash_bulk_1'], rowsOfLoad: 600, bulk: true, loadsMax: 4 };
@@ -113,7 +128,7 @@ export class CrashScenario {
   }
 
   get pointsNotReached(): FaultPoint[] {
-    return FAULT_POINTS.filter((point) => !this.kills.byPoint.has(point));
+    return this.points.filter((point) => !this.kills.byPoint.has(point));
   }
 
   async createTables(): Promise<void> {
@@ -122,7 +137,7 @@ export class CrashScenario {
     for (const table of this.#tables) {
       const layout = table.name === 'crash_by_id' ? 'id' : 'shard';
       const config = { write_mode: table.mode, layout, buffer_size: 20, flush_interval_seconds: 1 } as const;
-      expectSuccess(`create ${table.name}`, await client.createTable(table.name, config));
+      expectSuccess(await client.createTable(table.name, config), `create ${table.name}`);
     }
     await server.stop();
   }
@@ -152,7 +167,7 @@ export class CrashScenario {
       await restoreEverything(client, this.#tables, this.run);
       await this.#verify(client);
       for (const action of ['flush', 'compact', 'vacuum'] as const) {
-        for (const table of this.#tables) expectSuccess(`${action} ${table.name}`, await client.maintain(table.name, action));
+        for (const table of this.#tables) expectSuccess(await client.maintain(table.name, action), `${action} ${table.name}`);
         await this.#verify(client);
       }
       const exitCode = await server.stop();

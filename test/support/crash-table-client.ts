@@ -7,9 +7,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { CrashRun } from './crash-entity-client.js';
 import { type DataClient, padded } from './data-client.js';
 import { type ClientRecord, bigint, flatRecordJson, payloadOf, varchar } from './payload-value.js';
+import { UnexpectedAnswer, expectSuccess, isSuccess } from './requests.js';
 import type { SeededRandom } from './seeded-random.js';
 import { type Answer, call } from './server.js';
-import { UnexpectedAnswer, expectSuccess, isSuccess, queryRows } from './table-reader.js';
+import { queryRows } from './table-reader.js';
 
 const FIRST_TIMESTAMP_MICROS = 1_709_251_200_000_000n;
 const MINUTE_MICROS = 60_000_000n;
@@ -128,8 +129,7 @@ export class CrashTableClient {
         continue;
       }
       this.#states.set(table, match);
-      const isUnseen = pending?.before === match;
-      if (pending && isUnseen) this.#unseen.set(table, pending);
+      if (match === pending?.before) this.#unseen.set(table, pending);
       else if (pending?.kind === 'create' || pending?.kind === 'drop' || !answered.includes(match)) this.#unseen.delete(table);
       if (pending) this.#pending = undefined;
     }
@@ -159,7 +159,7 @@ function recordOfLoad(label: string, row: number): ClientRecord {
 }
 
 async function readTableState(client: DataClient, table: string, rowsOfLoad: number): Promise<TableState> {
-  const answer = expectSuccess(`list ${table}`, await call(client.server, 'GET', `/v1/tables?pattern=${table}`));
+  const answer = expectSuccess(await call(client.server, 'GET', `/v1/tables?pattern=${table}`), `list ${table}`);
   if (answer.json.tables.length === 0) return 'absent';
   const rows = await queryRows(
     client.server,

@@ -14,7 +14,8 @@ import {
   multisetDifference,
   restored,
 } from './reference-table.js';
-import { expectSuccess, streamTable } from './table-reader.js';
+import { expectSuccess } from './requests.js';
+import { streamTable } from './table-reader.js';
 
 export interface Finding {
   readonly lost: number;
@@ -66,7 +67,7 @@ async function settle(
   if (notBefore.length === 0 && notAfter.length === 0 && hiddenRowsDiffer(before, after)) {
     // Only soft-deleted rows would tell, and a query does not show them: make the state certain again.
     const ids = [...before.keys()];
-    expectSuccess(`hard delete of ${ids.join(' ')}`, await client.delete(table.name, ids, false));
+    expectSuccess(await client.delete(table.name, ids, false), `hard delete of ${ids.join(' ')}`);
     for (const id of ids) table.set(id, NO_ROWS);
     return undefined;
   }
@@ -79,7 +80,7 @@ export async function restoreEverything(client: DataClient, tables: readonly Ref
   for (const table of tables) {
     const ids = table.ids.filter((id) => canRestore(table, id));
     if (ids.length === 0) continue;
-    expectSuccess(`restore in ${table.name}`, await client.restore(table.name, ids));
+    expectSuccess(await client.restore(table.name, ids), `restore in ${table.name}`);
     for (const id of ids) table.set(id, restored(table.entity(id), table.mode, run.rowCounter));
   }
 }

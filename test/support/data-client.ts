@@ -3,11 +3,8 @@
  * sent is exactly what the model remembers.
  */
 import { type ClientRecord, type Payload, payloadJson, recordJson, timestampJson, timestampText } from './payload-value.js';
+import type { Door } from './requests.js';
 import { type Answer, call } from './server.js';
-
-interface Reachable {
-  readonly rest: string;
-}
 
 /** Bodies larger than this become data files at once, instead of taking the way of ordinary writes. */
 const LARGE_BULK_BYTES = 2.2 * 1_024 * 1_024;
@@ -26,7 +23,7 @@ export interface TableSettings {
 }
 
 export class DataClient {
-  constructor(readonly server: Reachable) {}
+  constructor(readonly server: Door) {}
 
   createTable(table: string, config: TableSettings = {}): Promise<Answer> {
     return call(this.server, 'POST', '/v1/tables', { table_name: table, config });

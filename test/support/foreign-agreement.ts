@@ -4,10 +4,8 @@
  */
 import type { ClickHouse } from './clickhouse.js';
 import { expectThat } from './expectations.js';
-import { type JsonRow, expectStatus, tableInfo } from './requests.js';
+import { type Door, type JsonRow, expectStatus, tableInfo } from './requests.js';
 import { call } from './server.js';
-
-type Door = { readonly rest: string };
 
 interface Column {
   readonly name: string;

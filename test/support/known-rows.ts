@@ -2,10 +2,9 @@
  * What a client knows of its own rows: each acknowledged change is in here, each refused one is not, and one that was cut off is settled by looking,
  * for all of it must have happened or nothing. Rows are compared whole, column by column.
  */
+import { type Door, isSuccess, UnexpectedAnswer } from './requests.js';
 import { type Answer, call } from './server.js';
-import { isSuccess, UnexpectedAnswer } from './table-reader.js';
 
-type Door = { readonly rest: string };
 /** A payload without nulls; names in lower case. */
 export type Payload = Readonly<Record<string, string | number | boolean>>;
 export type State = Payload | 'absent';

@@ -1,8 +1,6 @@
 /** What `GET /metrics` says, as data: samples by name and labels, and what an action changes in them. */
-import { expectStatus } from './requests.js';
+import { type Door, expectStatus } from './requests.js';
 import { call } from './server.js';
-
-type Door = { readonly rest: string };
 
 export interface Sample {
   readonly name: string;

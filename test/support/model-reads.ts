@@ -4,8 +4,9 @@ import type { ModelRun } from './model-run.js';
 import { type ModelTable, type PagedQuery, canonicalRows } from './model-table.js';
 import { timestampText } from './payload-value.js';
 import type { ReferenceRow, ReferenceSnapshot } from './reference-table.js';
+import { expectSuccess } from './requests.js';
 import { type Answer, call } from './server.js';
-import { expectSuccess, pageOf, queryRows, readFirstPage, readTable, requestNextPage, streamTable } from './table-reader.js';
+import { pageOf, queryRows, readFirstPage, readTable, requestNextPage, streamTable } from './table-reader.js';
 
 const PAGE_ROWS_MAX = 40;
 const READERS_MAX = 6;
@@ -39,7 +40,7 @@ export class ModelReads {
   /** To be called when nothing of the table is in a buffer: then its newest version is exactly what is visible. */
   async rememberVersion(table: ModelTable): Promise<void> {
     const snapshot = table.reference.snapshot();
-    const answer = expectSuccess('history', await call(this.#run.server, 'GET', `/v1/tables/${table.name}/history`));
+    const answer = expectSuccess(await call(this.#run.server, 'GET', `/v1/tables/${table.name}/history`), 'history');
     const version = newestVersion(answer);
     // Commits carry milliseconds: keep clear of the one before and of the one that comes next.
     await pause(5);
@@ -93,7 +94,7 @@ export class ModelReads {
       this.#readers = this.#readers.filter((other) => other !== reader);
       return;
     }
-    const page = pageOf(expectSuccess(`next page of ${reader.query.sql}`, answer), reader.snapshot.columns);
+    const page = pageOf(expectSuccess(answer, `next page of ${reader.query.sql}`), reader.snapshot.columns);
     if (page.rows.length > reader.limit) throw new Error(`a page of ${page.rows.length} rows, asked for ${reader.limit}`);
     reader.rows.push(...page.rows);
     reader.cursor = page.nextCursor ?? '';
@@ -125,7 +126,7 @@ export class ModelReads {
     const actualColumns = page.columns.slice(2).map(({ name, type }) => `${name.toLowerCase()} ${type}`);
     this.#run.expectRows('the columns', expectedColumns, actualColumns);
 
-    const answer = expectSuccess('table info', await call(server, 'GET', `/v1/tables/${table.name}`));
+    const answer = expectSuccess(await call(server, 'GET', `/v1/tables/${table.name}`), 'table info');
     const { record_count, oldest_record, newest_record, deleted_records } = answer.json.table_info.stats;
     const hidden = sumOf(table.ids, (id) => table.reference.entity(id).hidden.length);
     const instants = table.reference.rows().map((row) => row.timestampMicros);

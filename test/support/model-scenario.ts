@@ -10,8 +10,8 @@ import { ModelReads } from './model-reads.js';
 import { ModelRun } from './model-run.js';
 import { ModelTable } from './model-table.js';
 import type { EntityState } from './reference-table.js';
+import { expectSuccess, isSuccess } from './requests.js';
 import type { SeededRandom } from './seeded-random.js';
-import { expectSuccess, isSuccess } from './table-reader.js';
 
 const CONFIG = {
   log: { level: 'warn', file: '' },
@@ -84,7 +84,7 @@ export class ModelScenario {
     await this.#run.startServer();
     for (const table of this.#tables) {
       const config = { write_mode: table.mode, layout: table.layout, buffer_size: BUFFER_ROWS, flush_interval_seconds: 1 };
-      expectSuccess(`create ${table.name}`, await this.#run.client.createTable(table.name, config));
+      expectSuccess(await this.#run.client.createTable(table.name, config), `create ${table.name}`);
       await this.#writes.store(table, [table.newRow(table.payloads.fullPayload())], 'batch');
     }
   }
@@ -178,7 +178,7 @@ export class ModelScenario {
   async #flush(table: ModelTable): Promise<void> {
     if (this.#run.random.chance(0.4)) return this.#maintain(table, 'flush');
     this.#run.note(`flush ${table.name}`);
-    expectSuccess('flush', await this.#run.client.maintain(table.name, 'flush'));
+    expectSuccess(await this.#run.client.maintain(table.name, 'flush'), 'flush');
     await this.#reads.rememberVersion(table);
     await this.#reads.compare(table);
   }
@@ -192,7 +192,7 @@ export class ModelScenario {
     const work = async (): Promise<void> => {
       const answer = await client.maintain(table.name, action);
       // The background maintenance may hold the table: that is said with CONFLICT and harms nobody.
-      if (!isSuccess(answer) && answer.json?.error !== 'CONFLICT') expectSuccess(`${action} ${table.name}`, answer);
+      if (!isSuccess(answer) && answer.json?.error !== 'CONFLICT') expectSuccess(answer, `${action} ${table.name}`);
     };
     this.#underWay = work();
     // A failure shows at the next await of the promise; until then it must not count as unhandled.

@@ -5,8 +5,8 @@ import type { ModelRun } from './model-run.js';
 import type { ModelTable } from './model-table.js';
 import { type ClientRecord, flatRecordJson } from './payload-value.js';
 import { hardDeleted, merged, replaced, restored, softDeleted, written } from './reference-table.js';
+import { expectSuccess } from './requests.js';
 import type { Answer } from './server.js';
-import { expectSuccess } from './table-reader.js';
 
 export type NewRow = ReturnType<ModelTable['newRow']>;
 export type Door = 'single' | 'batch' | 'bulk' | 'largeBulk';
@@ -35,7 +35,7 @@ export class ModelWrites {
   async store(table: ModelTable, rows: readonly NewRow[], door: Door): Promise<void> {
     const records = rows.map(({ record }) => record);
     this.#run.note(`${door} ${table.name} ${records.map(flatRecordJson).join(' ')}`);
-    const answer = expectSuccess(door, await this.#send(table, records, door));
+    const answer = expectSuccess(await this.#send(table, records, door), door);
     if (door !== 'single') expectField(answer, 'count', records.length);
     for (const newRow of rows) rememberWrite(table, newRow);
   }
@@ -64,7 +64,7 @@ export class ModelWrites {
     const texts = lines.map(({ text }) => text);
     this.#run.note(`bulk with bad lines ${table.name} ${texts.join(' ')}`);
     const body = this.#run.random.chance(0.5) ? padded(texts) : texts;
-    const answer = expectSuccess('bulk with bad lines', await this.#run.client.bulk(table.name, body, '&on_error=skip'));
+    const answer = expectSuccess(await this.#run.client.bulk(table.name, body, '&on_error=skip'), 'bulk with bad lines');
     expectField(answer, 'count', good.length);
     expectField(answer, 'refused_count', bad.length);
     const expectedLines = lines.flatMap(({ newRow }, index) => (newRow ? [] : [index + 1]));
@@ -76,7 +76,7 @@ export class ModelWrites {
   async update(table: ModelTable): Promise<void> {
     const { row, record } = table.newRow();
     this.#run.note(`replace ${table.name} ${flatRecordJson(record)}`);
-    expectSuccess('replace', await this.#run.client.replace(table.name, record));
+    expectSuccess(await this.#run.client.replace(table.name, record), 'replace');
     table.reference.learnColumns(record.payload);
     table.reference.set(row.id, replaced(table.reference.entity(row.id), row));
   }
@@ -87,14 +87,14 @@ export class ModelWrites {
     const keepTimestamp = table.reference.entity(row.id).live.length > 0 && this.#run.random.chance(0.5);
     this.#run.note(`merge ${table.name} ${flatRecordJson(record)}${keepTimestamp ? ' without its timestamp' : ''}`);
     const timestamp = keepTimestamp ? undefined : record.timestampMicros;
-    expectSuccess('merge', await this.#run.client.merge(table.name, record.id, record.payload, timestamp));
+    expectSuccess(await this.#run.client.merge(table.name, record.id, record.payload, timestamp), 'merge');
     table.reference.learnColumns(record.payload);
     table.reference.set(row.id, merged(table.reference.entity(row.id), row, record.payload, keepTimestamp));
   }
 
   async delete(table: ModelTable, ids: readonly string[], softDelete: boolean): Promise<void> {
     this.#run.note(`${softDelete ? 'soft' : 'hard'} delete ${table.name} ${ids.join(' ')}`);
-    const answer = expectSuccess('delete', await this.#run.client.delete(table.name, ids, softDelete));
+    const answer = expectSuccess(await this.#run.client.delete(table.name, ids, softDelete), 'delete');
     expectField(
       answer,
       'deleted_count',
@@ -113,7 +113,7 @@ export class ModelWrites {
     this.#run.note(`restore ${table.name} ${id}`);
     const answer = await this.#run.client.restore(table.name, [id]);
     if (table.mode === 'upsert' && state.live.length > 0) return expectRefusal(answer, 'CONFLICT');
-    expectSuccess('restore', answer);
+    expectSuccess(answer, 'restore');
     expectField(answer, 'restored_count', table.mode === 'upsert' ? 1 : state.hidden.length);
     table.reference.set(id, restored(state, table.mode, table.nextOrders(state.hidden.length)));
   }

@@ -4,18 +4,31 @@ import { expect } from '@jest/globals';
 import { expectThat } from './expectations.js';
 import { type Answer, call } from './server.js';
 
-type Door = { readonly rest: string };
+export type Door = { readonly rest: string };
 export type JsonRow = Record<string, any>;
+
+/** The server answered something that the test did not expect. A lost connection is another error (fetch throws a TypeError). */
+export class UnexpectedAnswer extends Error {
+  constructor(what: string, answer: Answer) {
+    super(`${what}: HTTP ${answer.status} ${answer.text.slice(0, 2_000)}`);
+    this.name = 'UnexpectedAnswer';
+  }
+}
+
+/** The contract does not tell 200 from 201. */
+export function isSuccess(answer: Answer): boolean {
+  return answer.status >= 200 && answer.status < 300;
+}
 
 /** Fails with the whole answer when the status is another one: that is what one wants to read in a test's report. */
 export function expectStatus(answer: Answer, status: number): Answer {
-  if (answer.status !== status) throw new Error(`expected HTTP ${status}, got ${answer.status}: ${answer.text.slice(0, 2_000)}`);
+  if (answer.status !== status) throw new UnexpectedAnswer(`expected HTTP ${status}`, answer);
   return answer;
 }
 
-/** The same for any success: the contract does not tell 200 from 201. */
-export function expectSuccess(answer: Answer): Answer {
-  if (answer.status < 200 || answer.status > 299) throw new Error(`expected success, got ${answer.status}: ${answer.text.slice(0, 2_000)}`);
+/** The same for any success. @param what was asked for, where the stack does not say it */
+export function expectSuccess(answer: Answer, what = 'expected success'): Answer {
+  if (!isSuccess(answer)) throw new UnexpectedAnswer(what, answer);
   return answer;
 }
 

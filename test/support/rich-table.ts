@@ -2,11 +2,9 @@
  * A table with everything that is easily lost on the way through a backup: integers that only 64 bits hold, doubles that look whole, nested JSON,
  * odd names of columns, NULL, columns that came later, rows in many files, replaced and deleted rows, and soft-deleted ones in every place.
  */
-import { createTable, expectSuccess, flush, type JsonRow, writeBatch } from './requests.js';
+import { type Door, createTable, expectSuccess, flush, type JsonRow, writeBatch } from './requests.js';
 import { textOf } from './backups.js';
 import { call } from './server.js';
-
-type Door = { readonly rest: string };
 
 const DAYS = 6;
 const ROWS = 30;

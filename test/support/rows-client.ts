@@ -5,11 +5,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Change, difference, KnownRows, type Outcome, type Payload, rowTexts } from './known-rows.js';
 import type { RequestTimes } from './request-times.js';
+import { type Door, isSuccess, UnexpectedAnswer } from './requests.js';
 import type { SeededRandom } from './seeded-random.js';
 import { type Answer, call } from './server.js';
-import { isSuccess, UnexpectedAnswer } from './table-reader.js';
-
-type Door = { readonly rest: string };
 
 export const ACTIONS = [
   'write',

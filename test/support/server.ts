@@ -10,7 +10,8 @@ import { endWithUs, makeServerDirectory } from '../servers/cleaner.js';
 import { storageEnvironment } from './storage.js';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
-const MAIN = path.join(REPOSITORY, 'dist', 'main.cjs');
+/** As people start it. */
+export const MAIN = path.join(REPOSITORY, 'dist', 'main.cjs');
 const READY = /^MinIODB ready: rest=(\S+) grpc=(\S+) data=(.+)$/m;
 const READY_MS_MAX = 60_000;
 
@@ -41,6 +42,11 @@ export interface RunningServer {
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 }
 
+/** The same code, in runs of many suites in one file (test/servers/server-bundle.ts), but not where times and memory are measured. */
+export function testedMain(): string {
+  return process.env['TEST_SERVER_MAIN'] || MAIN;
+}
+
 /** A fresh directory under the system's temporary one, removed when the test process ends. */
 export function temporaryDirectory(label: string): string {
   return makeServerDirectory(label).path;
@@ -50,7 +56,7 @@ export function temporaryDirectory(label: string): string {
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: run "npm run build" first`);
   const dataDir = options.dataDir ?? temporaryDirectory('server');
-  const parameters = [options.main ?? MAIN];
+  const parameters = [options.main ?? testedMain()];
   if (options.config) {
     const file = path.join(temporaryDirectory('config'), 'config.yaml');
     writeFileSync(file, JSON.stringify(options.config));

@@ -4,28 +4,8 @@
 import { parse } from 'lossless-json';
 import { canonicalOfAnswer } from './payload-value.js';
 import { type Columns, canonicalText } from './reference-table.js';
+import { type Door, UnexpectedAnswer, expectSuccess } from './requests.js';
 import { type Answer, call } from './server.js';
-
-interface Reachable {
-  readonly rest: string;
-}
-
-/** The server answered something that the test did not expect. A lost connection is another error (fetch throws a TypeError). */
-export class UnexpectedAnswer extends Error {
-  constructor(what: string, answer: Answer) {
-    super(`${what}: HTTP ${answer.status} ${answer.text.slice(0, 1_000)}`);
-    this.name = 'UnexpectedAnswer';
-  }
-}
-
-export function isSuccess(answer: Answer): boolean {
-  return answer.status >= 200 && answer.status < 300;
-}
-
-export function expectSuccess(what: string, answer: Answer): Answer {
-  if (!isSuccess(answer)) throw new UnexpectedAnswer(what, answer);
-  return answer;
-}
 
 export interface ReadOptions {
   readonly where?: string;
@@ -34,10 +14,10 @@ export interface ReadOptions {
 }
 
 /** Every row of a table, canonical, through the streamed form of the query. */
-export async function streamTable(server: Reachable, table: string, columns: Columns): Promise<string[]> {
+export async function streamTable(server: Door, table: string, columns: Columns): Promise<string[]> {
   const body = { sql: `SELECT * FROM "${table}"` };
   const answer = await call(server, 'POST', '/v1/query', body, { accept: 'application/x-ndjson' });
-  expectSuccess(`query ${JSON.stringify(body)}`, answer);
+  expectSuccess(answer, `query ${JSON.stringify(body)}`);
   return answer.text
     .split('\n')
     .filter((line) => line !== '')
@@ -45,10 +25,10 @@ export async function streamTable(server: Reachable, table: string, columns: Col
 }
 
 /** The same, or some of it, as one page of JSON. */
-export async function readTable(server: Reachable, table: string, columns: Columns, options: ReadOptions = {}): Promise<string[]> {
+export async function readTable(server: Door, table: string, columns: Columns, options: ReadOptions = {}): Promise<string[]> {
   const sql = `SELECT * FROM "${table}"${options.where ? ` WHERE ${options.where}` : ''}`;
   const body = { sql, limit: 10_000, ...(options.asOf === undefined ? {} : { as_of: options.asOf }) };
-  const answer = expectSuccess(`query ${JSON.stringify(body)}`, await call(server, 'POST', '/v1/query', body));
+  const answer = expectSuccess(await call(server, 'POST', '/v1/query', body), `query ${JSON.stringify(body)}`);
   const page = pageOf(answer, columns);
   if (page.nextCursor !== undefined) throw new UnexpectedAnswer(`more than one page: ${sql}`, answer);
   return [...page.rows];
@@ -63,12 +43,12 @@ export interface Page {
 }
 
 /** The first page of a result. */
-export async function readFirstPage(server: Reachable, sql: string, columns: Columns, limit: number): Promise<Page> {
+export async function readFirstPage(server: Door, sql: string, columns: Columns, limit: number): Promise<Page> {
   const answer = await call(server, 'POST', '/v1/query', { sql, limit });
-  return pageOf(expectSuccess(`first page of ${sql}`, answer), columns);
+  return pageOf(expectSuccess(answer, `first page of ${sql}`), columns);
 }
 
-export function requestNextPage(server: Reachable, sql: string, cursor: string, limit: number): Promise<Answer> {
+export function requestNextPage(server: Door, sql: string, cursor: string, limit: number): Promise<Answer> {
   return call(server, 'POST', '/v1/query', { sql, cursor, limit });
 }
 
@@ -85,8 +65,8 @@ export function pageOf(answer: Answer, columns: Columns): Page {
 }
 
 /** Rows of any query, as lossless-json parsed them. */
-export async function queryRows(server: Reachable, sql: string): Promise<Record<string, unknown>[]> {
-  const answer = expectSuccess(sql, await call(server, 'POST', '/v1/query', { sql, limit: 10_000 }));
+export async function queryRows(server: Door, sql: string): Promise<Record<string, unknown>[]> {
+  const answer = expectSuccess(await call(server, 'POST', '/v1/query', { sql, limit: 10_000 }), sql);
   const page = parse(answer.text) as any;
   if (page.has_more) throw new UnexpectedAnswer(`more than one page: ${sql}`, answer);
   return page.rows;

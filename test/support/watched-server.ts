@@ -24,8 +24,8 @@ export async function startWatchedServer(nodeId: string): Promise<WatchedServer>
   const bucket = `watched-${randomUUID()}`;
   const env = sharedBucketEnvironment(store, redis, bucket);
   const connectionsMax = 8;
-  // An outage of the store is over soon.
-  const minio = { connections_max: connectionsMax, idle_timeout_ms: 500, deadline_ms: 1_000 };
+  // An outage of the store is over soon; a start on a busy machine must not take for one what is slow.
+  const minio = { connections_max: connectionsMax, idle_timeout_ms: 1_500, deadline_ms: 3_000 };
   const stopStores = async (): Promise<void> => void (await Promise.all([store.stop(), redis.stop()]));
   try {
     const server = await startServer({ config: { ...QUIET, minio, node_id: nodeId }, env });

@@ -19,6 +19,8 @@ export interface BulkPlan {
   readonly rows: number;
   /** The table's schema with the columns that the body adds. */
   readonly schema: TableSchema;
+  /** True when rows have no id, so that the SELECT makes some. */
+  readonly lacksIds: boolean;
   /** SELECT of the schema's columns. */
   readonly select: string;
   /** Payload columns that have a value somewhere. */

@@ -22,6 +22,8 @@ export interface BulkParquet {
   readonly file: string;
   readonly statistics: FileStatistics;
   readonly schema: TableSchema;
+  /** True when ids were made for some of its rows. */
+  readonly lacksIds: boolean;
 }
 
 @Injectable()
@@ -44,13 +46,13 @@ export class BulkFiles {
   }
 
   /** Writes the rows of a SELECT, sorted as the table is. @returns undefined when there are none */
-  async write(table: TableDraft, schema: TableSchema, select: string): Promise<BulkParquet | undefined> {
+  async write(table: TableDraft, schema: TableSchema, select: string, lacksIds = false): Promise<BulkParquet | undefined> {
     const file = this.#newFile();
     const order = sortOrder(schema, table.config.sort_by).split(', ').slice(0, -1);
     const ordered = `SELECT ${parquetSelect(schema.columns)} FROM (${select})${order.length > 0 ? ` ORDER BY ${order.join(', ')}` : ''}`;
     try {
       const statistics = await copyToParquet(this.engine, file, ordered, schema, false, 'snappy');
-      if (statistics) return { file, statistics, schema };
+      if (statistics) return { file, statistics, schema, lacksIds };
     } catch (error) {
       await rm(file, { force: true });
       throw error;
@@ -69,7 +71,12 @@ export class BulkFiles {
       if (await writeFieldIds(file, new Map(asItIs.columns.map(({ name, fieldId }) => [name, fieldId])))) {
         const { size: sizeBytes } = await stat(file);
         const { nextFieldId } = schema;
-        return { file, statistics: fileStatistics({ ...asItIs.measure, sizeBytes }, TableSchema.of(asItIs.columns, nextFieldId)), schema };
+        return {
+          file,
+          statistics: fileStatistics({ ...asItIs.measure, sizeBytes }, TableSchema.of(asItIs.columns, nextFieldId)),
+          schema,
+          lacksIds: false,
+        };
       }
     } catch (error) {
       await rm(file, { force: true });

@@ -5,7 +5,7 @@ import type { Table } from '../../tables/table.js';
 import type { Idempotency } from '../write/idempotency.js';
 import type { RecordRefusal } from '../write/record.js';
 import type { TableDraft } from '../write/target.js';
-import type { WriteAnswer } from '../write/write-command.js';
+import type { RowOptions, WriteAnswer } from '../write/write-command.js';
 import type { BulkFormat } from './bulk-format.js';
 import type { BulkFields } from './bulk-lines.js';
 import type { RefusalList } from './refusal-list.js';
@@ -13,13 +13,16 @@ import type { RefusalList } from './refusal-list.js';
 export interface BulkRequest {
   /** As it is, or as it would be made. */
   readonly table: TableDraft;
-  /** Makes the table when there is none. Asked once rows are known to be good, so that a refused body leaves no empty table behind. */
-  readonly ensureTable: () => Promise<Table>;
+  /**
+   * Makes the table when there is none. Asked once rows are known to be good, so that a refused body leaves no empty table behind.
+   * @param lacksIds rows of the body have no id
+   */
+  readonly ensureTable: (lacksIds: boolean) => Promise<Table>;
   readonly body: Readable;
   readonly format: BulkFormat;
   readonly encoding: string | undefined;
   readonly fields: BulkFields;
-  readonly onError: 'abort' | 'skip';
+  readonly options: RowOptions;
   readonly idempotency: Idempotency | undefined;
   /** True once the client has gone, which may come to be known after the end of its body: asked right before the rows are logged. */
   readonly isGone: () => boolean;

@@ -1,6 +1,7 @@
 /** What a bulk body is read for. */
 import type { TableSchema } from '../../delta/table-schema.js';
 import type { TableConfig } from '../../tables/table-config.js';
+import type { RowOptions } from '../write/write-command.js';
 import type { BulkFields } from './bulk-lines.js';
 
 export interface BulkTarget {
@@ -8,6 +9,7 @@ export interface BulkTarget {
   /** Of the table when the body came. */
   readonly schema: TableSchema;
   readonly fields: BulkFields;
+  readonly options: RowOptions;
   /** Of rows without a time. */
   readonly nowMs: number;
   readonly columnsMax: number;

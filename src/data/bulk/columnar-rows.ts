@@ -134,14 +134,6 @@ interface Loss {
 function lossOf([column, conversion]: readonly [string, Conversion]): Loss[] {
   const name = quoteName(column);
   switch (conversion) {
-    case 'int96':
-      return [
-        {
-          column,
-          condition: `${int96Nanoseconds(name)} % 1000 <> 0`,
-          reason: 'is an instant finer than a microsecond; cast the column to microseconds',
-        },
-      ];
     case 'milliseconds of a day':
       return [
         {

@@ -14,12 +14,13 @@ import { type TableSchema, TIMESTAMP_COLUMN } from '../../delta/table-schema.js'
 import { Engine } from '../../engine/duckdb/engine.js';
 import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
 import { ScratchFiles } from '../../storage/scratch-files.js';
+import { isNoDefaultId } from '../../tables/id-rule.js';
 import { Table } from '../../tables/table.js';
 import { Widening } from '../maintenance/widening.js';
 import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from '../write/encode-records.js';
 import { EncodeRulesOfTables } from '../write/encode-rules.js';
 import type { RecordInput } from '../write/record.js';
-import type { TableDraft } from '../write/target.js';
+import { strategyFor, type TableDraft } from '../write/target.js';
 import type { BulkBody, BulkLines, BulkPlan } from './bulk-body.js';
 import { BulkFiles, type BulkParquet } from './bulk-files.js';
 import { readLines } from './bulk-lines.js';
@@ -30,7 +31,6 @@ import { takeLines } from './take-lines.js';
 
 const LINES_IN_ONE_STEP = 2_000;
 const EXACT_DOUBLE_MAX = 2 ** 53;
-const ID_PATTERN = quoteText('[A-Za-z0-9_-]{1,255}');
 
 /** Columns of the table that are BIGINT and met a fraction. */
 interface Fractions {
@@ -71,7 +71,7 @@ export class EncodeBulk {
       const parquet = await traced(
         'encode',
         { 'miniodb.rows': plan.rows },
-        async () => (await this.files.takeAsItIs(plan)) ?? (await this.files.write(table, plan.schema, plan.select)),
+        async () => (await this.files.takeAsItIs(plan)) ?? (await this.files.write(table, plan.schema, plan.select, plan.lacksIds)),
       );
       if (parquet && (await traced('verify', {}, () => this.#isFaithful(parquet, plan)))) return parquet;
       if (parquet) await rm(parquet.file);
@@ -97,7 +97,7 @@ export class EncodeBulk {
     const nested = plan.payload
       .filter(({ column }) => column.type === 'JSON')
       .map(({ column: { name } }) => `NOT json_valid(${quoteName(name)}) OR ${bracketsOf(quoteName(name))} >= ${depthMax}`);
-    const suspicious = [`NOT regexp_full_match(id, ${ID_PATTERN})`, ...nested].join(' OR ');
+    const suspicious = [isNoDefaultId('id'), ...nested].join(' OR ');
     const row = await this.engine.row(`SELECT count(*) FILTER (WHERE ${suspicious}) AS n FROM read_parquet(${quoteText(parquet.file)})`);
     return Number(row['n']) === 0;
   }
@@ -107,10 +107,10 @@ export class EncodeBulk {
     const clean = this.scratch.path('ndjson');
     try {
       const wide = new Set<string>();
-      const schema = await this.#cleanLines(request, await body.lines(), clean, refusals, { wide, narrow });
+      const { schema, lacksIds } = await this.#cleanLines(request, await body.lines(), clean, refusals, { wide, narrow });
       if (request.table instanceof Table && wide.size > 0) await this.#widen(request.table, { wide, narrow });
       const select = `SELECT ${schema.columnList} FROM ${ndjson(clean, schema.columns.map(fieldType))}`;
-      return await this.files.write(request.table, schema, select);
+      return await this.files.write(request.table, schema, select, lacksIds);
     } finally {
       await this.scratch.remove(clean);
     }
@@ -122,20 +122,22 @@ export class EncodeBulk {
     throw new BulkOutdated();
   }
 
-  /** @returns the table's schema with the columns that the rows add */
+  /** @returns the table's schema with the columns that the rows add, and whether ids were made */
   async #cleanLines(
     request: BulkRequest,
     lines: BulkLines,
     clean: string,
     refusals: RefusalList,
     fractions: Fractions,
-  ): Promise<TableSchema> {
-    const { table, onError } = request;
-    const rules = { ...this.rules.of(table, onError), newTypes: lines.newTypes, declared: lines.declared };
+  ): Promise<{ schema: TableSchema; lacksIds: boolean }> {
+    const { table, options } = request;
+    const rules = this.rules.of(table, { ...options, newTypes: lines.newTypes, declared: lines.declared });
     let { schema } = table;
+    let lacksIds = false;
     const encodeStep = (step: readonly RecordInput[], start: number): string => {
       const encoded = encodeStepOf(table, step, schema, rules, fractions);
       schema = encoded.schema;
+      lacksIds ||= strategyFor(step) !== undefined;
       refusals.add(encoded.refusals.map((refusal) => ({ ...refusal, index: start + refusal.index })));
       return encoded.records.map((record) => `{${record.text}}\n`).join('');
     };
@@ -143,7 +145,7 @@ export class EncodeBulk {
       let step: RecordInput[] = [];
       let start = 0;
       for await (const some of readLines(lines, request.fields, rules.depthMax)) {
-        step.push(...takeLines(table, some, onError, refusals));
+        step.push(...takeLines(table, some, options.onError, refusals));
         if (step.length < LINES_IN_ONE_STEP) continue;
         yield encodeStep(step, start);
         start += step.length;
@@ -152,7 +154,7 @@ export class EncodeBulk {
       yield encodeStep(step, start);
     }
     await pipeline(cleaned, createWriteStream(clean));
-    return schema;
+    return { schema, lacksIds };
   }
 }
 

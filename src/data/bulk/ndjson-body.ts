@@ -17,12 +17,12 @@ export class NdjsonBody implements BulkBody {
   ) {}
 
   async plan(stored: TableSchema): Promise<BulkPlan | undefined> {
-    const { fields, config, nowMs, columnsMax } = this.target;
+    const { fields, columnsMax } = this.target;
     const columns = await decideColumns(this.engine, this.file, fields, stored, columnsMax);
     if (!columns) return undefined;
     const { rows, schema } = columns;
-    const id = idSql(keyField(columns.id, fields.id), rows, config);
-    const timestamp = timestampSql(keyField(columns.timestamp, fields.timestamp), rows, nowMs);
+    const id = idSql(keyField(columns.id, fields.id), rows, this.target);
+    const timestamp = timestampSql(keyField(columns.timestamp, fields.timestamp), rows, this.target);
     if (id === undefined || timestamp === undefined) return undefined;
     const types = [
       `${quoteText(fields.id)}: 'VARCHAR'`,
@@ -36,6 +36,7 @@ export class NdjsonBody implements BulkBody {
     return {
       rows,
       schema,
+      lacksIds: columns.id.rows < rows,
       select: `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...payload].join(', ')} FROM ${ndjson(this.file, types)}`,
       payload: columns.payload.map(({ column, use }) => ({ column, rows: use.rows, hasIntegers: true })),
     };

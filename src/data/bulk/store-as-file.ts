@@ -52,7 +52,7 @@ export class StoreAsFile {
         parquet = await this.encoding.encode(request, body, refusals, narrow);
         if (!parquet) return this.asRows.nothingStored(refusals);
         assertThere(request.isGone);
-        const table = await request.ensureTable();
+        const table = await request.ensureTable(parquet.lacksIds);
         request = { ...request, table };
         return bulkAnswer(await this.#log({ ...request, table }, parquet, nextFieldId), refusals);
       } catch (error) {

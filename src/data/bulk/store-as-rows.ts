@@ -6,6 +6,7 @@ import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { encodeRecords } from '../write/encode-records.js';
 import { EncodeRulesOfTables } from '../write/encode-rules.js';
 import type { RecordInput } from '../write/record.js';
+import { strategyFor } from '../write/target.js';
 import { WritePath } from '../write-path.js';
 import type { BulkLines } from './bulk-body.js';
 import { readLines } from './bulk-lines.js';
@@ -24,37 +25,37 @@ export class StoreAsRows {
 
   /** @returns undefined when there are more than `rowsMax` */
   async read(
-    { table, fields, onError }: BulkRequest,
+    { table, fields, options }: BulkRequest,
     lines: BulkLines,
     rowsMax: number,
     refusals: RefusalList,
   ): Promise<RecordInput[] | undefined> {
     const records: RecordInput[] = [];
     for await (const some of readLines(lines, fields, this.limits.json_depth_max)) {
-      records.push(...takeLines(table, some, onError, refusals));
+      records.push(...takeLines(table, some, options.onError, refusals));
       if (records.length > rowsMax) return undefined;
     }
     return records;
   }
 
   async store(
-    { table, ensureTable, onError, idempotency, isGone }: BulkRequest,
+    { table, ensureTable, options: given, idempotency, isGone }: BulkRequest,
     records: readonly RecordInput[],
     lines: BulkLines,
     refusals: RefusalList,
   ): Promise<BulkAnswer> {
     assertThere(isGone);
-    const { newTypes, declared } = lines;
+    const options = { ...given, newTypes: lines.newTypes, declared: lines.declared };
     if (!(table instanceof Table)) {
-      const encoded = encodeRecords(records, table.schema, { ...this.rules.of(table, onError), newTypes, declared });
+      const encoded = encodeRecords(records, table.schema, this.rules.of(table, options));
       if (encoded.records.length === 0) {
         refusals.add(encoded.refusals);
         return this.nothingStored(refusals);
       }
     }
     const answer = await this.writePath.submit(async () => {
-      const stored = await ensureTable();
-      return { kind: 'rows', table: stored, records, replaces: false, onError, acceptsNumericIds: true, newTypes, declared };
+      const stored = await ensureTable(strategyFor(records) !== undefined);
+      return { kind: 'rows', table: stored, records, replaces: false, ...options };
     }, idempotency);
     refusals.add(answer.refusals);
     return bulkAnswer(answer, refusals);

@@ -4,7 +4,7 @@
  * then names the value that does not fit.
  */
 import { stat } from 'node:fs/promises';
-import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMPTZ } from '@duckdb/node-api';
+import { type DuckDBDecimalType, type DuckDBType, DuckDBTypeId, type DuckDBValue, TIMESTAMP, TIMESTAMPTZ } from '@duckdb/node-api';
 import { AppError, invalidArgument } from '../../common/app-error.js';
 import { asNumber, type Engine } from '../../engine/duckdb/engine.js';
 import { anyWithin } from '../../engine/duckdb/any-within.js';
@@ -27,7 +27,7 @@ import { bodyError } from './body-error.js';
 import type { BulkBody, BulkLines, BulkPlan, PlannedColumn, ReadyFile } from './bulk-body.js';
 import type { BulkTarget } from './bulk-target.js';
 import { isSortedBy, type ParquetLayout } from './parquet-layout.js';
-import { idSql, type KeyField, timestampSql } from './row-keys.js';
+import { floorToMicros, idSql, type KeyField, timestampSql } from './row-keys.js';
 
 const DECIMAL_DIGITS_MAX = 38;
 
@@ -75,7 +75,7 @@ export class TypedBody implements BulkBody {
   }
 
   async plan(stored: TableSchema): Promise<BulkPlan | undefined> {
-    const { fields, config, nowMs, columnsMax } = this.target;
+    const { fields, columnsMax } = this.target;
     const survey = await this.#survey();
     const { rows, counts, lossy } = survey;
     if (lossy > 0) return undefined;
@@ -85,8 +85,8 @@ export class TypedBody implements BulkBody {
         ? { value: field.value, kind: keyKind(field.kind), rows: counts.get(name) ?? 0 }
         : { value: 'NULL', kind: 'other', rows: 0 };
     };
-    const id = idSql(keyOf(fields.id), rows, config);
-    const timestamp = timestampSql(keyOf(fields.timestamp), rows, nowMs);
+    const id = idSql(keyOf(fields.id), rows, this.target);
+    const timestamp = timestampSql(keyOf(fields.timestamp), rows, this.target);
     let schema = stored;
     const payload: PlannedColumn[] = [];
     const values = new Map<string, string>();
@@ -111,6 +111,7 @@ export class TypedBody implements BulkBody {
     return {
       rows,
       schema,
+      lacksIds: (counts.get(fields.id) ?? 0) < rows,
       ...(asItIs ? { asItIs } : {}),
       select: `SELECT ${[`${id} AS id`, `${timestamp} AS "timestamp"`, ...selected].join(', ')} FROM (${this.rows.select})`,
       payload,
@@ -205,6 +206,8 @@ async function fieldsOf(engine: Engine, select: string): Promise<Field[]> {
     try {
       return Array.from({ length: statement.columnCount }, (_, index) => {
         const [name, type] = [statement.columnName(index), statement.columnType(index)];
+        if (type.typeId === DuckDBTypeId.TIMESTAMP_NS)
+          return { name, type: TIMESTAMP, kind: 'instant', value: microsecondsOf(quoteName(name)) };
         const isJson = type.alias === 'JSON';
         // JSON has a null of its own, which is no value here.
         const value = isJson ? `nullif(${quoteName(name)}::VARCHAR, 'null')::JSON` : quoteName(name);
@@ -214,6 +217,11 @@ async function fieldsOf(engine: Engine, select: string): Promise<Field[]> {
       statement.destroySync();
     }
   });
+}
+
+/** SQL of an instant without its nanoseconds, cut towards the past like those in a text; a cast would cut towards 1970. */
+function microsecondsOf(value: string): string {
+  return `make_timestamp(${floorToMicros(`epoch_ns(${value})`)})`;
 }
 
 function assertUsable({ name, type, kind }: Field, { fields }: BulkTarget): void {
@@ -254,7 +262,6 @@ function kindOf(type: DuckDBType): Kind {
     case DuckDBTypeId.TIMESTAMP:
     case DuckDBTypeId.TIMESTAMP_S:
     case DuckDBTypeId.TIMESTAMP_MS:
-    case DuckDBTypeId.TIMESTAMP_NS:
     case DuckDBTypeId.TIMESTAMP_TZ:
       return 'instant';
     case DuckDBTypeId.LIST:
@@ -334,7 +341,6 @@ function fitted(field: Field, column: Column): string | undefined {
  */
 function lossOf({ kind, type, value }: Field): string | undefined {
   if (kind === 'float') return `NOT isfinite(${value})`;
-  if (type.typeId === DuckDBTypeId.TIMESTAMP_NS) return `${value}::TIMESTAMP::TIMESTAMP_NS <> ${value}`;
   if (kind === 'nested') return nonFiniteWithin(value, type);
   return kind === 'instant' || kind === 'date' ? isBeyondYears(value, type) : undefined;
 }
@@ -373,8 +379,7 @@ function lineValue({ kind, type, value }: Field): string {
     case 'decimal':
       return decimalLine(value, type as DuckDBDecimalType);
     case 'instant':
-      if (type.typeId !== DuckDBTypeId.TIMESTAMP_NS) return instantLine(value);
-      return `CASE WHEN ${value}::TIMESTAMP::TIMESTAMP_NS = ${value} THEN ${instantLine(`${value}::TIMESTAMP`)} ELSE ${value}::VARCHAR END`;
+      return instantLine(value);
     case 'text':
       return `${value}::VARCHAR`;
     default:

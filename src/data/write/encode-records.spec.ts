@@ -2,7 +2,8 @@ import { describe, expect, it } from '@jest/globals';
 import { expectThat } from '../../../test/support/expectations.js';
 import { parseJson } from '../../common/json.js';
 import { type ColumnType, TableSchema } from '../../delta/table-schema.js';
-import { defaultTableConfig, idRuleOf, type TableConfig } from '../../tables/table-config.js';
+import { idRuleOf } from '../../tables/id-rule.js';
+import { defaultTableConfig, type TableConfig } from '../../tables/table-config.js';
 import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } from './encode-records.js';
 import type { RecordInput } from './record.js';
 
@@ -18,7 +19,6 @@ function rulesWith(changes: Partial<EncodeRules> & { readonly idValidation?: Tab
     columnsMax: 100,
     depthMax: 8,
     onError: 'abort',
-    acceptsNumericIds: false,
     ...rules,
   };
 }
@@ -151,11 +151,11 @@ describe('value that does not fit', () => {
 });
 
 describe('id of a record', () => {
-  it.each(['a', 'A-1_b', 'x'.repeat(255)])('%s is taken', (id) => {
+  it.each(['a', 'A-1_b', 'a b', 'a@b.c', 'x/y', '..', 'sensor:1', 'ä', '👩‍💻', 'x'.repeat(255), 'ä'.repeat(127)])('%s is taken', (id) => {
     expect(encode([{ id, timestamp: undefined, payload: {} }]).records[0]?.id).toBe(id);
   });
 
-  it.each(['', 'a b', 'ä', 'a/b', 'a\n', 'x'.repeat(256), 7, true, {}, ['a']])('%j is refused', (id) => {
+  it.each(['', 'a\n', '\u0000', 'a\u2028b', '\ud83d', 'x'.repeat(256), 'ä'.repeat(128), 7.5, true, {}, ['a']])('%j is refused', (id) => {
     expect(() => encode([{ id, timestamp: undefined, payload: {} }], undefined, { makeId: () => 'made' })).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
     );
@@ -169,16 +169,14 @@ describe('id of a record', () => {
     expect(() => encode(inputs)).toThrow(/id is missing, and the table generates none/);
   });
 
-  it('may be a whole number in bulk rows', () => {
+  it('may be a whole number, which stands for its digits', () => {
     const inputs = ['7', '12345678901234567890', '-3'].map((id) => ({
       id: (parseJson(`[${id}]`, 'a line') as unknown[])[0],
       timestamp: undefined,
       payload: {},
     }));
-    expect(encode(inputs, undefined, { acceptsNumericIds: true }).records.map(({ id }) => id)).toEqual(['7', '12345678901234567890', '-3']);
-    expect(() => encode([{ id: 1.5, timestamp: undefined, payload: {} }], undefined, { acceptsNumericIds: true })).toThrow(
-      /id must be a string/,
-    );
+    expect(encode(inputs).records.map(({ id }) => id)).toEqual(['7', '12345678901234567890', '-3']);
+    expect(() => encode([{ id: 1.5, timestamp: undefined, payload: {} }])).toThrow(/id must be a string/);
   });
 
   it("follows the table's own rule", () => {
@@ -220,7 +218,7 @@ describe('fraction for a column of whole numbers', () => {
   });
 
   it.each([
-    ['an id that is not allowed', { id: 'not an id', timestamp: undefined, payload: {} }],
+    ['an id that is not allowed', { id: 'two\nlines', timestamp: undefined, payload: {} }],
     ['a timestamp that is none', { id: 'b', timestamp: 'soon', payload: {} }],
     ['a value of another type', { id: 'b', timestamp: undefined, payload: { t: [] } }],
     [

@@ -6,15 +6,16 @@ import { AppError, invalidArgument } from '../../common/app-error.js';
 import type { MakeId } from '../../common/make-id.js';
 import { isJsonObject, LosslessNumber } from '../../common/json.js';
 import { assertColumnName, type Column, type ColumnType, ID_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
-import type { IdRule } from '../../tables/table-config.js';
+import type { IdRule } from '../../tables/id-rule.js';
 import { encodeValue, inferType } from './encode-value.js';
-import type { EncodedRecord, RecordInput, RecordRefusal } from './record.js';
-import { canonicalTimestamp } from './timestamp.js';
+import { type EncodedRecord, idText, type RecordInput, type RecordRefusal } from './record.js';
+import { canonicalTimestamp, fromMs } from './timestamp.js';
+import type { RowOptions } from './write-command.js';
 
 /** Longest piece of a refused value that a message shows. */
 const SHOWN_LENGTH_MAX = 60;
 
-export interface EncodeRules {
+export interface EncodeRules extends Omit<RowOptions, 'idStrategy'> {
   readonly tableName: string;
   readonly idRule: IdRule;
   /** Makes ids for records without one; undefined refuses them. */
@@ -22,14 +23,6 @@ export interface EncodeRules {
   readonly nowMs: number;
   readonly columnsMax: number;
   readonly depthMax: number;
-  /** `abort` refuses the request with the first bad record, `skip` leaves bad records out. */
-  readonly onError: 'abort' | 'skip';
-  /** Bulk rows may name their id by a number. */
-  readonly acceptsNumericIds: boolean;
-  /** Types that new columns get, by field; where the values alone do not say them. */
-  readonly newTypes?: ReadonlyMap<string, ColumnType> | undefined;
-  /** Columns that the table gets even if no record has a value. */
-  readonly declared?: ReadonlyMap<string, ColumnType> | undefined;
 }
 
 export interface EncodedRequest {
@@ -125,7 +118,7 @@ function describeRefusal(refusal: RecordRefusal, tableName: string, count: numbe
 
 function encodeRecord(input: RecordInput, draft: SchemaDraft, rules: EncodeRules): EncodedRecord {
   const id = checkedId(input.id, rules);
-  const timestamp = checkedTimestamp(input.timestamp, rules.nowMs);
+  const timestamp = checkedTimestamp(input.timestamp, rules);
   let text = `"${ID_COLUMN}":${JSON.stringify(id)},"${TIMESTAMP_COLUMN}":"${timestamp}"`;
   if (input.payload === undefined || input.payload === null) return { id, text };
   if (!isJsonObject(input.payload)) throw new FieldRefused('payload', `payload must be an object, got ${shown(input.payload)}`);
@@ -172,21 +165,13 @@ function checkedId(id: unknown, rules: EncodeRules): string {
       ID_COLUMN,
       id === ''
         ? 'id must not be empty'
-        : 'id is missing, and the table generates none (set config.id_strategy to uuid, snowflake or custom)',
+        : `id is missing, and the table generates none; have it generate them: PATCH /v1/tables/${rules.tableName} {"config":{"id_strategy":"uuid"}}`,
     );
   }
-  const text = rules.acceptsNumericIds && isInteger(id) ? integerText(id) : id;
-  if (typeof text !== 'string') throw new FieldRefused(ID_COLUMN, `id must be a string, got ${shown(id)}`);
+  const text = idText(id);
+  if (text === undefined) throw new FieldRefused(ID_COLUMN, `id must be a string or a whole number, got ${shown(id)}`);
   assertId(text, rules);
   return text;
-}
-
-function isInteger(value: unknown): value is number | LosslessNumber {
-  return value instanceof LosslessNumber ? /^-?\d+$/.test(value.value) : Number.isSafeInteger(value);
-}
-
-function integerText(value: number | LosslessNumber): string {
-  return typeof value === 'number' ? String(value) : value.value;
 }
 
 /** @throws AppError INVALID_ARGUMENT when an id does not follow the table's rule, CONFLICT when no id can */
@@ -201,12 +186,12 @@ function assertId(id: string, { idRule: rule, tableName }: EncodeRules): void {
     throw invalidArgument(`id ${shown(id)} is not allowed: it must be ${rule.description}`, [{ field: ID_COLUMN }]);
 }
 
-function checkedTimestamp(value: unknown, nowMs: number): string {
-  const timestamp = canonicalTimestamp(value ?? nowMs);
+function checkedTimestamp(value: unknown, { nowMs, timestampUnit }: EncodeRules): string {
+  const timestamp = value === undefined || value === null ? fromMs(nowMs) : canonicalTimestamp(value, timestampUnit);
   if (timestamp !== undefined) return timestamp;
   throw new FieldRefused(
     TIMESTAMP_COLUMN,
-    `timestamp ${shown(value)} is not an instant: send RFC 3339 with a zone (2024-01-01T10:00:00Z) or milliseconds since 1970`,
+    `timestamp ${shown(value)} is not an instant: send text such as 2024-01-01T10:00:00Z or 2024-01-01, or a number since 1970 (set timestamp_unit to s, ms, us or ns)`,
   );
 }
 

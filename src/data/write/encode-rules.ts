@@ -5,9 +5,10 @@ import { Config } from '../../config/config.js';
 import { type MakeId, makeUuid, snowflakeIds } from '../../common/make-id.js';
 import { CLOCK } from '../../common/tokens.js';
 import type { Table } from '../../tables/table.js';
-import type { TableConfig } from '../../tables/table-config.js';
+import type { IdStrategy, TableConfig } from '../../tables/table-config.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import type { EncodeRules } from './encode-records.js';
+import type { RowOptions } from './write-command.js';
 
 @Injectable()
 export class EncodeRulesOfTables {
@@ -21,23 +22,28 @@ export class EncodeRulesOfTables {
     this.#makeSnowflake = snowflakeIds(clock, wal.range, wal.lastWrittenMs);
   }
 
-  of(table: Pick<Table, 'name' | 'config' | 'idRule'>, onError: 'abort' | 'skip'): EncodeRules {
+  of(
+    table: Pick<Table, 'name' | 'config' | 'idRule'>,
+    { idStrategy, onError, timestampUnit, newTypes, declared }: RowOptions,
+  ): EncodeRules {
     const { limits } = this.config;
     return {
       tableName: table.name,
       idRule: table.idRule,
-      makeId: this.#idMaker(table.config),
+      makeId: this.#idMaker(table.config, idStrategy),
       nowMs: this.clock.nowMs(),
       columnsMax: limits.columns_max,
       depthMax: limits.json_depth_max,
       onError,
-      acceptsNumericIds: true,
+      timestampUnit,
+      newTypes,
+      declared,
     };
   }
 
   /** What makes ids for records without one; undefined when the table wants them from the client. */
-  #idMaker(config: TableConfig): MakeId | undefined {
-    switch (config.id_strategy) {
+  #idMaker(config: TableConfig, asked: IdStrategy | undefined): MakeId | undefined {
+    switch (asked ?? config.id_strategy) {
       case 'uuid':
         return makeUuid;
       case 'snowflake':
@@ -45,7 +51,7 @@ export class EncodeRulesOfTables {
       case 'custom':
         return () => config.id_prefix + makeUuid();
       case 'user_provided':
-        return config.auto_generate_id ? makeUuid : undefined;
+        return config.auto_generate_id && asked === undefined ? makeUuid : undefined;
     }
   }
 }

@@ -49,7 +49,7 @@ export function encodeValue(value: unknown, type: ColumnType, depthMax: number):
     case 'TIMESTAMPTZ': {
       const timestamp = canonicalTimestamp(value);
       return timestamp === undefined
-        ? { wantsDouble: false, reason: 'it is neither RFC 3339 with a zone nor milliseconds since 1970' }
+        ? { wantsDouble: false, reason: 'it is no instant: send text such as 2024-01-01T10:00:00Z, or a number since 1970' }
         : `"${timestamp}"`;
     }
     case 'DATE':

@@ -9,7 +9,7 @@ import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { type Applicable, lastLsn } from './applicable.js';
 import { Applier } from './apply.js';
-import { encodeRecords, type EncodeRules, WideningNeeded } from './encode-records.js';
+import { encodeRecords, WideningNeeded } from './encode-records.js';
 import { EncodeRulesOfTables } from './encode-rules.js';
 import { LsnCounter } from './lsn-counter.js';
 import { newestRows } from './newest-rows.js';
@@ -68,7 +68,7 @@ export class PrepareWrite {
     const { table, replaces, records } = command;
     let encoded;
     try {
-      encoded = encodeRecords(records, table.schema, this.#rulesOf(command), submission.fixed);
+      encoded = encodeRecords(records, table.schema, this.rules.of(table, command), submission.fixed);
     } catch (error) {
       if (error instanceof WideningNeeded) return { kind: 'widen', columns: error.columns };
       throw error;
@@ -89,10 +89,6 @@ export class PrepareWrite {
     };
     const ids = encoded.records.map((record) => record.id);
     return { table, schema: encoded.schema, write, answer: { lsn: lastLsn(write), ids, count: ids.length, refusals: encoded.refusals } };
-  }
-
-  #rulesOf({ table, onError, acceptsNumericIds = false, newTypes, declared }: RowsCommand): EncodeRules {
-    return { ...this.rules.of(table, onError), acceptsNumericIds, newTypes, declared };
   }
 
   #nothingStored(ids: readonly string[], refusals: WriteAnswer['refusals']): Outcome {

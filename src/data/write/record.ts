@@ -1,3 +1,6 @@
+/** Records on their way in. */
+import { LosslessNumber } from '../../common/json.js';
+
 /** What a client wants stored, as it came over the wire and before anything is checked beyond its shape. */
 export interface RecordInput {
   readonly id: unknown;
@@ -5,6 +8,13 @@ export interface RecordInput {
   readonly payload: unknown;
   /** Line of the bulk body it stood in, for messages. */
   readonly line?: number;
+}
+
+/** An id as its text: a whole number stands for its digits. @returns undefined for anything else */
+export function idText(id: unknown): string | undefined {
+  if (typeof id === 'string') return id;
+  if (id instanceof LosslessNumber) return /^-?\d+$/.test(id.value) ? id.value : undefined;
+  return Number.isSafeInteger(id) ? String(id) : undefined;
 }
 
 /** A record that was left out, and why. */

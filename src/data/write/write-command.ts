@@ -3,20 +3,30 @@ import type { Table } from '../../tables/table.js';
 import type { BulkFile } from '../../tables/generation.js';
 import type { Column, ColumnType } from '../../delta/table-schema.js';
 import type { RecordInput, RecordRefusal } from './record.js';
+import type { IdStrategy } from '../../tables/table-config.js';
 import type { RowRange } from './row-range.js';
+import type { TimestampUnit } from './timestamp.js';
 
-export interface RowsCommand {
+/** How rows are read, besides what their table says. */
+export interface RowOptions {
+  /** `abort` refuses the request with the first bad record, `skip` leaves bad records out. */
+  readonly onError: 'abort' | 'skip';
+  /** Who makes missing ids; undefined: as the table has it. */
+  readonly idStrategy?: IdStrategy | undefined;
+  /** Of times that are numbers; undefined: by their size. */
+  readonly timestampUnit?: TimestampUnit | undefined;
+  /** Types that new columns get, by field; where the values alone do not say them. */
+  readonly newTypes?: ReadonlyMap<string, ColumnType> | undefined;
+  /** Columns that the table gets even if no record has a value. */
+  readonly declared?: ReadonlyMap<string, ColumnType> | undefined;
+}
+
+export interface RowsCommand extends RowOptions {
   readonly kind: 'rows';
   readonly table: Table;
   readonly records: readonly RecordInput[];
   /** Each row takes the place of every row of its id (PUT). Always so in upsert tables. */
   readonly replaces: boolean;
-  readonly onError: 'abort' | 'skip';
-  readonly acceptsNumericIds?: boolean;
-  /** Types that new columns get, by field; where the values alone do not say them. */
-  readonly newTypes?: ReadonlyMap<string, ColumnType>;
-  /** Columns that the table gets even if no record has a value. */
-  readonly declared?: ReadonlyMap<string, ColumnType> | undefined;
 }
 
 /** Merges fields into the newest row of an id (PUT with `partial`). */
