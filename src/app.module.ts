@@ -11,6 +11,7 @@ import { MetadataModule } from './metadata/metadata.module.js';
 import { HealthModule } from './health/health.module.js';
 import { LOGGER } from './common/tokens.js';
 import { InfraModule } from './infrastructure.module.js';
+import { Draining } from './api/draining.js';
 import { ErrorFilter } from './api/error-filter.js';
 import { ReadableMessageGuard } from './api/readable-messages.js';
 
@@ -21,6 +22,7 @@ export class AppModule {
       module: AppModule,
       imports: [InfraModule.forRoot(config, logger), AuthModule, MetadataModule, HealthModule],
       providers: [
+        Draining,
         {
           provide: AuthGuard,
           inject: [Authenticator],

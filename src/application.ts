@@ -15,6 +15,7 @@ import type { Config } from './config/config.js';
 import { isLoopback } from './config/load-config.js';
 import type { Logger } from './common/logger.js';
 import { VERSION } from './common/version.js';
+import { Draining } from './api/draining.js';
 import { RequestWatch } from './api/request-watch.js';
 import { cutGrpcCalls, grpcListeners, grpcOptions, grpcRequestHook, setGrpcServing } from './api/grpc-server.js';
 import { httpAdapter } from './api/http-server.js';
@@ -53,7 +54,8 @@ export async function startApplication(config: Config, logger: Logger): Promise<
   // After the hooks that watch: what is refused is recorded as well.
   app.get(AuthGuard).guardHeads(adapter.getInstance<FastifyInstance>());
   serveOpenApi(app);
-  closeConnectionsWhileDraining(adapter.getInstance<FastifyInstance>());
+  const draining = app.get(Draining);
+  draining.closeConnectionsOf(adapter.getInstance<FastifyInstance>());
   await app.startAllMicroservices();
   await app.listen(restPort, host);
   for (const door of [adapter.getInstance<FastifyInstance>().server, ...grpcListeners()])
@@ -65,7 +67,7 @@ export async function startApplication(config: Config, logger: Logger): Promise<
     restUrl,
     grpcAddress: options.options.url ?? '',
     close: async () => {
-      isDraining = true;
+      draining.begin();
       setGrpcServing(false);
       // Calls that stream for as long as their client likes are cut when the others have had their time.
       const cut = setTimeout(
@@ -86,16 +88,6 @@ A failure has the body ErrorDto and the HTTP status named in it. An unknown path
 405 METHOD_NOT_ALLOWED with \`Allow\`. Answers with 429 and 503 say in \`Retry-After\` how many seconds to wait before trying again. Every answer has an
 \`X-Request-Id\`: the one sent with the request, or a new one; the server's log contains it. Unknown fields are refused; a null counts as a missing field,
 except where stated otherwise. A server with \`auth.mode: disabled\` asks for no credentials.`;
-
-let isDraining = false;
-
-/** A client that keeps its connection open would hold the end up: while draining, every answer closes its connection. */
-function closeConnectionsWhileDraining(server: FastifyInstance): void {
-  server.addHook('onSend', (_request, reply, payload, done) => {
-    if (isDraining) void reply.header('connection', 'close');
-    done(null, payload);
-  });
-}
 
 /** Each connection holds a descriptor, which files need, too. */
 function boundConnections(door: Server, connectionsMax: number, logger: Logger): void {

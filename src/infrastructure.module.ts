@@ -11,7 +11,9 @@ import { RedisLeaseStore } from './coordination/redis-lease-store.js';
 import { Engine } from './engine/duckdb/engine.js';
 import { spillRoom } from './engine/duckdb/spill-room.js';
 import { StoragePool } from './storage/storage-pool.js';
+import { STORAGE_METRICS } from './storage/storage-pool.metrics.js';
 import { RedisConnection } from './coordination/redis-connection.js';
+import { REDIS_METRICS } from './coordination/redis-connection.metrics.js';
 import { ArrowConverter } from './engine/arrow/arrow-converter.js';
 import { ScratchFiles } from './storage/scratch-files.js';
 import { CLOCK, COMMIT_NOTIFIER, DATA_PATHS, LEASE_STORE, LOGGER, OBJECT_STORE, REDIS } from './common/tokens.js';
@@ -86,6 +88,8 @@ export class InfraModule implements OnApplicationShutdown {
           inject: [{ token: REDIS, optional: true }],
           useFactory: (redis?: RedisConnection) => (redis ? new RedisCommitNotifier(redis) : new LocalCommitNotifier()),
         },
+        ...STORAGE_METRICS,
+        ...REDIS_METRICS,
       ],
       exports: [
         Config,

@@ -31,6 +31,8 @@ import { startWatchedServer, type WatchedServer } from './support/watched-server
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
 const MONITORING = path.join(REPOSITORY, 'deploy', 'monitoring');
+/** Every `# HELP` and `# TYPE` line of a server without a backup bucket, sorted. */
+const DECLARED_METRICS = path.join(REPOSITORY, 'test', 'fixtures', 'metrics.txt');
 const NODE = 'node-7';
 const BUFFER_SIZE = 1_000;
 const SCRAPE_SECONDS = 1;
@@ -382,6 +384,14 @@ describe('metrics of what is away:', () => {
       await server.store.restart();
     }
     expectSuccess(await call(server, 'POST', '/v1/metadata/backup', { force: true }));
+  });
+});
+
+describe('names, types and help texts', () => {
+  test('are those that dashboards were made for: nothing is renamed, nothing is lost', async () => {
+    const { text } = expectStatus(await call(server, 'GET', '/metrics'), 200);
+    const declared = text.split('\n').filter((line) => line.startsWith('# '));
+    expect(declared.sort()).toEqual(readFileSync(DECLARED_METRICS, 'utf8').trim().split('\n'));
   });
 });
 

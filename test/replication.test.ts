@@ -102,6 +102,17 @@ async function expectSameTables(): Promise<void> {
     );
 }
 
+it('tells Prometheus how far it is behind', async () => {
+  await writeRows(10);
+  await flush(server, TABLE);
+  await expectCaughtUp();
+  const { text } = await call(server, 'GET', '/metrics');
+  expect(text).toContain(`# HELP miniodb_replication_lag_seconds Age of the oldest commit that the backup bucket does not have yet
+# TYPE miniodb_replication_lag_seconds gauge
+miniodb_replication_lag_seconds{node="node-1"} 0
+`);
+});
+
 it('is the whole set of tables for a server that is pointed at it', async () => {
   await writeRows(500);
   await flush(server, TABLE);

@@ -13,6 +13,7 @@ import { ScratchFiles } from '../storage/scratch-files.js';
 import { TableEvents } from '../tables/table-events.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { BackupCounts } from './backup-counts.js';
+import { BACKUP_METRICS } from './backup-counts.metrics.js';
 import { BackupsController } from './backups.controller.js';
 import { DataBackups } from './data-backups.js';
 import { BackupRecovery } from './recover-from-backup.js';
@@ -20,6 +21,7 @@ import { RowRecovery } from './recover-rows.js';
 import { WholeTableRecovery } from './recover-whole-table.js';
 import { Recovery } from './recovery.js';
 import { Replicator } from './replication/replicator.js';
+import { REPLICATION_METRICS } from './replication/replicator.metrics.js';
 
 @Module({
   imports: [DataModule],
@@ -50,6 +52,8 @@ import { Replicator } from './replication/replicator.js';
     WholeTableRecovery,
     BackupRecovery,
     Recovery,
+    ...BACKUP_METRICS,
+    ...REPLICATION_METRICS,
   ],
   exports: [DataModule, BackupCounts, Replicator],
 })

@@ -9,6 +9,7 @@ import type { DataPaths } from '../config/data-paths.js';
 import type { ObjectStore } from '../storage/object-store.js';
 import { TablesModule } from '../tables/tables.module.js';
 import { BufferManager } from './buffer/buffer-manager.js';
+import { BUFFER_METRICS } from './buffer/buffer-manager.metrics.js';
 import { BulkBodies } from './bulk/bulk-bodies.js';
 import { BulkFiles } from './bulk/bulk-files.js';
 import { EncodeBulk } from './bulk/encode-bulk.js';
@@ -28,8 +29,10 @@ import { UploadFiles } from './flush/upload.js';
 import { FlushPath } from './flush-path.js';
 import { FollowPath } from './follow-path.js';
 import { Freshness } from './freshness.js';
+import { FRESHNESS_METRICS } from './freshness.metrics.js';
 import { MaintenanceController } from './maintenance.controller.js';
 import { Compaction } from './maintenance/compaction.js';
+import { COMPACTION_METRICS } from './maintenance/compaction.metrics.js';
 import { DeclareColumns } from './maintenance/declare-columns.js';
 import { Housekeeping } from './maintenance/housekeeping.js';
 import { Rewriter } from './maintenance/rewrite.js';
@@ -38,11 +41,13 @@ import { Widening } from './maintenance/widening.js';
 import { OpenData } from './open-data.js';
 import { WriteTargets } from './write/target.js';
 import { OperationCounts } from './operation-counts.js';
+import { OPERATION_METRICS } from './operation-counts.metrics.js';
 import { TableListeners } from './table-listeners.js';
 import { LostLog } from './wal/lost-log.js';
 import { claimRange } from './wal/lsn-range.js';
 import { OtherLogs } from './wal/other-logs.js';
 import { WriteAheadLog } from './wal/write-ahead-log.js';
+import { WAL_METRICS } from './wal/write-ahead-log.metrics.js';
 import { Acknowledge } from './write/acknowledge.js';
 import { Applier } from './write/apply.js';
 import { EncodeRulesOfTables } from './write/encode-rules.js';
@@ -130,6 +135,12 @@ import { WritePath } from './write-path.js';
     TableListeners,
     OpenData,
     CloseData,
+    // What Prometheus is told of all this.
+    ...OPERATION_METRICS,
+    ...FRESHNESS_METRICS,
+    ...BUFFER_METRICS,
+    ...WAL_METRICS,
+    ...COMPACTION_METRICS,
   ],
   exports: [
     TablesModule,

@@ -7,22 +7,18 @@
  *
  * Where several rows move together, the oldest counts.
  */
-import { Histogram } from 'prom-client';
+import { Inject, Injectable } from '@nestjs/common';
+import type { Histogram } from 'prom-client';
 import { MS_PER_SECOND } from '../common/clock.js';
+import { metricToken } from '../common/metric-token.js';
 
 export type FreshnessStage = 'visible' | 'parquet' | 'compacted';
 
-/** From a group of writes to the time between two rounds of maintenance, and what an outage of hours adds. */
-const BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1, 5, 15, 60, 300, 1_800, 7_200, 43_200];
+export const FRESHNESS_SECONDS = 'miniodb_freshness_seconds';
 
+@Injectable()
 export class Freshness {
-  readonly histogram = new Histogram({
-    name: 'miniodb_freshness_seconds',
-    help: 'Time from the arrival of a row until it is visible, or in a data file (parquet); and from there until it is compacted',
-    labelNames: ['stage'],
-    buckets: BUCKETS_SECONDS,
-    registers: [],
-  });
+  constructor(@Inject(metricToken(FRESHNESS_SECONDS)) private readonly histogram: Histogram) {}
 
   note(stage: FreshnessStage, ms: number): void {
     this.histogram.observe({ stage }, Math.max(0, ms) / MS_PER_SECOND);

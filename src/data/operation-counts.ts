@@ -1,15 +1,18 @@
-/** Counts writes by table and outcome, for metrics. Only names of tables that exist get here, so a client cannot make labels. */
+/**
+ * Counts writes by table and outcome, for metrics. Only names of tables that exist get here, so a client cannot make labels; what was counted of a table
+ * stays away when the table has gone.
+ */
 import { Injectable } from '@nestjs/common';
 import { noteTables } from '../common/request-context.js';
-import { TableRegistry } from '../tables/table-registry.js';
+import { isNameOfTable, TableRegistry } from '../tables/table-registry.js';
 
 export type Outcome = 'success' | 'error';
 export type Operation = 'write' | 'update' | 'delete';
 
 @Injectable()
 export class OperationCounts {
-  readonly #counts = new Map<string, number>();
-  readonly streamedRecords = new Map<string, { stored: number; refused: number }>();
+  readonly #counts = new Map<string, { operation: Operation; table: string; outcome: Outcome; count: number }>();
+  readonly #streamed = new Map<string, { stored: number; refused: number }>();
 
   constructor(private readonly registry: TableRegistry) {}
 
@@ -30,18 +33,21 @@ export class OperationCounts {
     if (table === undefined) return;
     noteTables([table]);
     const key = `${operation} ${table} ${outcome}`;
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
+    const counts = this.#counts.get(key) ?? { operation, table, outcome, count: 0 };
+    this.#counts.set(key, { ...counts, count: counts.count + 1 });
   }
 
   streamed(table: string, stored: number, refused: number): void {
-    const counts = this.streamedRecords.get(table) ?? { stored: 0, refused: 0 };
-    this.streamedRecords.set(table, { stored: counts.stored + stored, refused: counts.refused + refused });
+    const counts = this.#streamed.get(table) ?? { stored: 0, refused: 0 };
+    this.#streamed.set(table, { stored: counts.stored + stored, refused: counts.refused + refused });
   }
 
-  *entries(): Iterable<{ operation: Operation; table: string; outcome: Outcome; count: number }> {
-    for (const [key, count] of this.#counts) {
-      const [operation, table, outcome] = key.split(' ') as [Operation, string, Outcome];
-      yield { operation, table, outcome, count };
-    }
+  of(wanted: Operation): { readonly table: string; readonly outcome: Outcome; readonly count: number }[] {
+    return [...this.#counts.values()].filter(({ operation, table }) => operation === wanted && isNameOfTable(this.registry, table));
+  }
+
+  /** Records that StreamWrite brought, by table. */
+  streamedRecords(): [table: string, counts: { readonly stored: number; readonly refused: number }][] {
+    return [...this.#streamed].filter(([table]) => isNameOfTable(this.registry, table));
   }
 }

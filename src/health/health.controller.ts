@@ -1,5 +1,5 @@
 /** Health, status and metrics, over REST and gRPC. A GET here changes nothing. */
-import { applyDecorators, Controller, Get, Header, Inject, Res, ServiceUnavailableException } from '@nestjs/common';
+import { applyDecorators, Controller, Get, Inject, Res, ServiceUnavailableException } from '@nestjs/common';
 import { GrpcMethod } from '@nestjs/microservices';
 import { ApiOkResponse, ApiOperation, ApiServiceUnavailableResponse, ApiTags } from '@nestjs/swagger';
 import { HealthCheckService } from '@nestjs/terminus';
@@ -11,10 +11,11 @@ import { CLOCK } from '../common/tokens.js';
 import { ApiErrors, ApiOnlyErrors, ApiPublicErrors } from '../api/api-errors.js';
 import { Needs } from '../api/permission.js';
 import { toTimestamp } from '../api/protobuf-values.js';
-import { FiguresDto, HealthDto, ProbesDto, PROMETHEUS_ANSWER, StatsDto, StatusDto } from './health.dto.js';
-import { Metrics } from '../metrics/metrics.js';
+import { FiguresDto, HealthDto, ProbesDto, StatsDto, StatusDto } from './health.dto.js';
+import { ServerFigures } from './server-figures.js';
+import { OverallHealth } from './overall-health.js';
 import { type Probe, Probes } from './probes.js';
-import { StateReader } from './state-reader.js';
+import { ServerStatus } from './server-status.js';
 
 const ApiHealth = (type: typeof HealthDto | typeof ProbesDto): MethodDecorator =>
   applyDecorators(ApiOkResponse({ type }), ApiServiceUnavailableResponse({ type }), ApiOnlyErrors('INTERNAL'));
@@ -25,11 +26,12 @@ const ApiHealth = (type: typeof HealthDto | typeof ProbesDto): MethodDecorator =
 export class HealthController {
   constructor(
     private readonly config: Config,
-    private readonly state: StateReader,
-    private readonly metrics: Metrics,
+    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly overall: OverallHealth,
     private readonly probes: Probes,
     private readonly checks: HealthCheckService,
-    @Inject(CLOCK) private readonly clock: Clock,
+    private readonly serverStatus: ServerStatus,
+    private readonly serverFigures: ServerFigures,
   ) {}
 
   #now(): string {
@@ -54,7 +56,7 @@ export class HealthController {
   }
 
   async #health(): Promise<HealthDto> {
-    const { status, components } = await this.state.health();
+    const { status, components } = await this.overall.read();
     return { status, timestamp: this.#now(), version: VERSION, details: components };
   }
 
@@ -97,36 +99,15 @@ export class HealthController {
   @ApiOkResponse({ type: StatusDto })
   @ApiErrors()
   async status(): Promise<StatusDto> {
-    const { status, components } = await this.state.health();
-    const nodes = await this.state.nodes();
-    return {
-      timestamp: this.#now(),
-      node_id: this.config.node_id,
-      version: VERSION,
-      health_status: status,
-      components,
-      buffer_stats: this.state.bufferStats(),
-      redis_stats: this.state.redisStats(),
-      replication_stats: this.state.replicationStats(),
-      minio_stats: this.state.storageStats(),
-      query_engine_stats: this.state.queryStats(),
-      metrics_collection_stats: { maintenance_rounds: this.state.maintenanceRounds(), scrapes: this.metrics.scrapes },
-      nodes,
-      total_nodes: nodes.length,
-    };
+    const { status, components } = await this.overall.read();
+    const parts = await this.serverStatus.read();
+    return { timestamp: this.#now(), node_id: this.config.node_id, version: VERSION, health_status: status, components, ...parts };
   }
 
   @GrpcMethod('MinIODBService', 'GetStatus')
   async statusByGrpc(): Promise<Record<string, unknown>> {
-    const nodes = await this.state.nodes();
-    return {
-      timestamp: toTimestamp(this.#now()),
-      buffer_stats: this.state.bufferStats(),
-      redis_stats: this.state.redisStats(),
-      minio_stats: this.state.storageStats(),
-      nodes,
-      total_nodes: nodes.length,
-    };
+    const { buffer_stats, redis_stats, minio_stats, nodes, total_nodes } = await this.serverStatus.read();
+    return { timestamp: toTimestamp(this.#now()), buffer_stats, redis_stats, minio_stats, nodes, total_nodes };
   }
 
   @Get('v1/stats')
@@ -134,14 +115,8 @@ export class HealthController {
   @ApiOkResponse({ type: StatsDto })
   @ApiErrors()
   async stats(): Promise<StatsDto> {
-    const { status } = await this.state.health();
-    return {
-      timestamp: this.#now(),
-      health_status: status,
-      buffer_stats: this.state.bufferStats(),
-      storage_stats: this.state.storageStats(),
-      query_engine_stats: this.state.queryStats(),
-    };
+    const { status } = await this.overall.read();
+    return { timestamp: this.#now(), health_status: status, ...this.serverStatus.readShort() };
   }
 
   @Get('v1/metrics')
@@ -149,75 +124,18 @@ export class HealthController {
   @ApiOkResponse({ type: FiguresDto })
   @ApiErrors()
   async figures(): Promise<FiguresDto> {
-    return {
-      timestamp: this.#now(),
-      query_metrics: this.#queries(),
-      cache_metrics: this.#caches(),
-      memory_usage: await this.state.memory(),
-      connection_pool_metrics: this.#pools(),
-      performance_metrics: this.#performance(),
-      resource_usage: this.state.resources(),
-      system_info: this.state.system(),
-      health_score: await this.state.healthScore(),
-    };
-  }
-
-  #queries(): Record<string, number> {
-    const stats = this.state.queryStats();
-    const { succeeded = 0, failed = 0 } = stats;
-    return { ...stats, success_rate: share(succeeded, failed, 1) };
-  }
-
-  #caches(): Record<string, unknown> {
-    const stats = this.state
-      .cacheStats()
-      .map(({ type, hits, misses, entries, bytes }) => [type, { hits, misses, entries, bytes, hit_ratio: share(hits, misses, 0) }]);
-    return { open_cursors: this.state.queryStats()['open_cursors'] ?? 0, ...(Object.fromEntries(stats) as Record<string, unknown>) };
-  }
-
-  #pools(): Record<string, number> {
-    const { redis, minio } = this.state.pools();
-    return {
-      queries_running: this.state.queryStats()['running'] ?? 0,
-      queries_max: this.config.query.concurrency_max,
-      redis_active_connections: redis.active,
-      redis_idle_connections: redis.idle,
-      minio_active_connections: minio.active,
-      minio_idle_connections: minio.idle,
-    };
-  }
-
-  #performance(): Record<string, number> {
-    const { duration_ms_p50: p50 = 0, duration_ms_p95: p95 = 0, duration_ms_p99: p99 = 0 } = this.state.queryStats();
-    return {
-      query_duration_ms_p50: p50,
-      query_duration_ms_p95: p95,
-      query_duration_ms_p99: p99,
-      event_loop_delay_ms_p99: this.state.loopDelayMsP99(),
-    };
+    return { timestamp: this.#now(), ...(await this.serverFigures.read()) };
   }
 
   @GrpcMethod('MinIODBService', 'GetMetrics')
   async figuresByGrpc(): Promise<Record<string, unknown>> {
+    const timestamp = toTimestamp(this.#now());
+    const { performance_metrics, health_score, resource_usage, memory_usage, system_info } = await this.serverFigures.read();
     return {
-      timestamp: toTimestamp(this.#now()),
-      performance_metrics: { ...this.#performance(), health_score: await this.state.healthScore() },
-      resource_usage: { ...this.state.resources(), ...(await this.state.memory()) },
-      system_info: this.state.system(),
+      timestamp,
+      performance_metrics: { ...performance_metrics, health_score },
+      resource_usage: { ...resource_usage, ...memory_usage },
+      system_info,
     };
   }
-
-  @Get('metrics')
-  @Header('content-type', 'text/plain; version=0.0.4; charset=utf-8')
-  @ApiOperation({ summary: 'Prometheus metrics' })
-  @ApiOkResponse(PROMETHEUS_ANSWER)
-  @ApiErrors()
-  prometheus(): Promise<string> {
-    return this.metrics.text();
-  }
-}
-
-/** Of two counts the share of the first, 0 to 1. */
-function share(good: number, bad: number, withoutAny: number): number {
-  return good + bad === 0 ? withoutAny : good / (good + bad);
 }

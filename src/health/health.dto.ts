@@ -2,7 +2,7 @@
 import { ApiProperty, ApiPropertyOptional, type ApiPropertyOptions } from '@nestjs/swagger';
 import type { HealthCheckResult } from '@nestjs/terminus';
 import type { NodeInfo } from '../cluster/node-directory.js';
-import type { Health } from './state-reader.js';
+import type { Health } from './overall-health.js';
 
 const HEALTH = { enum: ['healthy', 'degraded', 'unhealthy'] };
 const TIME = { format: 'date-time' };
@@ -93,5 +93,3 @@ export class FiguresDto {
   @ApiProperty(TEXTS) system_info: Record<string, string>;
   @ApiProperty({ type: 'integer', minimum: 0, maximum: 100 }) health_score: number;
 }
-
-export const PROMETHEUS_ANSWER = { description: 'Text format 0.0.4', content: { 'text/plain': { schema: { type: 'string' } } } } as const;

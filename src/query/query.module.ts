@@ -15,7 +15,9 @@ import { Cursors } from './paging/cursors.js';
 import { QueryConnections } from './query-connections.js';
 import { QueryController } from './query.controller.js';
 import { QueryStatistics } from './query-counts.js';
+import { QUERY_METRICS } from './query-counts.metrics.js';
 import { QueryStreamCounts } from './stream-counts.js';
+import { STREAM_QUERY_METRICS } from './stream-counts.metrics.js';
 import { KeptResults } from './paging/kept-results.js';
 import { TablePins } from './pin-tables.js';
 import { QueryErrors } from './query-error.js';
@@ -86,6 +88,8 @@ const POLL_MS = 20;
     ReadPath,
     BatchStreams,
     ResultStreams,
+    ...QUERY_METRICS,
+    ...STREAM_QUERY_METRICS,
   ],
   exports: [DataModule, SqlAnalyser, Admission, Cursors, ResultCache, QueryStatistics, QueryStreamCounts],
 })

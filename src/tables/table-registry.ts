@@ -135,3 +135,8 @@ export class TableRegistry {
     return this.#untilRestart.has(tableId);
   }
 }
+
+/** True for the name of a table as the table itself has it: what a label of a metric may be. */
+export function isNameOfTable(registry: TableRegistry, name: string): boolean {
+  return registry.find(name)?.name === name;
+}

@@ -3,7 +3,6 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Query } fr
 import { GrpcMethod } from '@nestjs/microservices';
 import { assertMayReadAll, assertMayWrite, currentPrincipal } from '../common/access.js';
 import { AppError, invalidArgument } from '../common/app-error.js';
-import { counted } from '../common/counted.js';
 import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
 import { DoneDto } from '../api/done.dto.js';
 import { Needs } from '../api/permission.js';
@@ -32,9 +31,7 @@ import {
   TableAnswerDto,
   TableListDto,
 } from './tables.dto.js';
-import type { Table } from './table.js';
 import { TableDefaults } from './table-defaults.js';
-import { TableEvents } from './table-events.js';
 
 interface GrpcCreateTable {
   readonly table_name: string;
@@ -54,7 +51,6 @@ export class TablesController {
     private readonly sync: CatalogueSync,
     private readonly reader: TableInfoReader,
     private readonly defaults: TableDefaults,
-    private readonly events: TableEvents,
   ) {}
 
   @Needs('write')
@@ -196,19 +192,7 @@ export class TablesController {
       if (ifExists) return { success: true, message: `table ${name} does not exist; nothing was changed`, files_deleted: 0 };
       throw new AppError('NOT_FOUND', `table ${name} does not exist`);
     }
-    if (!cascade) await this.#assertEmpty(table);
-    // Once more when nobody writes to it any more, with what buffers hold, here and on other nodes.
-    const check = async (): Promise<void> => {
-      if (cascade) return;
-      await this.events.ask('rowsNeeded', [table]);
-      await this.#assertEmpty(table);
-    };
-    return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.drops.drop(table, check) };
-  }
-
-  async #assertEmpty(table: Table): Promise<void> {
-    const { record_count: rows } = await this.reader.stats(table);
-    if (rows > 0) throw new AppError('CONFLICT', `table ${table.name} has ${counted(rows, 'row')}; drop it with cascade=true`);
+    return { success: true, message: `table ${table.name} dropped`, files_deleted: await this.drops.drop(table, cascade) };
   }
 }
 

@@ -9,10 +9,14 @@ import { TableRemoval } from './remove-table.js';
 import { CatalogueSync } from './catalogue-sync.js';
 import { TableCreation } from './create-table.js';
 import { TableDrops } from './drop-table.js';
+import { FinishDrop } from './finish-drop.js';
 import { TableConfiguration } from './configure-table.js';
 import { OtherNodes } from './other-nodes.js';
 import { CommitAnnouncements } from './announce-commits.js';
+import { AllTableStats } from './all-table-stats.js';
+import { TABLE_STATS_METRICS } from './all-table-stats.metrics.js';
 import { DamagedFiles } from './damaged-files.js';
+import { DAMAGE_METRICS } from './damaged-files.metrics.js';
 import { ResidentBudget } from './view/resident-budget.js';
 import { defaultTableConfig } from './table-config.js';
 import { TableDefaults } from './table-defaults.js';
@@ -49,11 +53,15 @@ const RESIDENT_PARTS = 4;
     TableRemoval,
     CatalogueSync,
     TableCreation,
+    FinishDrop,
     TableDrops,
     TableConfiguration,
     OtherNodes,
     CommitAnnouncements,
     TableInfoReader,
+    AllTableStats,
+    ...TABLE_STATS_METRICS,
+    ...DAMAGE_METRICS,
   ],
   exports: [
     Catalogue,
@@ -69,6 +77,7 @@ const RESIDENT_PARTS = 4;
     TableDefaults,
     TableRegistry,
     TableInfoReader,
+    AllTableStats,
     DamagedFiles,
   ],
 })

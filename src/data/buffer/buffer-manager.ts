@@ -62,6 +62,12 @@ export class BufferManager {
     );
   }
 
+  /** Age of the oldest row that only buffers hold; 0 if there is none. */
+  unflushedMs({ generations }: Table): number {
+    const nowMs = this.clock.nowMs();
+    return nowMs - Math.min(nowMs, ...generations.flatMap(({ oldestMs: ms, isEmpty }) => (ms === undefined || isEmpty ? [] : [ms])));
+  }
+
   /**
    * Ends what a table's buffers take: everything up to an LSN is in what is returned, later rows go into a new generation. The caller is alone in
    * the writer loop, or a row could come between.

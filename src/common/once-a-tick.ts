@@ -1,0 +1,14 @@
+/**
+ * Lets all who ask within one tick share one reading. The metrics of a scrape ask within one tick, so they share what they are made from; another scrape,
+ * even one that starts while this one is under way, gets a reading of its own, which is never older than its request.
+ */
+export function onceATick<T>(read: () => T): () => T {
+  let kept: { readonly value: T } | undefined;
+  return () => {
+    if (!kept) {
+      kept = { value: read() };
+      queueMicrotask(() => (kept = undefined));
+    }
+    return kept.value;
+  };
+}

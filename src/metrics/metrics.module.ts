@@ -1,0 +1,24 @@
+/** What Prometheus reads, and what is counted of requests. The other metrics are declared beside the parts that they tell of. */
+import { type DynamicModule, Module, type OnApplicationShutdown } from '@nestjs/common';
+import { PrometheusModule } from '@willsoto/nestjs-prometheus';
+import { register } from 'prom-client';
+import { DataModule } from '../data/data.module.js';
+import { MetricsText } from './metrics-text.js';
+import { RequestCounts } from './request-counts.js';
+import { REQUEST_METRICS } from './request-counts.metrics.js';
+import { RequestTimes } from './request-times.js';
+
+/** Without the controller that it brings: `metrics.controller.ts` is guarded, and its place is among the other routes of monitoring. */
+const prometheus: DynamicModule = { ...PrometheusModule.register({ defaultMetrics: { enabled: false } }), controllers: [] };
+
+@Module({
+  imports: [DataModule, prometheus],
+  providers: [MetricsText, RequestCounts, ...REQUEST_METRICS, RequestTimes],
+  exports: [MetricsText, RequestCounts, RequestTimes],
+})
+export class MetricsModule implements OnApplicationShutdown {
+  /** The registry is the process's: a server that starts in the same process afterwards must not find the metrics of this one. */
+  onApplicationShutdown(): void {
+    register.clear();
+  }
+}
