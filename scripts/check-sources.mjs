@@ -1,9 +1,9 @@
-/** Lint (with the rule of the layers), types and format of the sources: the first part of `npm test`. */
+/** Types, lint (with the rule of the layers), what nobody uses (files, exports, packages) and format of the sources: the first part of `npm test`. */
 import { spawn } from 'node:child_process';
 import { REPOSITORY } from './prepare.mjs';
 
 const NPM = process.env.npm_execpath?.endsWith('.js') ? [process.execPath, process.env.npm_execpath] : ['npm'];
-const CHECKS = ['typecheck', 'lint', 'format:check'];
+const CHECKS = ['typecheck', 'lint', 'unused', 'format:check'];
 
 /** @returns {Promise<{passed: number, failed: number, failures: string[]}>} each check counted as one test */
 export async function checkSources() {

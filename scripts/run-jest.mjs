@@ -6,8 +6,9 @@ import { REPOSITORY } from './prepare.mjs';
 const JEST = path.join(REPOSITORY, 'node_modules', 'jest', 'bin', 'jest.js');
 const NODE_OPTIONS = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning'];
 
-export function runJest(parameters, environment) {
-  const child = spawn(process.execPath, [...NODE_OPTIONS, JEST, ...parameters], {
+/** @param node the program that runs it, and the servers that tests start */
+export function runJest(parameters, environment, node = process.execPath) {
+  const child = spawn(node, [...NODE_OPTIONS, JEST, ...parameters], {
     cwd: REPOSITORY,
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...process.env, ...environment },

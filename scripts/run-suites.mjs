@@ -10,7 +10,7 @@ import { runJest } from './run-jest.mjs';
 
 /**
  * @typedef {{passed: number, failed: number, failures: string[]}} Counts
- * @param {{name: string, parameters: string[], environment: Record<string, string>}[]} runs
+ * @param {{name: string, parameters: string[], environment: Record<string, string>, node?: string}[]} runs
  * @param {Counts} before what was checked before, and counts as well
  * @returns {Promise<void>} with process.exitCode set
  */
@@ -31,11 +31,11 @@ export async function runSuites(runs, before = { passed: 0, failed: 0, failures:
   if (total.failed > 0) process.exitCode = 1;
 }
 
-async function runAndCount({ parameters, environment }) {
+async function runAndCount({ parameters, environment, node }) {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'miniodb-test-'));
   const reportFile = path.join(folder, 'report.json');
   try {
-    const exitCode = await runJest([...parameters, '--passWithNoTests', '--json', `--outputFile=${reportFile}`], environment);
+    const exitCode = await runJest([...parameters, '--passWithNoTests', '--json', `--outputFile=${reportFile}`], environment, node);
     return countResults(exitCode, reportFile, parameters);
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -62,6 +62,9 @@ describe('a full disk', () => {
     maintenance: { interval_seconds: 1 },
   };
 
+  /** A flush trims the WAL, and so makes room. */
+  const NO_FLUSH_BY_ITSELF = { flush_interval_seconds: 3_600 };
+
   /** What is left for the WAL itself to fill, so that one append ends in the middle of a record. */
   const LEFT_BYTES = 2 * MIB;
 
@@ -157,8 +160,9 @@ describe('a full disk', () => {
     const disk = mountSmallDisk(48);
     if (!disk) return onALimitOfFileSize();
     const dataDir = path.join(disk.directory, 'data');
-    const server = await start({ dataDir, config: CONFIG });
-    await refuseAndHeal(server, () => disk.fill(LEFT_BYTES), disk.free, dataDir, CONFIG);
+    const config = { ...CONFIG, tables: NO_FLUSH_BY_ITSELF };
+    const server = await start({ dataDir, config });
+    await refuseAndHeal(server, () => disk.fill(LEFT_BYTES), disk.free, dataDir, config);
   }, 240_000);
 
   test('under the WAL alone: the same, while the object store has room', async () => {
@@ -167,8 +171,7 @@ describe('a full disk', () => {
     const dataDir = temporaryDirectory('server');
     mkdirSync(path.join(disk.directory, 'wal'));
     symlinkSync(path.join(disk.directory, 'wal'), path.join(dataDir, 'wal'));
-    // No flush that trims the WAL and so makes room by itself.
-    const config = { ...CONFIG, tables: { flush_interval_seconds: 3_600 } };
+    const config = { ...CONFIG, tables: NO_FLUSH_BY_ITSELF };
     const server = await start({ dataDir, config });
     await refuseAndHeal(server, () => disk.fill(LEFT_BYTES), disk.free, dataDir, config);
   }, 240_000);
@@ -208,7 +211,7 @@ describe('a full disk', () => {
   /** Without the right to mount: no file of the process may grow beyond a limit, which fails a write as a full disk does (EFBIG for ENOSPC). */
   async function onALimitOfFileSize(): Promise<void> {
     const dataDir = temporaryDirectory('server');
-    const config = { ...CONFIG, wal: { segment_bytes: 64 * MIB, bytes_max: 512 * MIB }, tables: { flush_interval_seconds: 3_600 } };
+    const config = { ...CONFIG, wal: { segment_bytes: 64 * MIB, bytes_max: 512 * MIB }, tables: NO_FLUSH_BY_ITSELF };
     const server = await start({ dataDir, config });
     const limit = (bytes: string): void => void execFileSync('prlimit', ['--pid', String(server.pid), `--fsize=${bytes}`]);
     await refuseAndHeal(

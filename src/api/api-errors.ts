@@ -4,7 +4,7 @@ import { ApiExtraModels, ApiProperty, ApiResponse, type ApiResponseOptions, getS
 import { ERROR_STATUS, type ErrorCode } from '../common/app-error.js';
 import type { ErrorBody } from './error-filter.js';
 
-export class ErrorDto implements ErrorBody {
+class ErrorDto implements ErrorBody {
   @ApiProperty({ enum: Object.keys(ERROR_STATUS), example: 'NOT_FOUND' }) error: ErrorCode;
   @ApiProperty({ type: 'integer', example: 404, description: 'The HTTP status' }) code: number;
   @ApiProperty({ example: 'table users does not exist', description: 'What failed, the values, and what to do about it' }) message: string;

@@ -28,7 +28,7 @@ const CONNECTIONS = {
 } as const;
 
 /** What `grpc.health.v1` answers; SERVING only while the server takes requests. */
-export const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING', [`${PACKAGE}.MinIODBService`]: 'NOT_SERVING' });
+const grpcHealth = new HealthImplementation({ '': 'NOT_SERVING', [`${PACKAGE}.MinIODBService`]: 'NOT_SERVING' });
 
 let server: Server | undefined;
 

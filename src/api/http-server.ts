@@ -2,15 +2,17 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ServerOptions } from 'node:https';
-import type { Readable } from 'node:stream';
+import { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { TextDecoder } from 'node:util';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { AppError, invalidArgument } from '../common/app-error.js';
+import { AppError, invalidArgument, messageOf } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
 import { assertTextDepth, parseJson } from '../common/json.js';
 import { requestContext } from '../common/request-context.js';
 import { allowOrigins, securityHeaders, setSecurityHeaders } from './browser-rules.js';
+import { unpackers } from './content-encoding.js';
 import { cutIdleBodies } from './idle-bodies.js';
 import { replyWithError, toAppError } from './error-filter.js';
 import type { TlsFiles } from './tls.js';
@@ -76,12 +78,18 @@ function httpsOptions({ cert, key, clientAuthorities }: TlsFiles): ServerOptions
 function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: number): void {
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (request, body, done) => {
-    try {
-      assertNotPacked(request.headers['content-encoding']);
-      done(null, parseBody(body as Buffer, jsonDepthMax));
-    } catch (error) {
-      done(error as Error);
-    }
+    const encoding = request.headers['content-encoding'];
+    if (isUnpacked(encoding)) {
+      try {
+        done(null, parseBody(body as Buffer, jsonDepthMax));
+      } catch (error) {
+        done(error as Error);
+      }
+    } else
+      unpacked(body as Buffer, encoding, bodyBytesMax).then(
+        (bytes) => done(null, parseBody(bytes, jsonDepthMax)),
+        (error: unknown) => done(error as Error),
+      );
   });
   for (const type of [...STREAMED_TYPES, STREAMED_JSON]) {
     server.addContentTypeParser(type, { bodyLimit: Number.MAX_SAFE_INTEGER }, (_request, body: Readable, done) => done(null, body));
@@ -169,13 +177,28 @@ function isJson(contentType: string | undefined): boolean {
   return contentType?.split(';')[0]?.trim().toLowerCase() === 'application/json';
 }
 
-/** @throws AppError UNSUPPORTED_MEDIA_TYPE */
-function assertNotPacked(encoding = 'identity'): void {
-  if (/^\s*(identity)?\s*$/i.test(encoding)) return;
-  throw new AppError(
-    'UNSUPPORTED_MEDIA_TYPE',
-    `Content-Encoding ${encoding.slice(0, 100)} is not read here; send the body unpacked, or rows to POST ${STREAMED_JSON_ROUTE}, which takes gzip and zstd`,
-  );
+function isUnpacked(encoding = 'identity'): boolean {
+  return /^\s*(identity)?\s*$/i.test(encoding);
+}
+
+/** @throws AppError UNSUPPORTED_MEDIA_TYPE, INVALID_ARGUMENT for a damaged packing, PAYLOAD_TOO_LARGE past the bound */
+async function unpacked(packed: Buffer, encoding: string | undefined, bytesMax: number): Promise<Buffer> {
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  try {
+    const counted = new Transform({
+      transform: (piece: Buffer, _encoding, done) => {
+        bytes += piece.length;
+        if (bytes > bytesMax) return done(new AppError('PAYLOAD_TOO_LARGE', `the unpacked body has more than ${bytesMax} bytes`));
+        pieces.push(piece);
+        done();
+      },
+    });
+    await pipeline([Readable.from([packed]), ...unpackers(encoding), counted.resume()]);
+  } catch (error) {
+    throw error instanceof AppError ? error : invalidArgument(`the body could not be unpacked: ${messageOf(error)}`);
+  }
+  return Buffer.concat(pieces);
 }
 
 /** @throws AppError INVALID_ARGUMENT for anything but JSON in UTF-8 */

@@ -4,7 +4,7 @@ import { SetMetadata } from '@nestjs/common';
 /** `public`: nobody has to say who they are. `read` and `write`: some table; which one is checked where its name is known. */
 export type Permission = 'public' | 'read' | 'write' | 'admin';
 
-export const PERMISSION = Symbol('permission');
+const PERMISSION = Symbol('permission');
 
 /** On a method, or on a controller for all its methods without one of their own. It is stored on each method, so a route's handler is all one needs to look it up. */
 export function Needs(permission: Permission): MethodDecorator & ClassDecorator {

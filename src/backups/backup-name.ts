@@ -4,7 +4,7 @@ import { MS_PER_SECOND } from '../common/clock.js';
 
 const NAME = /^[a-z]+_(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)$/;
 
-export function backupName(prefix: 'backup' | 'data', ms: number): string {
+function backupName(prefix: 'backup' | 'data', ms: number): string {
   const [date = '', time = ''] = new Date(ms).toISOString().slice(0, 19).replace(/[-:]/g, '').split('T');
   return `${prefix}_${date}_${time}`;
 }

@@ -276,7 +276,7 @@ export class BackedUpTableDto {
   @ApiProperty({ type: 'integer' }) files: number;
 }
 
-export class DataBackupInfoDto implements DataBackupInfo {
+class DataBackupInfoDto implements DataBackupInfo {
   @ApiProperty({ example: 'data_20240115_103000' }) backup_id: string;
   @ApiProperty({ example: 'node-1' }) node_id: string;
   @ApiProperty({ enum: DATA_BACKUP_TYPES }) type: DataBackupType;
@@ -297,7 +297,7 @@ export class DeletedBackupDto extends DoneDto {
   @ApiProperty({ type: 'integer' }) objects_removed: number;
 }
 
-export class RecoveredTableDto implements RecoveredTable {
+class RecoveredTableDto implements RecoveredTable {
   @ApiProperty({ example: 'users' }) table: string;
   @ApiProperty({ example: 'users_recovered' }) target_table: string;
   @ApiProperty({ type: 'integer', description: 'Rows of the source within the range' }) rows_matched: number;

@@ -9,4 +9,3 @@ export const systemClock: Clock = { nowMs: () => Date.now() };
 export const MS_PER_SECOND = 1_000;
 export const MS_PER_HOUR = 3_600_000;
 export const MS_PER_DAY = 86_400_000;
-export const MICROS_PER_MS = 1_000n;

@@ -14,6 +14,7 @@ import { CLOCK } from '../common/tokens.js';
 import { traced } from '../common/tracing.js';
 import { LimitsConfig } from '../config/config.js';
 import { ScratchFiles } from '../storage/scratch-files.js';
+import { sniffFormat } from './bulk/bulk-format.js';
 import { BulkBodies } from './bulk/bulk-bodies.js';
 import type { BulkBody } from './bulk/bulk-body.js';
 import type { BulkAnswer, BulkRequest } from './bulk/bulk-request.js';
@@ -44,7 +45,7 @@ export class BulkPath {
 
   /** Stores a body. All or nothing under `abort`; under `skip` the rows that fit. */
   async store(given: BulkRequest): Promise<BulkAnswer> {
-    const spooled = this.scratch.path(given.format);
+    const spooled = this.scratch.path('body');
     try {
       const bytesMax = this.limits.bulk_bytes_max;
       const { bytes, digest } = await traced('spool', {}, () =>
@@ -53,17 +54,19 @@ export class BulkPath {
       const request = given.idempotency
         ? { ...given, idempotency: { ...given.idempotency, fingerprint: given.idempotency.fingerprint + digest } }
         : given;
-      const { table, fields, options } = request;
+      const { table, fields, options, delimiter } = request;
+      const format = request.format ?? (await sniffFormat(spooled));
       const refusals = new RefusalList();
       const target = {
         config: table.config,
         schema: table.schema,
         fields,
         options,
+        delimiter,
         nowMs: this.clock.nowMs(),
         columnsMax: this.limits.columns_max,
       };
-      return await this.bodies.use(spooled, bytes, request.format, target, options.onError === 'skip' ? refusals : undefined, (body) =>
+      return await this.bodies.use(spooled, bytes, format, target, options.onError === 'skip' ? refusals : undefined, (body) =>
         this.#storeBody(request, body, refusals),
       );
     } finally {

@@ -6,6 +6,7 @@ import { AppError, invalidArgument } from '../common/app-error.js';
 import { isJsonObject } from '../common/json.js';
 import { assertTableName } from '../tables/table-name.js';
 import type { BulkFields } from './bulk/bulk-lines.js';
+import { type Delimiter, DELIMITERS } from './bulk/csv-text.js';
 import type { IdStrategy } from '../tables/table-config.js';
 import { idText, type RecordInput } from './write/record.js';
 import { TIMESTAMP_UNITS, type TimestampUnit } from './write/timestamp.js';
@@ -147,6 +148,7 @@ export interface BulkDescription {
   readonly table: string;
   readonly fields: BulkFields;
   readonly options: RowOptions;
+  readonly delimiter: Delimiter | undefined;
 }
 
 /** @throws AppError INVALID_ARGUMENT naming what cannot be used */
@@ -158,6 +160,7 @@ export function parseBulk(described: Readonly<Record<string, unknown>>): BulkDes
     timestamp_field: timestamp = 'timestamp',
     timestamp_unit: unit,
     on_error: onError = 'abort',
+    delimiter,
     ...unknown
   } = described;
   assertNoOthers(unknown);
@@ -167,7 +170,12 @@ export function parseBulk(described: Readonly<Record<string, unknown>>): BulkDes
     throw invalidArgument('id_field and timestamp_field must be field names', [{ field: 'id_field' }]);
   if (idStrategy !== undefined && !isBulkIdStrategy(idStrategy))
     throw invalidArgument(`id_strategy must be one of ${BULK_ID_STRATEGIES.join(', ')}`, [{ field: 'id_strategy' }]);
-  return { table, fields: { id, timestamp }, options: { onError, idStrategy, timestampUnit: parseTimestampUnit(unit) } };
+  return {
+    table,
+    fields: { id, timestamp },
+    options: { onError, idStrategy, timestampUnit: parseTimestampUnit(unit) },
+    delimiter: parseDelimiter(delimiter),
+  };
 }
 
 /** Those that need no setting of the table. */
@@ -183,6 +191,15 @@ export function parseTimestampUnit(value: unknown): TimestampUnit | undefined {
   const unit = TIMESTAMP_UNITS.find((known) => known === value);
   if (unit) return unit;
   throw invalidArgument(`timestamp_unit must be one of ${TIMESTAMP_UNITS.join(', ')}`, [{ field: 'timestamp_unit' }]);
+}
+
+const DELIMITER_NAMES: Readonly<Record<string, Delimiter>> = { comma: ',', semicolon: ';', tab: '\t', bar: '|' };
+
+function parseDelimiter(value: unknown): Delimiter | undefined {
+  if (value === undefined) return undefined;
+  const delimiter = DELIMITERS.find((known) => known === value) ?? (typeof value === 'string' ? DELIMITER_NAMES[value] : undefined);
+  if (delimiter) return delimiter;
+  throw invalidArgument(`delimiter must be one of ${Object.keys(DELIMITER_NAMES).join(', ')}`, [{ field: 'delimiter' }]);
 }
 
 function isFieldName(value: unknown): value is string {

@@ -28,7 +28,9 @@ import {
   DELETE_EXAMPLES,
   DeletedDto,
   DeleteDto,
+  DELIMITER_QUERY,
   ENCODING_HEADER,
+  FORMAT_QUERY,
   ID_FIELD_QUERY,
   ID_STRATEGY_QUERY,
   IDEMPOTENCY_HEADER,
@@ -161,6 +163,8 @@ export class DataController {
     requestBody: BULK_BODY,
   })
   @ApiQuery(TABLE_QUERY)
+  @ApiQuery(FORMAT_QUERY)
+  @ApiQuery(DELIMITER_QUERY)
   @ApiQuery(ID_FIELD_QUERY)
   @ApiQuery(ID_STRATEGY_QUERY)
   @ApiQuery(TIMESTAMP_FIELD_QUERY)
@@ -178,11 +182,11 @@ export class DataController {
     @Headers('Content-Encoding') encoding?: string,
     @Headers('Idempotency-Key') key?: string,
   ): Promise<BulkAnswerDto> {
-    const { ack, ...described } = query;
+    const { ack, format, ...described } = query;
     const isFlushed = parseAck(ack);
     const { table, answer } = await this.#bulk(
       parseBulk(described),
-      bulkFormatOf(mediaType),
+      format === undefined ? bulkFormatOf(mediaType) : parseFormat(format),
       encoding,
       bodyStream(request),
       key,
@@ -230,18 +234,18 @@ export class DataController {
 
   async #bulk(
     request: BulkDescription,
-    format: BulkFormat,
+    format: BulkFormat | undefined,
     encoding: string | undefined,
     body: Readable,
     key: string | undefined,
     isGone: () => boolean,
   ): Promise<{ table: Table | undefined; answer: BulkAnswer }> {
-    const { table: name, fields, options } = request;
+    const { table: name, fields, options, delimiter } = request;
     const table = this.targets.draft(name);
     const idempotency = idempotencyOf(key, 'BULK', { ...request, format });
     const ensureTable = (lacksIds: boolean): Promise<Table> => this.targets.ensureForBulk(name, options, lacksIds);
     const run = (): Promise<BulkAnswer> =>
-      this.bulkPath.store({ table, ensureTable, body, format, encoding, fields, options, idempotency, isGone });
+      this.bulkPath.store({ table, ensureTable, body, format, encoding, fields, options, delimiter, idempotency, isGone });
     const answer = await this.counts.around('write', name, run);
     return { table: this.registry.find(name), answer };
   }

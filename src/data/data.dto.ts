@@ -1,6 +1,7 @@
 /** Shapes of the write routes for the OpenAPI document; the bodies themselves are read in `data-request.ts`. */
 import { ApiProperty, ApiPropertyOptional } from '@nestjs/swagger';
 import { DoneDto } from '../api/done.dto.js';
+import { BULK_FORMATS } from './bulk/bulk-format.js';
 import { BULK_ID_STRATEGIES } from './data-request.js';
 import type { RecordRefusal } from './write/record.js';
 import { TIMESTAMP_UNITS } from './write/timestamp.js';
@@ -47,6 +48,18 @@ export const TIMESTAMP_FIELD_QUERY = {
   required: false,
   schema: { ...FIELD_NAME, default: 'timestamp', example: 'timestamp' },
   description: 'Field with the timestamp',
+};
+export const FORMAT_QUERY = {
+  name: 'format',
+  required: false,
+  schema: { type: 'string' as const, enum: [...BULK_FORMATS], example: 'csv' },
+  description: 'Format of the body. Default: as Content-Type says; for application/octet-stream the first bytes tell',
+};
+export const DELIMITER_QUERY = {
+  name: 'delimiter',
+  required: false,
+  schema: { type: 'string' as const, enum: ['comma', 'semicolon', 'tab', 'bar'], example: 'semicolon' },
+  description: 'What stands between the cells of CSV, by name or as itself. Default: the first of them that is in the first line',
 };
 export const ID_STRATEGY_QUERY = {
   name: 'id_strategy',
@@ -131,12 +144,14 @@ export const BULK_BODY = {
         },
       },
     },
+    'text/tab-separated-values': { schema: { type: 'string' } },
     'application/vnd.apache.parquet': BYTES,
     'application/vnd.apache.arrow.stream': BYTES,
+    'application/octet-stream': BYTES,
   },
 };
 
-export class RefusalDto implements RecordRefusal {
+class RefusalDto implements RecordRefusal {
   @ApiProperty({ type: 'integer', description: 'Position in the body, counted from 0' }) index: number;
   @ApiPropertyOptional({ type: 'integer' }) line?: number;
   @ApiPropertyOptional() id?: string;

@@ -53,7 +53,7 @@ export interface ProtocolAction {
 }
 
 /** How far an application's writes are in the table: for us, the last LSN of a WAL that the version holds. */
-export interface TransactionAction {
+interface TransactionAction {
   readonly appId: string;
   readonly version: number;
   readonly lastUpdated: number;

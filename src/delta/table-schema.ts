@@ -5,7 +5,7 @@
 import { AppError, invalidArgument } from '../common/app-error.js';
 import { quoteName } from '../engine/duckdb/sql-text.js';
 
-export type SimpleType = 'BIGINT' | 'INTEGER' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON' | 'TIMESTAMPTZ' | 'DATE';
+type SimpleType = 'BIGINT' | 'INTEGER' | 'DOUBLE' | 'BOOLEAN' | 'VARCHAR' | 'JSON' | 'TIMESTAMPTZ' | 'DATE';
 export type ColumnType = SimpleType | `DECIMAL(${number},${number})`;
 
 export interface Column {

@@ -43,7 +43,7 @@ export class HealthDto {
   @ApiProperty(COMPONENTS) details: Record<string, string>;
 }
 
-export class NodeDto implements NodeInfo {
+class NodeDto implements NodeInfo {
   @ApiProperty({ example: 'node-1' }) id: string;
   @ApiProperty({ enum: ['active', 'gone'] }) status: NodeInfo['status'];
   @ApiProperty({ example: 'all' }) type: string;

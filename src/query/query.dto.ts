@@ -132,7 +132,7 @@ export const QUERY_ANSWER = {
   },
 } as const;
 
-export class RunningQueryDto implements RunningQueryInfo {
+class RunningQueryDto implements RunningQueryInfo {
   @ApiProperty({ format: 'uuid' }) query_id: string;
   @ApiProperty({ example: 'dashboard-1', description: 'Whose it is: an API key, or everybody' }) principal: string;
   @ApiProperty({ description: 'The beginning of the statement' }) sql: string;

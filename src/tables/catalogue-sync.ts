@@ -68,6 +68,8 @@ export class CatalogueSync {
     if (this.registry.findById(tableId) || this.registry.mustWaitForRestart(tableId)) return;
     // One of the same name that is dropped goes first, at the next look.
     if (this.registry.find(name)) return;
+    // It may have been dropped since the catalogue was read, by this node, too: it must not come back.
+    if (!(await this.catalogue.isLive(name, tableId))) return;
     const table = await this.#openIfWhole(catalogued);
     if (!table) return;
     if (this.registry.putBack(name)) await this.events.ask('adopted', table);

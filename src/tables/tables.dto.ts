@@ -84,7 +84,7 @@ export class ConfiguredDto extends DoneDto {
   @ApiProperty(WHOLE_CONFIG) config: TableConfig;
 }
 
-export class TableStatsDto implements TableStats {
+class TableStatsDto implements TableStats {
   @ApiProperty({ type: 'integer', description: 'Rows visible to queries' }) record_count: number;
   @ApiProperty({ type: 'integer' }) file_count: number;
   @ApiProperty({ type: 'integer', description: 'Bytes of the data files' }) size_bytes: number;
@@ -94,7 +94,7 @@ export class TableStatsDto implements TableStats {
   @ApiProperty({ type: 'integer', description: 'Rows that are hidden, or deleted but still in a data file' }) deleted_records: number;
 }
 
-export class TableInfoDto implements TableInfo {
+class TableInfoDto implements TableInfo {
   @ApiProperty({ example: 'users' }) name: string;
   @ApiProperty(WHOLE_CONFIG) config: TableConfig;
   @ApiProperty({ format: 'date-time' }) created_at: string;
@@ -108,7 +108,7 @@ export class TableListDto {
   @ApiProperty({ type: 'integer' }) total: number;
 }
 
-export class TableDescriptionDto extends TableInfoDto implements TableDescription {
+class TableDescriptionDto extends TableInfoDto implements TableDescription {
   @ApiProperty({ type: [ColumnDto] }) schema: readonly ColumnDto[];
   @ApiProperty({ type: 'integer', description: 'Version of its log' }) version: number;
   @ApiProperty({ example: '/var/lib/miniodb/objects/users', description: 'Where other engines find the Delta Lake table' })

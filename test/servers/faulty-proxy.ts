@@ -18,14 +18,14 @@ export type RequestKind = 'PUT' | 'GET' | 'HEAD' | 'LIST' | 'DELETE' | 'POST';
 const HOP_HEADERS = new Set(['connection', 'keep-alive', 'transfer-encoding']);
 
 /** In the order in which they come. The store has done a request `before-answer`, and knows nothing of it `before-request`. */
-export type Instant = 'before-request' | 'within-request' | 'before-answer' | 'within-answer';
+type Instant = 'before-request' | 'within-request' | 'before-answer' | 'within-answer';
 
 /**
  * What becomes of the request at the instant. `cut`: its connection is reset. `hang`: its connection stays and nothing moves on it, until the
  * client gives up or the fault ends; then it is cut. `late`: to the client it hangs, and the store gets it at `deliver`, also when the client has
  * gone by then (only `before-request`). `pass`: it goes on; for faults that are something else that happens at this instant.
  */
-export type Effect = 'cut' | 'hang' | 'late' | 'pass';
+type Effect = 'cut' | 'hang' | 'late' | 'pass';
 
 export interface FaultRule {
   readonly kinds?: readonly RequestKind[];
@@ -49,7 +49,7 @@ export interface Fault {
   end(): void;
 }
 
-export interface SeenRequest {
+interface SeenRequest {
   readonly kind: RequestKind;
   readonly key: string;
   /** Of the store's answer; undefined while there is none. */

@@ -8,7 +8,7 @@ import { createServer } from 'node:net';
 
 export const LOOPBACK = '127.0.0.1';
 /** A node of a Redis Cluster also takes the port this far above its own; no port of the first kind lies there. */
-export const CLUSTER_BUS_OFFSET = 10_000;
+const CLUSTER_BUS_OFFSET = 10_000;
 
 const FIRST_PORT = 10_000;
 const STARTS_MAX = 3;

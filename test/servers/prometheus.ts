@@ -12,7 +12,7 @@ export interface PrometheusSample {
   readonly value: number;
 }
 
-export interface PrometheusRule {
+interface PrometheusRule {
   readonly name: string;
   readonly query: string;
   /** `ok` when the last evaluation worked. */

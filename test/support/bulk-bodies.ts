@@ -276,7 +276,7 @@ const ZSTD_HEADER = [0x00, 0x38];
 const ZSTD_BLOCK_BYTES = 131_072;
 
 /** A zstd frame of stored blocks (RFC 8878, 3.1.1.2): Node 20 has no compressor. */
-export function zstdOf(body: Buffer): Buffer {
+function zstdOf(body: Buffer): Buffer {
   const parts: Buffer[] = [Buffer.from([...ZSTD_MAGIC, ...ZSTD_HEADER])];
   for (let start = 0; start === 0 || start < body.length; start += ZSTD_BLOCK_BYTES) {
     const block = body.subarray(start, start + ZSTD_BLOCK_BYTES);

@@ -14,7 +14,7 @@ import { placeInBucket } from './table-objects.js';
 const CHILD = fileURLToPath(new URL('./clickhouse-child.mjs', import.meta.url));
 
 /** A row as ClickHouse prints it in JSON; 64-bit integers are text. */
-export type ForeignRow = Readonly<Record<string, unknown>>;
+type ForeignRow = Readonly<Record<string, unknown>>;
 
 export interface ClickHouse {
   /**

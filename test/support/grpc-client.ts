@@ -40,7 +40,7 @@ export interface GrpcFailure {
   readonly retryAfter: string | undefined;
 }
 
-export interface GrpcSuccess {
+interface GrpcSuccess {
   readonly ok: true;
   readonly response: GrpcMessage;
 }

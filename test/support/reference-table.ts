@@ -67,7 +67,7 @@ export function restored(state: EntityState, mode: WriteMode, firstOrder: number
 }
 
 /** Greatest timestamp; between equal ones the row written last. */
-export function newestOf(rows: readonly ReferenceRow[]): ReferenceRow | undefined {
+function newestOf(rows: readonly ReferenceRow[]): ReferenceRow | undefined {
   return rows.reduce<ReferenceRow | undefined>((newest, row) => (newest && isNewer(newest, row) ? newest : row), undefined);
 }
 

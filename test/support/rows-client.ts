@@ -9,20 +9,7 @@ import { type Door, isSuccess, UnexpectedAnswer } from './requests.js';
 import type { SeededRandom } from './seeded-random.js';
 import { type Answer, call } from './server.js';
 
-export const ACTIONS = [
-  'write',
-  'replace',
-  'merge',
-  'delete',
-  'hide',
-  'restore',
-  'query',
-  'flush',
-  'compact',
-  'vacuum',
-  'handOver',
-] as const;
-export type Action = (typeof ACTIONS)[number];
+type Action = 'write' | 'replace' | 'merge' | 'delete' | 'hide' | 'restore' | 'query' | 'flush' | 'compact' | 'vacuum' | 'handOver';
 export type Weights = Partial<Readonly<Record<Action, number>>>;
 
 export interface RowsClientOptions {

@@ -4,6 +4,7 @@ import { Injectable } from '@nestjs/common';
 import { AppError } from '../../common/app-error.js';
 import { traced } from '../../common/tracing.js';
 import { ArrowConverter } from '../../engine/arrow/arrow-converter.js';
+import { fileToStream } from '../../engine/arrow/ipc-file.js';
 import { Engine } from '../../engine/duckdb/engine.js';
 import { exposeInstants } from '../../engine/parquet/exact-instants.js';
 import { assertOneFile } from '../../engine/parquet/one-file.js';
@@ -16,7 +17,7 @@ import type { BulkFormat } from './bulk-format.js';
 import type { BulkTarget } from './bulk-target.js';
 import { columnarRows, hasHiddenDigits } from './columnar-rows.js';
 import { csvOrigin, readCells, typedCells } from './csv-rows.js';
-import { arrayToLines } from './json-array.js';
+import { valuesToLines } from './json-values.js';
 import { NdjsonBody } from './ndjson-body.js';
 import { parquetLayout } from './parquet-layout.js';
 import type { RefusalList } from './refusal-list.js';
@@ -50,20 +51,38 @@ export class BulkBodies {
         return use(new NdjsonBody(this.engine, target, file, bytes));
       case 'json':
         return this.#withFile('ndjson', async (lines) => {
-          const lineBytes = await arrayToLines(this.engine, file, lines, refusals !== undefined);
-          return use(new NdjsonBody(this.engine, target, lines, lineBytes));
+          const lineBytes = await valuesToLines(this.engine, file, lines, refusals !== undefined);
+          return use(
+            lineBytes === undefined
+              ? new NdjsonBody(this.engine, target, file, bytes)
+              : new NdjsonBody(this.engine, target, lines, lineBytes),
+          );
         });
       case 'csv':
-        return this.#withFile('parquet', async (cells) => {
-          const { brokenLines } = await readCells(this.engine, file, cells, target.columnsMax, refusals);
-          const select = await typedCells(this.engine, cells, target);
-          return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
-        });
+        return this.#useCells(target, file, bytes, refusals, use);
+      case 'tsv':
+        return this.#useCells({ ...target, delimiter: '\t' }, file, bytes, refusals, use);
       case 'parquet':
         return this.#useParquet(target, file, bytes, use);
       case 'arrow':
-        return this.#useArrow(target, file, bytes, use);
+        return this.#withFile('arrow', async (stream) =>
+          this.#useArrow(target, (await fileToStream(file, stream)) ? stream : file, bytes, use),
+        );
     }
+  }
+
+  #useCells<T>(
+    target: BulkTarget,
+    file: string,
+    bytes: number,
+    refusals: RefusalList | undefined,
+    use: (body: BulkBody) => Promise<T>,
+  ): Promise<T> {
+    return this.#withFile('parquet', async (cells) => {
+      const { brokenLines } = await readCells(this.engine, file, cells, target, refusals);
+      const select = await typedCells(this.engine, cells, target);
+      return this.#useTyped(target, { select, bytes, originOf: csvOrigin(brokenLines) }, use);
+    });
   }
 
   async #useParquet<T>(target: BulkTarget, file: string, bytes: number, use: (body: BulkBody) => Promise<T>): Promise<T> {

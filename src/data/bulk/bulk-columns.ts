@@ -34,7 +34,7 @@ export interface BulkColumns {
 }
 
 /** SQL of the lines of an NDJSON file as JSON objects, in a column named `json`. */
-export function ndjsonObjects(file: string): string {
+function ndjsonObjects(file: string): string {
   return `read_ndjson_objects(${quoteText(file)}, maximum_object_size = ${LINE_BYTES_MAX})`;
 }
 

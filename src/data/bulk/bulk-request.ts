@@ -7,6 +7,7 @@ import type { RecordRefusal } from '../write/record.js';
 import type { TableDraft } from '../write/target.js';
 import type { RowOptions, WriteAnswer } from '../write/write-command.js';
 import type { BulkFormat } from './bulk-format.js';
+import type { Delimiter } from './csv-text.js';
 import type { BulkFields } from './bulk-lines.js';
 import type { RefusalList } from './refusal-list.js';
 
@@ -19,7 +20,10 @@ export interface BulkRequest {
    */
   readonly ensureTable: (lacksIds: boolean) => Promise<Table>;
   readonly body: Readable;
-  readonly format: BulkFormat;
+  /** Undefined: its first bytes tell. */
+  readonly format: BulkFormat | undefined;
+  /** Between the cells of CSV; undefined: the first line tells. */
+  readonly delimiter: Delimiter | undefined;
   readonly encoding: string | undefined;
   readonly fields: BulkFields;
   readonly options: RowOptions;

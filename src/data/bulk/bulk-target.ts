@@ -3,6 +3,7 @@ import type { TableSchema } from '../../delta/table-schema.js';
 import type { TableConfig } from '../../tables/table-config.js';
 import type { RowOptions } from '../write/write-command.js';
 import type { BulkFields } from './bulk-lines.js';
+import type { Delimiter } from './csv-text.js';
 
 export interface BulkTarget {
   readonly config: TableConfig;
@@ -10,6 +11,8 @@ export interface BulkTarget {
   readonly schema: TableSchema;
   readonly fields: BulkFields;
   readonly options: RowOptions;
+  /** Between the cells of CSV; undefined: the first line tells. */
+  readonly delimiter?: Delimiter | undefined;
   /** Of rows without a time. */
   readonly nowMs: number;
   readonly columnsMax: number;

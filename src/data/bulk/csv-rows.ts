@@ -1,5 +1,5 @@
 /**
- * CSV (RFC 4180, comma, header line, UTF-8) as typed rows. Cells are read as text; a column of the table gives its cells their type, and a new column
+ * CSV (RFC 4180, header line, UTF-8; with commas, semicolons, tabs or bars) as typed rows. Cells are read as text; a column of the table gives its cells their type, and a new column
  * gets the type that all its cells have when they are read as JSON would be: a number is one only if it looks exactly like one, so 007 stays text.
  * An empty cell is no value, a quoted empty cell an empty text.
  */
@@ -11,7 +11,7 @@ import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
 import type { ColumnType } from '../../delta/table-schema.js';
 import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
-import { assertOneLineEnd, checkCsvText } from './csv-text.js';
+import { assertOneLineEnd, checkCsvText, type Delimiter, delimiterIn } from './csv-text.js';
 import type { RefusalList } from './refusal-list.js';
 import type { BulkTarget } from './bulk-target.js';
 import { FIRST_INSTANT, LAST_INSTANT, TIMESTAMP_PATTERN } from './row-keys.js';
@@ -40,13 +40,15 @@ export async function readCells(
   engine: Engine,
   csv: string,
   parquet: string,
-  columnsMax: number,
+  { columnsMax, delimiter: given }: Pick<BulkTarget, 'columnsMax' | 'delimiter'>,
   refusals: RefusalList | undefined,
 ): Promise<CsvCells> {
-  const lineEnds = await checkCsvText(csv);
-  const columns = (await readHeader(csv, columnsMax)).map((name) => `${quoteText(name)}: 'VARCHAR'`);
+  const header = await firstLine(csv);
+  const delimiter = given ?? delimiterIn(header);
+  const lineEnds = await checkCsvText(csv, delimiter);
+  const columns = namesIn(header, delimiter, columnsMax).map((name) => `${quoteText(name)}: 'VARCHAR'`);
   const skips = refusals ? `, store_rejects = true, rejects_limit = ${FAULTS_MAX}` : '';
-  const cells = `read_csv(${quoteText(csv)}, auto_detect = false, columns = {${columns.join(', ')}}, header = true, delim = ',', quote = '"', escape = '"', comment = '', nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = ${LINE_BYTES_MAX}${skips})`;
+  const cells = `read_csv(${quoteText(csv)}, auto_detect = false, columns = {${columns.join(', ')}}, header = true, delim = ${quoteText(delimiter)}, quote = '"', escape = '"', comment = '', nullstr = '', allow_quoted_nulls = false, strict_mode = true, max_line_size = ${LINE_BYTES_MAX}${skips})`;
   return engine.withConnection(async (connection) => {
     try {
       await connection.run(`COPY (SELECT * FROM ${cells}) TO ${quoteText(parquet)} (FORMAT parquet, COMPRESSION snappy)`);
@@ -66,8 +68,8 @@ export async function readCells(
  * that is there twice or missing.
  * @throws AppError INVALID_ARGUMENT
  */
-async function readHeader(csv: string, columnsMax: number): Promise<string[]> {
-  const names = cellsOf(await firstLine(csv));
+function namesIn(header: string, delimiter: Delimiter, columnsMax: number): string[] {
+  const names = cellsOf(header, delimiter);
   // The engine takes minutes for a hundred thousand.
   if (names.length > columnsMax)
     throw invalidArgument(`the CSV has ${names.length} columns; a table has at most ${columnsMax} (limits.columns_max)`);
@@ -92,10 +94,11 @@ async function firstLine(csv: string): Promise<string> {
 }
 
 /** @throws AppError INVALID_ARGUMENT when the quotes do not match */
-function cellsOf(line: string): string[] {
+function cellsOf(line: string, delimiter: Delimiter): string[] {
   const cells: string[] = [];
-  const cell = /\s*"((?:[^"]|"")*)"\s*(,|$)|([^",]*)(,|$)/y;
-  for (let end = ','; end === ',';) {
+  const between = `(\\${delimiter}|$)`;
+  const cell = new RegExp(`\\s*"((?:[^"]|"")*)" *${between}|([^"${delimiter}]*)${between}`, 'y');
+  for (let end: string = delimiter; end === delimiter;) {
     const match = cell.exec(line);
     if (!match) throw invalidArgument('the first line of the CSV cannot be read as column names');
     cells.push(match[1]?.replaceAll('""', '"') ?? match[3] ?? '');

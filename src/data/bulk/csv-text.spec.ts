@@ -10,7 +10,7 @@ afterAll(() => rmSync(directory, { recursive: true }));
 function check(text: string): Promise<LineEnds> {
   const file = path.join(directory, 'rows.csv');
   writeFileSync(file, text);
-  return checkCsvText(file);
+  return checkCsvText(file, ',');
 }
 
 describe('the text of a CSV', () => {

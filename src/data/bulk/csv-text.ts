@@ -6,7 +6,17 @@ import { createReadStream } from 'node:fs';
 import { invalidArgument } from '../../common/app-error.js';
 
 const READ_BYTES = 64 * 1_024;
-const [NEWLINE, RETURN, SPACE, QUOTE, COMMA] = [10, 13, 32, 34, 44];
+const [NEWLINE, RETURN, SPACE, QUOTE] = [10, 13, 32, 34];
+
+/** What may stand between cells; which of them, the first line tells: the first in this order that is in it outside of quotes. */
+export const DELIMITERS = [',', ';', '\t', '|'] as const;
+export type Delimiter = (typeof DELIMITERS)[number];
+
+/** @param line names of columns */
+export function delimiterIn(line: string): Delimiter {
+  const bare = line.replace(/"(?:[^"]|"")*"/g, '');
+  return DELIMITERS.find((delimiter) => bare.includes(delimiter)) ?? ',';
+}
 
 /** First lines that end in each way, counted from 1. */
 export interface LineEnds {
@@ -17,7 +27,8 @@ export interface LineEnds {
 type Place = 'start' | 'spaces' | 'bare' | 'quoted' | 'after quotes';
 
 /** @throws AppError INVALID_ARGUMENT for a space before or after the quotes of a cell */
-export async function checkCsvText(csv: string): Promise<LineEnds> {
+export async function checkCsvText(csv: string, delimiter: Delimiter): Promise<LineEnds> {
+  const between = delimiter.charCodeAt(0);
   const ends: LineEnds = { lf: undefined, crlf: undefined };
   let place: Place = 'start';
   let line = 1;
@@ -29,18 +40,18 @@ export async function checkCsvText(csv: string): Promise<LineEnds> {
         line += 1;
       }
       if ((byte === QUOTE && place === 'spaces') || (byte === SPACE && place === 'after quotes')) throw strayQuotes(line);
-      place = placeAfter(byte, place);
+      place = placeAfter(byte, place, between);
       before = byte;
     }
   }
   return ends;
 }
 
-function placeAfter(byte: number, place: Place): Place {
+function placeAfter(byte: number, place: Place, between: number): Place {
   // Two quotes within quotes are one of the text: the cell seems to end at the first and goes on at the second.
   if (place === 'quoted') return byte === QUOTE ? 'after quotes' : 'quoted';
   if (byte === QUOTE) return place === 'bare' ? 'bare' : 'quoted';
-  if (byte === COMMA || byte === NEWLINE || byte === RETURN) return 'start';
+  if (byte === between || byte === NEWLINE || byte === RETURN) return 'start';
   return byte === SPACE && place !== 'bare' ? 'spaces' : 'bare';
 }
 

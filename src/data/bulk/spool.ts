@@ -2,11 +2,10 @@
 import { createHash, type Hash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { Duplex, Transform } from 'node:stream';
+import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
+import { unpackers } from '../../api/content-encoding.js';
 import { AppError, isSystemError, invalidArgument, messageOf } from '../../common/app-error.js';
-import { unzstd } from './unzstd.js';
 
 export interface Spooled {
   readonly bytes: number;
@@ -39,22 +38,6 @@ export async function spool(
     throw invalidArgument(`the body could not be read: ${messageOf(error)}`);
   }
   return { bytes: counter.bytes, digest: counter.digest };
-}
-
-/** Names of codings have no case (RFC 9110, 8.4.1). */
-function unpackers(encoding = ''): Duplex[] {
-  switch (encoding.trim().toLowerCase()) {
-    case '':
-    case 'identity':
-      return [];
-    case 'gzip':
-    case 'x-gzip':
-      return [createGunzip()];
-    case 'zstd':
-      return [Duplex.from(unzstd)];
-    default:
-      throw new AppError('UNSUPPORTED_MEDIA_TYPE', `Content-Encoding ${encoding.slice(0, 100)} is not known; send gzip, zstd or none`);
-  }
 }
 
 class Counter extends Transform {

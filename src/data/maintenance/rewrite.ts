@@ -236,7 +236,7 @@ export class Rewriter {
   }
 }
 
-export function ownChanges({ inputs }: Rewrite): OwnChanges {
+function ownChanges({ inputs }: Rewrite): OwnChanges {
   return { removed: new Set(inputs.map((file) => file.path)) };
 }
 

@@ -16,7 +16,7 @@ const PAYLOAD_HEAD_BYTES = 22;
 const FORMAT = 1;
 
 export const RECORD_KINDS = ['rows', 'delete', 'restore', 'bulk'] as const;
-export type RecordKind = (typeof RECORD_KINDS)[number];
+type RecordKind = (typeof RECORD_KINDS)[number];
 
 export interface WalRecord {
   readonly kind: RecordKind;

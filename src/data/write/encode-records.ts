@@ -271,7 +271,7 @@ class SchemaDraft {
 }
 
 /** A value as a message shows it: cut, and never more than its beginning. */
-export function shown(value: unknown): string {
+function shown(value: unknown): string {
   if (value instanceof LosslessNumber) return value.value.slice(0, SHOWN_LENGTH_MAX);
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'an array' : 'an object';
   if (typeof value === 'number' && !Number.isFinite(value)) return String(value);

@@ -39,14 +39,14 @@ export interface MergeCommand {
   readonly timestamp: unknown;
 }
 
-export interface DeleteCommand {
+interface DeleteCommand {
   readonly kind: 'delete';
   readonly table: Table;
   readonly ids: readonly string[];
   readonly soft: boolean;
 }
 
-export interface RestoreCommand {
+interface RestoreCommand {
   readonly kind: 'restore';
   readonly table: Table;
   readonly ids: readonly string[];

@@ -18,7 +18,7 @@ import {
 } from '@duckdb/node-api';
 
 /** Values that are printed before others get a turn: about a millisecond. */
-export const VALUES_OF_A_TURN = 2_000;
+const VALUES_OF_A_TURN = 2_000;
 
 const MICROS_PER_SECOND = 1_000_000n;
 const MICRO_DIGITS = 6;

@@ -26,7 +26,7 @@ export interface S3Options {
   readonly deadlineMs: number;
 }
 
-export type RequestKind = 'PUT' | 'GET' | 'HEAD' | 'LIST' | 'DELETE' | 'POST';
+type RequestKind = 'PUT' | 'GET' | 'HEAD' | 'LIST' | 'DELETE' | 'POST';
 
 /** What went over the wire to a store since the start of the process. */
 export interface RequestCounts {

@@ -6,7 +6,7 @@
  * The package's own stream is not used: it does not look at the decoder's errors, and has one memory for all.
  */
 import { ZSTDDecoder } from 'zstddec/stream';
-import { invalidArgument } from '../../common/app-error.js';
+import { invalidArgument } from '../common/app-error.js';
 
 const WINDOW_BYTES_MAX = 8 * 1_024 * 1_024;
 /** Longest part of a frame that tells its window: magic number, descriptor, window, dictionary, size. */

@@ -1,6 +1,6 @@
-/** A JSON array of objects as NDJSON, in the engine: however long it is, it is never parsed as a whole. */
+/** A JSON array of objects, or objects one after the other, as NDJSON, in the engine: however long it is, it is never parsed as a whole. */
 import { createReadStream, createWriteStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { messageOf } from '../../common/app-error.js';
 import type { Engine } from '../../engine/duckdb/engine.js';
@@ -9,18 +9,54 @@ import { bodyError } from './body-error.js';
 import { LINE_BYTES_MAX } from './bulk-lines.js';
 
 /**
+ * @returns bytes of the lines; undefined when the body is lines already, or its objects cannot be told apart: then its lines tell what is wrong
+ * @throws AppError INVALID_ARGUMENT for an array that cannot be read
+ */
+export async function valuesToLines(engine: Engine, file: string, lines: string, mayHoldBadElements: boolean): Promise<number | undefined> {
+  if (!(await beginsWith(file, OPEN_BRACE))) return arrayToLines(engine, file, lines, mayHoldBadElements);
+  try {
+    await copyValues(engine, file, 'unstructured', lines);
+    return (await stat(lines)).size;
+  } catch {
+    return undefined;
+  }
+}
+
+const FIRST_BYTES = 4_096;
+
+async function beginsWith(path: string, sign: number): Promise<boolean> {
+  const file = await open(path);
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(FIRST_BYTES), 0, FIRST_BYTES, 0);
+    const [first] = Buffer.from(
+      buffer
+        .toString('utf8', 0, bytesRead)
+        .replace(/^\ufeff/, '')
+        .trimStart(),
+    );
+    return first === sign;
+  } finally {
+    await file.close();
+  }
+}
+
+/** No character that JSON may hold is a delimiter or a quote here, so the text of each value goes out as it is. */
+async function copyValues(engine: Engine, file: string, format: 'array' | 'unstructured', lines: string): Promise<void> {
+  const values = `read_json_objects(${quoteText(file)}, format = '${format}', maximum_object_size = ${LINE_BYTES_MAX})`;
+  const line = `replace(replace(json::VARCHAR, chr(10), ' '), chr(13), ' ')`;
+  await engine.run(
+    `COPY (SELECT ${line} FROM ${values}) TO ${quoteText(lines)} (FORMAT csv, HEADER false, DELIMITER '\x01', QUOTE '', ESCAPE '')`,
+  );
+}
+
+/**
  * Each element becomes a line with the very characters it had. Line breaks in it can only stand between its parts, where a space says the same.
  * @param mayHoldBadElements cuts an array that the engine does not read where its commas are, so that only the elements that are no JSON are refused
  * @returns bytes of the lines
  */
-export async function arrayToLines(engine: Engine, array: string, lines: string, mayHoldBadElements: boolean): Promise<number> {
-  const elements = `read_json_objects(${quoteText(array)}, format = 'array', maximum_object_size = ${LINE_BYTES_MAX})`;
-  const line = `replace(replace(json::VARCHAR, chr(10), ' '), chr(13), ' ')`;
+async function arrayToLines(engine: Engine, array: string, lines: string, mayHoldBadElements: boolean): Promise<number> {
   try {
-    // No character that JSON may hold is a delimiter or a quote here, so the text goes out as it is.
-    await engine.run(
-      `COPY (SELECT ${line} FROM ${elements}) TO ${quoteText(lines)} (FORMAT csv, HEADER false, DELIMITER '\x01', QUOTE '', ESCAPE '')`,
-    );
+    await copyValues(engine, array, 'array', lines);
   } catch (error) {
     const isCut = mayHoldBadElements && messageOf(error).includes('Malformed JSON') && (await cutByHand(array, lines));
     if (!isCut) throw bodyError(error, 'the body is not a JSON array of rows', array);

@@ -1,0 +1,32 @@
+/**
+ * The npm package of a release: what `npm pack` takes, without what only a checkout needs, and with npm-shrinkwrap.json, so that everybody gets
+ * the versions that were tested and not those that are newest on the day. Nothing in it runs when it is installed.
+ */
+import { cpSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { REPOSITORY } from '../prepare.mjs';
+import { npm, readJson } from './run.mjs';
+
+const FOR_DEVELOPMENT = ['devDependencies', 'scripts', 'private'];
+
+export function makeNpmPackage(contents, folder, output) {
+  cpSync(contents, folder, { recursive: true });
+  const manifest = productionManifest(contents);
+  writeFileSync(path.join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
+  writeFileSync(path.join(folder, 'npm-shrinkwrap.json'), `${JSON.stringify(productionLock(manifest), null, 2)}\n`);
+  npm(['pack', '--ignore-scripts', '--pack-destination', output], { cwd: folder });
+}
+
+/** @returns {object} package.json for those who only run the server */
+export function productionManifest(contents) {
+  const manifest = readJson(path.join(contents, 'package.json'));
+  return Object.fromEntries(Object.entries(manifest).filter(([name]) => !FOR_DEVELOPMENT.includes(name)));
+}
+
+/** @returns {object} package-lock.json without the packages of development */
+export function productionLock(manifest) {
+  const lock = readJson(path.join(REPOSITORY, 'package-lock.json'));
+  const entries = Object.entries(lock.packages).filter(([place, entry]) => place !== '' && !entry.dev && !entry.extraneous);
+  const { name, version, license, dependencies, engines, bin } = manifest;
+  return { ...lock, packages: { '': { name, version, license, dependencies, engines, bin }, ...Object.fromEntries(entries) } };
+}
