@@ -9,7 +9,7 @@ import { AppModule } from './app.module.js';
 import { AuthGuard } from './auth/auth-guard.js';
 import { Authenticator } from './auth/authenticator.js';
 import { guardServices } from './auth/service-guard.js';
-import { NodeDirectory } from './cluster/node-directory.js';
+import { Heartbeat } from './cluster/heartbeat.js';
 import { MS_PER_SECOND } from './common/clock.js';
 import type { Config } from './config/config.js';
 import { isLoopback } from './config/load-config.js';
@@ -62,7 +62,7 @@ export async function startApplication(config: Config, logger: Logger): Promise<
     boundConnections(door, config.server.connections_max, logger);
   setGrpcServing(true);
   const restUrl = await app.getUrl();
-  await app.get(NodeDirectory).start(restUrl);
+  await app.get(Heartbeat).start(restUrl);
   return {
     restUrl,
     grpcAddress: options.options.url ?? '',

@@ -4,7 +4,7 @@ import { AppError } from '../common/app-error.js';
 import type { LocalObject, ObjectReader } from '../storage/object-store.js';
 import type { RemoteObjectStore } from '../storage/remote-object-store.js';
 import type { ScratchFiles } from '../storage/scratch-files.js';
-import { digestOfFile } from './data-backups.js';
+import { digestOfFile } from './file-digest.js';
 import type { BackupObject, BackupTable } from './manifest.js';
 
 /** Stands for the table's directory in keys. */

@@ -15,7 +15,7 @@ import {
   ValidateNested,
 } from 'class-validator';
 import { DoneDto } from '../api/done.dto.js';
-import type { DataBackupInfo } from './data-backups.js';
+import type { DataBackupInfo } from './backup-info.js';
 import { DATA_BACKUP_TYPES, type DataBackupType } from './manifest.js';
 import type { RecoveredTable } from './recovered-table.js';
 

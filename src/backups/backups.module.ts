@@ -5,21 +5,22 @@ import { Config } from '../config/config.js';
 import type { Logger } from '../common/logger.js';
 import { DataModule } from '../data/data.module.js';
 import type { CommitNotifier } from '../coordination/commit-notifier.js';
-import type { LeaseStore } from '../coordination/lease.js';
-import { CLOCK, COMMIT_NOTIFIER, LEASE_STORE, LOGGER, OBJECT_STORE } from '../common/tokens.js';
-import type { ObjectStore } from '../storage/object-store.js';
+import { CLOCK, COMMIT_NOTIFIER, LOGGER } from '../common/tokens.js';
 import { StoragePool } from '../storage/storage-pool.js';
-import { ScratchFiles } from '../storage/scratch-files.js';
 import { TableEvents } from '../tables/table-events.js';
 import { TableRegistry } from '../tables/table-registry.js';
 import { BackupCounts } from './backup-counts.js';
 import { BACKUP_METRICS } from './backup-counts.metrics.js';
 import { BackupsController } from './backups.controller.js';
+import { CopyTable } from './copy-table.js';
 import { DataBackups } from './data-backups.js';
+import { MakeBackup } from './make-backup.js';
+import { ReadableManifests } from './readable-manifests.js';
 import { BackupRecovery } from './recover-from-backup.js';
 import { RowRecovery } from './recover-rows.js';
 import { WholeTableRecovery } from './recover-whole-table.js';
 import { Recovery } from './recovery.js';
+import { Copies } from './replication/copies.js';
 import { Replicator } from './replication/replicator.js';
 import { REPLICATION_METRICS } from './replication/replicator.metrics.js';
 
@@ -28,25 +29,24 @@ import { REPLICATION_METRICS } from './replication/replicator.metrics.js';
   controllers: [BackupsController],
   providers: [
     BackupCounts,
+    CopyTable,
+    ReadableManifests,
+    MakeBackup,
     DataBackups,
+    Copies,
     {
       provide: Replicator,
-      inject: [Config, CLOCK, LOGGER, COMMIT_NOTIFIER, LEASE_STORE, TableRegistry, OBJECT_STORE, StoragePool, ScratchFiles, TableEvents],
+      inject: [Config, CLOCK, LOGGER, COMMIT_NOTIFIER, TableRegistry, StoragePool, Copies, TableEvents],
       useFactory: (
         { backup }: Config,
         clock: Clock,
         logger: Logger,
         notifier: CommitNotifier,
-        leases: LeaseStore,
         registry: TableRegistry,
-        store: ObjectStore,
         pool: StoragePool,
-        scratch: ScratchFiles,
+        copies: Copies,
         events: TableEvents,
-      ) =>
-        pool.backup && backup.replication
-          ? new Replicator(clock, logger, notifier, leases, registry, store, pool, scratch, events)
-          : undefined,
+      ) => (pool.backup && backup.replication ? new Replicator(clock, logger, notifier, registry, pool, copies, events) : undefined),
     },
     RowRecovery,
     WholeTableRecovery,

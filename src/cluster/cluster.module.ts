@@ -6,6 +6,7 @@ import { LOGGER, REDIS } from '../common/tokens.js';
 import { DataModule } from '../data/data.module.js';
 import type { RedisConnection } from '../coordination/redis-connection.js';
 import { Follower } from './follower.js';
+import { Heartbeat } from './heartbeat.js';
 import { NodeDirectory } from './node-directory.js';
 import { FlushesForOthers } from './flush-for-others.js';
 import { NodeRequests } from './node-requests.js';
@@ -13,12 +14,12 @@ import { TableKeys } from './table-keys.js';
 
 @Module({
   imports: [DataModule],
-  providers: [NodeDirectory, FlushesForOthers, NodeRequests, Follower, TableKeys],
+  providers: [Heartbeat, NodeDirectory, FlushesForOthers, NodeRequests, Follower, TableKeys],
   exports: [DataModule, NodeDirectory],
 })
 export class ClusterModule implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
-    private readonly nodes: NodeDirectory,
+    private readonly heartbeat: Heartbeat,
     private readonly follower: Follower,
     private readonly tableKeys: TableKeys,
     @Inject(LOGGER) private readonly logger: Logger,
@@ -43,6 +44,6 @@ export class ClusterModule implements OnApplicationBootstrap, OnApplicationShutd
   async onApplicationShutdown(): Promise<void> {
     await this.follower.stop();
     await this.tableKeys.stop();
-    await this.nodes.stop();
+    await this.heartbeat.stop();
   }
 }

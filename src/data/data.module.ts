@@ -35,8 +35,12 @@ import { Compaction } from './maintenance/compaction.js';
 import { COMPACTION_METRICS } from './maintenance/compaction.metrics.js';
 import { DeclareColumns } from './maintenance/declare-columns.js';
 import { Housekeeping } from './maintenance/housekeeping.js';
+import { MaintenanceRound } from './maintenance/maintenance-round.js';
+import { Merge } from './maintenance/merge.js';
 import { Rewriter } from './maintenance/rewrite.js';
+import { RewriteAsDouble } from './maintenance/rewrite-as-double.js';
 import { Scheduler } from './maintenance/scheduler.js';
+import { Segments } from './maintenance/segments.js';
 import { Widening } from './maintenance/widening.js';
 import { OpenData } from './open-data.js';
 import { WriteTargets } from './write/target.js';
@@ -127,9 +131,13 @@ import { WritePath } from './write-path.js';
     // Maintenance.
     DeclareColumns,
     Rewriter,
+    RewriteAsDouble,
     Widening,
+    Segments,
+    Merge,
     Compaction,
     Housekeeping,
+    MaintenanceRound,
     Scheduler,
     // What happens to the tables, and the start and end of it all.
     TableListeners,

@@ -6,11 +6,9 @@
  * A flush takes a table at one LSN: rows and deletes up to it are in the commit, nothing later is, and the commit carries that LSN. So a replay after
  * a crash knows exactly what the files hold. Deletes that come while it runs wait in the masks and move along when it publishes.
  */
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
-import type { Clock } from '../common/clock.js';
 import { faultPoint } from '../common/fault-points.js';
-import { CLOCK } from '../common/tokens.js';
 import { traced } from '../common/tracing.js';
 import type { Table } from '../tables/table.js';
 import { CommitFlush, Outdated } from './flush/commit.js';
@@ -35,7 +33,6 @@ export class FlushPath {
   readonly #unfinished = new Map<Table, Flush>();
 
   constructor(
-    @Inject(CLOCK) private readonly clock: Clock,
     private readonly freezeBuffers: FreezeBuffers,
     private readonly encodeRows: EncodeRows,
     private readonly uploadFiles: UploadFiles,
@@ -68,7 +65,7 @@ export class FlushPath {
 
   /** The stages after the freeze. Each that is done stays done when a later one fails. */
   async #finish(table: Table, flush: Flush): Promise<FlushResult> {
-    const startedMs = this.clock.nowMs();
+    const startedMs = this.report.begin();
     try {
       assertNotDropped(table);
       faultPoint('flush.before-encode');

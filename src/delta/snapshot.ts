@@ -161,3 +161,8 @@ export function removeOf(file: DataFile, nowMs: number, dataChange: boolean): Ac
     },
   };
 }
+
+/** When the oldest of some files was written. */
+export function oldestMs(files: readonly DataFile[]): number {
+  return files.reduce((oldest, { add }) => Math.min(oldest, add.modificationTime), Infinity);
+}

@@ -15,7 +15,7 @@ import type { Logger } from '../common/logger.js';
 import { tableNameFilter } from '../tables/table-name.js';
 import { BackupCounts } from '../backups/backup-counts.js';
 import { byTable, type Entries, type TableEntries, tableOfKey } from './metadata-entries.js';
-import { MetadataBackups, type StoredBackup } from './metadata-backups.js';
+import { type StoredBackup, StoredBackups } from './stored-backups.js';
 import { keysOf, RestorePlans, type Step } from './restore-plan.js';
 
 export interface RestoreRequest {
@@ -43,7 +43,7 @@ export interface RestoreResult {
 @Injectable()
 export class MetadataRestore {
   constructor(
-    private readonly backups: MetadataBackups,
+    private readonly stored: StoredBackups,
     private readonly plans: RestorePlans,
     @Inject(LOGGER) private readonly logger: Logger,
     private readonly counts: BackupCounts,
@@ -59,9 +59,9 @@ export class MetadataRestore {
   }
 
   async #restoreNow(request: RestoreRequest): Promise<RestoreResult> {
-    const { backups, logger, config } = this;
+    const { logger, config } = this;
     const stored = await this.#choose(request);
-    const { entries } = await backups.read(stored, request.validate);
+    const { entries } = await this.stored.read(stored, request.validate);
     const tables = byTable(pick(entries, request, stored.fileName));
     const concurrency = request.parallel ? config.backup.parallel_max : 1;
     const steps = (await pMap(tables, (table) => this.#restoreTable(table, request), { concurrency })).flat();
@@ -86,7 +86,7 @@ export class MetadataRestore {
   }
 
   async #choose({ backupFile, fromLatest }: RestoreRequest): Promise<StoredBackup> {
-    const all = await this.backups.list();
+    const all = await this.stored.list();
     if (fromLatest || backupFile === undefined) {
       const [newest] = all;
       if (newest) return newest;

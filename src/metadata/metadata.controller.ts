@@ -20,8 +20,10 @@ import {
   RestoredMetadataDto,
   RestoreMetadataDto,
 } from '../backups/backup.dto.js';
+import { BackupSchedule } from './backup-schedule.js';
 import { MetadataBackups } from './metadata-backups.js';
 import { MetadataRestore } from './metadata-restore.js';
+import { StoredBackups } from './stored-backups.js';
 
 const DAYS_DEFAULT = 7;
 const DAYS_MAX = 36_500;
@@ -45,6 +47,8 @@ export class MetadataController {
     private readonly config: Config,
     @Inject(CLOCK) private readonly clock: Clock,
     private readonly backups: MetadataBackups,
+    private readonly stored: StoredBackups,
+    private readonly schedule: BackupSchedule,
     private readonly restores: MetadataRestore,
   ) {}
 
@@ -126,7 +130,7 @@ export class MetadataController {
     if (!Number.isInteger(count) || count < 1 || count > DAYS_MAX)
       throw invalidArgument(`days must be a whole number from 1 to ${DAYS_MAX}`, [{ field: 'days' }]);
     const sinceMs = this.clock.nowMs() - count * MS_PER_DAY;
-    const backups = (await this.backups.list())
+    const backups = (await this.stored.list())
       .filter(({ timeMs }) => timeMs >= sinceMs)
       .map(({ key, nodeId, timeMs, sizeBytes, modifiedMs }) => ({
         object_name: key,
@@ -154,7 +158,7 @@ export class MetadataController {
   @ApiOkResponse({ type: MetadataStatusDto })
   @ApiErrors()
   async status(): Promise<MetadataStatusDto> {
-    const { state, lastMs, nextMs, isHealthy } = await this.backups.status();
+    const { state, lastMs, nextMs, isHealthy } = await this.schedule.status();
     return {
       node_id: this.config.node_id,
       backup_status: state,

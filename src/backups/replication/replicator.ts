@@ -5,24 +5,18 @@
  * The copy has the same keys as the original, so a server whose `minio` section names the backup bucket serves it.
  */
 import { Inject, Injectable } from '@nestjs/common';
-import { CLOCK, COMMIT_NOTIFIER, LEASE_STORE, LOGGER, OBJECT_STORE } from '../../common/tokens.js';
+import { CLOCK, COMMIT_NOTIFIER, LOGGER } from '../../common/tokens.js';
 import { AppError, messageOf } from '../../common/app-error.js';
 import { type Clock, MS_PER_HOUR, MS_PER_SECOND } from '../../common/clock.js';
 import type { Logger } from '../../common/logger.js';
 import type { CommitNotifier } from '../../coordination/commit-notifier.js';
-import type { LeaseStore } from '../../coordination/lease.js';
-import type { ObjectStore } from '../../storage/object-store.js';
 import type { RemoteObjectStore } from '../../storage/remote-object-store.js';
 import { StoragePool } from '../../storage/storage-pool.js';
-import { ScratchFiles } from '../../storage/scratch-files.js';
 import type { Table } from '../../tables/table.js';
 import { TableEvents } from '../../tables/table-events.js';
 import { TableRegistry } from '../../tables/table-registry.js';
-import { removeReplica, TableReplica } from './table-replica.js';
+import { Copies } from './copies.js';
 
-/** Small objects that belong to no table: which tables there are, and which numbers each write-ahead log gives. */
-const SHARED_PREFIXES = ['_catalogue/', '_wals/'];
-const LEASE_MS = 600_000;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 30_000;
 /** Another node copies; what it leaves is looked at again after this. */
@@ -39,7 +33,6 @@ export interface ReplicationState {
 
 @Injectable()
 export class Replicator {
-  readonly #replicas = new Map<string, TableReplica>();
   /** Since when a table has commits that are not copied. */
   readonly #behind = new Map<Table, number>();
   /** Since when there may be shared objects that are not copied, anew for each note; undefined: none. */
@@ -58,11 +51,9 @@ export class Replicator {
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(LOGGER) private readonly logger: Logger,
     @Inject(COMMIT_NOTIFIER) private readonly notifier: CommitNotifier,
-    @Inject(LEASE_STORE) private readonly leases: LeaseStore,
     private readonly registry: TableRegistry,
-    @Inject(OBJECT_STORE) private readonly store: ObjectStore,
     private readonly pool: StoragePool,
-    private readonly scratch: ScratchFiles,
+    private readonly copies: Copies,
     events: TableEvents,
   ) {
     this.#sweptMs = clock.nowMs();
@@ -161,48 +152,26 @@ export class Replicator {
     }
     if (failure !== undefined) throw failure;
     while (this.#dropped[0]) {
-      await removeReplica(this.#dropped[0], to);
-      this.#replicas.delete(this.#dropped[0].id);
+      await this.copies.remove(this.#dropped[0], to);
       this.#dropped.shift();
     }
     if (this.#sharedBehind && this.#isRunning) await this.#copyShared(to);
     if (clock.nowMs() - this.#sweptMs < MS_PER_HOUR) return;
     this.#sweptMs = clock.nowMs();
-    for (const table of registry.all()) await this.#replicas.get(table.id)?.sweep();
+    await this.copies.sweep(registry.all());
   }
 
   async #copyTable(table: Table, to: RemoteObjectStore): Promise<void> {
-    const lease = await this.leases.acquire(`replication:${table.id}`, LEASE_MS);
-    if (!lease) return;
-    try {
-      if (table.isDropped) return void this.#behind.delete(table);
-      const known = this.#replicas.get(table.id);
-      const replica = known ?? (await TableReplica.open(table, this.store, to, this.scratch));
-      this.#replicas.set(table.id, replica);
-      const { version } = table.snapshot;
-      this.#copiedBytes += await replica.catchUp(() => this.#isRunning && lease.isHeld());
-      if (replica.version >= table.snapshot.version) this.#behind.delete(table);
-      else if (replica.version < version) return;
-      else this.#behind.set(table, this.clock.nowMs());
-    } catch (error) {
-      this.#replicas.delete(table.id);
-      if (!(error instanceof AppError && table.isDropped)) throw error;
-      this.#behind.delete(table);
-    } finally {
-      await lease.release();
-    }
+    const { bytes, hasCaughtUp } = await this.copies.copyTable(table, to, () => this.#isRunning);
+    this.#copiedBytes += bytes;
+    // Asked now and not before: a commit that came while the lease was given back is noted already.
+    if (this.copies.isCurrent(table)) this.#behind.delete(table);
+    else if (hasCaughtUp) this.#behind.set(table, this.clock.nowMs());
   }
 
   async #copyShared(to: RemoteObjectStore): Promise<void> {
     const noted = this.#sharedBehind;
-    for (const prefix of SHARED_PREFIXES) {
-      const there = new Set<string>();
-      for await (const { key } of to.list(prefix)) there.add(key);
-      for await (const { key } of this.store.list(prefix)) {
-        const bytes = there.has(key) ? undefined : await this.store.get(key);
-        if (bytes) await to.putIfAbsent(key, bytes);
-      }
-    }
+    await this.copies.copyShared(to);
     if (this.#sharedBehind === noted) this.#sharedBehind = undefined;
   }
 

@@ -19,6 +19,11 @@ export class FlushReport {
     private readonly events: TableEvents,
   ) {}
 
+  /** @returns when this attempt began */
+  begin(): number {
+    return this.clock.nowMs();
+  }
+
   of(table: Table, flush: Flush, startedMs: number): FlushResult {
     const { generations, lsn, encoded = [] } = flush;
     const { version } = table.snapshot;
