@@ -653,15 +653,21 @@ describe('on_error', () => {
     const answer = await load(table, 'json', '[{"id":"a","n":1},\n 7, null, [1],\n "x", {"id":"b",\n"n":2}]', { query: '&on_error=skip' });
     expect(answer).toMatchObject({ count: 2, refused_count: 4 });
     expect((answer['errors'] as JsonRow[]).map(({ line }) => line as number)).toEqual([2, 3, 4, 5]);
+    for (const [body, count] of [
+      ['{"id":"a"}', 1],
+      ['{"id":"a"}\n{"id":"b"}', 2],
+      ['{\n"id":"a"}{"id":\n"b"} {"id":"c"}', 3],
+    ] as const)
+      expect(await load(newName('objects'), 'json', body)).toMatchObject({ count });
     for (const body of [
-      '{"id":"a"}',
       '[{"id":"a"}',
+      '{"id":"a"',
+      '{"id":"a"} 7',
       '[{"id":"a"},]',
       '[{"id":"a"}] x',
       '[{"id":"a"}][{"id":"b"}]',
       '7',
       'null',
-      '{"id":"a"}\n{"id":"b"}',
     ])
       expectError(await sendBulk(server, newName('no_array'), 'json', body), 400, 'INVALID_ARGUMENT', /JSON|array/i);
   });
