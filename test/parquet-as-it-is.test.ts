@@ -148,7 +148,7 @@ describe('a Parquet body as our own files are', () => {
     const nan = GOOD.replace('i / 8 END', `CASE i WHEN 140001 THEN 'nan'::DOUBLE ELSE i / 8 END END`);
     expect(expectStatus(await sendBulk(server, table, 'parquet', await duckdb.copy(nan, GZIP)), 400).text).toContain('ratio');
     await expectSameRows(table, GOOD);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('a Parquet body is encoded anew', () => {
