@@ -12,6 +12,7 @@ import { assertPlannable, assertReadableTree } from './statement-size.js';
 import { type Condition, conditionsOf } from './prune.js';
 import { type ResultSize, resultSizeOf } from './result-size.js';
 import { type SummaryItem, summaryOf } from './summary.js';
+import { isForbidden, TABLE_FUNCTIONS } from './forbidden-functions.js';
 import { SqlParser } from './parse.js';
 import type { Node } from './syntax-tree.js';
 
@@ -30,13 +31,6 @@ export interface SqlAnalysis {
   /** The same for statements that mean the same, however they are written; undefined when the answer varies without the tables doing so. */
   readonly fingerprint: string | undefined;
 }
-
-/** Table functions that make rows out of their arguments and nothing else. */
-const TABLE_FUNCTIONS = new Set(['unnest', 'range', 'generate_series', 'json_each', 'json_tree', 'repeat', 'repeat_row']);
-
-/** Functions that reach beyond their arguments: settings, sessions, other statements, waiting, logs. */
-const REFUSED_FUNCTIONS =
-  /^(getenv|getvariable|setvariable|current_setting|set_config|query|query_table|current_query|write_log|sleep_ms|pg_sleep|sleep|setseed|nextval|currval|txid_current|in_search_path|current_schemas?|current_database|current_catalog|current_connection_id|current_transaction_id|current_query_id|json_(de)?serialize_(sql|plan)|json_execute_serialized_sql|read_.*|.*_scan|glob|sniff_csv|parquet_.*|pragma_.*|duckdb_.*|pg_.*|enable_.*|disable_.*|summary|checkpoint|force_checkpoint|from_substrait.*|get_substrait.*|parse_duckdb_log_message|export_state|finalize|combine|which_secret|storage_info|get_block_size|has_.*_privilege|obj_description|col_description|shobj_description|icu_calendar_names|miniodb_.*|seq_scan|show.*|test_.*|stats|get_type|variant_bytes_to_variant)$/;
 
 /** Functions whose value differs from one run to the next, besides those of which the engine says so. */
 const VARYING_FUNCTIONS = /^(now|today|age|get_current_.*|transaction_timestamp|current_.*|localtime.*|version)$/;
@@ -248,7 +242,7 @@ class Walk {
 
   #checkFunction(node: Node): void {
     const name = String(node['function_name']).toLowerCase();
-    if (REFUSED_FUNCTIONS.test(name) || node['catalog'] || node['export_state'] === true) {
+    if (isForbidden(name) || node['catalog'] || node['export_state'] === true) {
       throw new AppError('PERMISSION_DENIED', `function ${name} cannot be used in queries`);
     }
     if (VARYING_FUNCTIONS.test(name)) this.isVarying = true;

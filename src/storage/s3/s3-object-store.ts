@@ -17,12 +17,10 @@ import type { LeaseStore } from '../../coordination/lease.js';
 import type { ObjectInfo } from '../object-store.js';
 import type { RemoteObjectStore } from '../remote-object-store.js';
 import { type Digest, digestOf, digestOfFile, readRange } from './digest.js';
-import { asUnavailable, codeOf, isNotThere, isPreconditionFailed, isWorthRetrying } from './s3-error.js';
+import { codeOf, isNotThere, isPreconditionFailed } from './s3-error.js';
+import { withRetries } from './retry.js';
 import { SHA256_OF_NOTHING, S3Requests, type S3Options } from './s3-requests.js';
 
-const ATTEMPTS_MAX = 4;
-const PAUSE_MS_MIN = 100;
-const PAUSE_MS_MAX = 2_000;
 const PAGE_KEYS_MAX = 1_000;
 /** A larger object goes up in parts: a store takes 5 GiB in one request, and a lost connection costs one part only. */
 const PART_BYTES = 256 * 1_024 * 1_024;
@@ -230,17 +228,8 @@ export class S3ObjectStore implements RemoteObjectStore {
     });
   }
 
-  async #attempt<T>(what: string, run: (attempt: number) => Promise<T>): Promise<T> {
-    const startedMs = performance.now();
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await run(attempt);
-      } catch (error) {
-        const isLast = attempt >= ATTEMPTS_MAX || performance.now() - startedMs > this.requests.options.deadlineMs;
-        if (isLast || !isWorthRetrying(error)) throw asUnavailable(error, what, this.requests.options.section);
-        await pause(Math.min(PAUSE_MS_MIN * 2 ** attempt, PAUSE_MS_MAX) * (0.5 + Math.random() / 2));
-      }
-    }
+  #attempt<T>(what: string, run: (attempt: number) => Promise<T>): Promise<T> {
+    return withRetries(what, this.requests.options, run);
   }
 
   /** Makes the bucket when it does not exist. @throws AppError UNAVAILABLE with the reason when it cannot be used */
