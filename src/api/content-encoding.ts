@@ -4,7 +4,7 @@ import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
 import { AppError } from '../common/app-error.js';
 import { unzstd } from './unzstd.js';
 
-export const CONTENT_ENCODINGS = 'gzip, deflate, br, zstd';
+const CONTENT_ENCODINGS = 'gzip, deflate, br, zstd';
 
 /**
  * Streams that unpack a body. Names of codings have no case (RFC 9110, 8.4.1).
