@@ -163,17 +163,17 @@ const records: readonly RestCase[] = [
   ...['', '1people', 'peo ple', 'people;drop', '../etc', 'people\u0000', 'naïve', '_people', 'a'.repeat(65), 'people"', 'p.q'].map(
     (table) => post(`the table name ${JSON.stringify(table)}`, '/v1/data', { table, id: 'bad-1', payload: {} }, invalid(/table/)),
   ),
-  ...['', ' ', 'a b', 'a/b', '../a', 'é', 'a\n', 'a'.repeat(256)].map((id) =>
+  ...['', '\u0000', 'a\u007fb', 'a\u2028b', 'é'.repeat(128), 'a\n', 'a'.repeat(256)].map((id) =>
     post(`the id ${JSON.stringify(id)}`, '/v1/data', { table: 'people', id, payload: {} }, invalid(/\bid\b/)),
   ),
-  post('an id that is a number', '/v1/data', { table: 'people', id: 12, payload: {} }, invalid(/\bid\b/)),
+  post('an id that is a fraction', '/v1/data', { table: 'people', id: 12.5, payload: {} }, invalid(/\bid\b/)),
   post('an id that is an object', '/v1/data', { table: 'people', id: {}, payload: {} }, invalid(/\bid\b/)),
   post('an id with a lone surrogate', '/v1/data', '{"table":"people","id":"a\\ud83e","payload":{}}', invalid(/\bid\b|surrogate|unicode/i)),
   ...[
     'yesterday',
     '',
-    '2024-01-01',
-    '2024-01-01T10:00:00',
+    '2024-01',
+    '2024-01-01T10',
     '2024-13-01T00:00:00Z',
     '2024-02-30T00:00:00Z',
     '2024-01-01T25:00:00Z',
@@ -183,7 +183,7 @@ const records: readonly RestCase[] = [
     {},
     [],
     1e300,
-    9e18,
+    1e19,
     'now()',
   ].map((timestamp) =>
     post(
@@ -498,7 +498,7 @@ const bulkLoads: readonly RestCase[] = [
   post(
     'a bulk line with a bad id',
     '/v1/data/bulk?table=people',
-    `${goodLine}\n{"id":"a b"}\n`,
+    `${goodLine}\n{"id":"a\x7fb"}\n`,
     invalid(/line 2\b.*\bid\b|\bid\b.*line 2\b/s),
     ndjson,
   ),
@@ -590,7 +590,7 @@ const grpcCases: readonly GrpcCase[] = [
   grpcInvalid('a write without a table', 'WriteData', { data: { id: 'bad-1', payload: structOf({}) } }, /table/),
   grpcInvalid('a write without data', 'WriteData', { table: 'people' }, /data/),
   grpcInvalid('a write to a bad table name', 'WriteData', { table: 'a b', data: { id: 'bad-1', payload: structOf({}) } }, /table/),
-  grpcInvalid('a write with a bad id', 'WriteData', { table: 'people', data: { id: 'a b', payload: structOf({}) } }, /\bid\b/),
+  grpcInvalid('a write with a\x7fbad id', 'WriteData', { table: 'people', data: { id: 'a\x7fb', payload: structOf({}) } }, /\bid\b/),
   grpcInvalid(
     'a write with an id of 256 characters',
     'WriteData',
@@ -848,7 +848,7 @@ test('a cursor of one query is refused by another, and a changed one by its own'
 test('a failed stream of writes names each record and stores only the good ones', async () => {
   const { call: stream, answer } = grpc.upload('StreamWrite');
   const good = { id: 'streamed', payload: structOf({ note: 'good' }) };
-  stream.write({ table: 'streamed', records: [good, { id: 'a b', payload: structOf({}) }] });
+  stream.write({ table: 'streamed', records: [good, { id: 'a\x7fb', payload: structOf({}) }] });
   stream.write({ table: 'streamed', records: [{ id: 'x', payload: structOf({ note: 5 }) }, good] });
   stream.end();
   const settled = await answer;

@@ -407,7 +407,7 @@ describe('StreamWrite', () => {
     stream.write({ table: 'g_stream', records: recordsFrom(0, 10) });
     stream.write({
       table: 'g_stream',
-      records: [...recordsFrom(10, 2), { id: 'not good', payload: structOf({ n: 1 }) }, { id: 's-x', payload: structOf({ n: 'text' }) }],
+      records: [...recordsFrom(10, 2), { id: 'not\x7fgood', payload: structOf({ n: 1 }) }, { id: 's-x', payload: structOf({ n: 'text' }) }],
     });
     stream.write({ table: 'g_stream', records: recordsFrom(12, 5) });
     stream.end();
@@ -594,10 +594,10 @@ describe('errors', () => {
       ['QueryData', { sql: 'DROP TABLE g_errors' }, 'POST', '/v1/query', { sql: 'DROP TABLE g_errors' }],
       [
         'WriteData',
-        { table: 'g_errors', data: { id: 'a b', payload: structOf({}) } },
+        { table: 'g_errors', data: { id: 'a\x7fb', payload: structOf({}) } },
         'POST',
         '/v1/data',
-        { table: 'g_errors', data: { id: 'a b', payload: {} } },
+        { table: 'g_errors', data: { id: 'a\x7fb', payload: {} } },
       ],
       [
         'WriteData',

@@ -200,7 +200,7 @@ describe('metrics move when they should, and nothing else does:', () => {
 
   test('streams of writes and queries over gRPC', async () => {
     const records = [1, 2, 3].map((n) => ({ id: `s${n}`, payload: structOf({ n }) }));
-    const bad = { id: 'not an id', payload: structOf({ n: 4 }) };
+    const bad = { id: 'not an\x7fid', payload: structOf({ n: 4 }) };
     const upload = async (): Promise<void> => {
       const { call: stream, answer } = grpc.upload('StreamWrite');
       stream.write({ table: 'w', records: [...records, bad] });
@@ -420,8 +420,8 @@ describe('labels', () => {
       ['DELETE', '/v1/data', { table: ghost, id: 'a' }],
       ['DELETE', `/v1/data?table=${ghost}&id=a`],
       ['POST', '/v1/data/restore', { table: ghost, id: 'a' }],
-      ['POST', '/v1/data', { table: ghost, id: 'not an id', payload: {} }],
-      ['PUT', '/v1/data', { table: ghost, id: 'not an id', payload: {} }],
+      ['POST', '/v1/data', { table: ghost, id: 'not an\x7fid', payload: {} }],
+      ['PUT', '/v1/data', { table: ghost, id: 'not an\x7fid', payload: {} }],
       ['GET', `/v1/tables/${ghost}`],
       ['PATCH', `/v1/tables/${ghost}`, { config: { buffer_size: 5 } }],
       ['DELETE', `/v1/tables/${ghost}?cascade=true`],

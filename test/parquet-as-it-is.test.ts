@@ -143,7 +143,7 @@ describe('a Parquet body as our own files are', () => {
 
   test('is refused as a whole when one id is none, and when one number is NaN', async () => {
     const table = await load(await duckdb.copy(GOOD, GZIP));
-    const bad = GOOD.replace(ID, `CASE i WHEN 140000 THEN 'not an id' ELSE 'k' || i END AS id`);
+    const bad = GOOD.replace(ID, `CASE i WHEN 140000 THEN 'not an\x7fid' ELSE 'k' || i END AS id`);
     expect(expectStatus(await sendBulk(server, table, 'parquet', await duckdb.copy(bad, GZIP)), 400).text).toContain('140001');
     const nan = GOOD.replace('i / 8 END', `CASE i WHEN 140001 THEN 'nan'::DOUBLE ELSE i / 8 END END`);
     expect(expectStatus(await sendBulk(server, table, 'parquet', await duckdb.copy(nan, GZIP)), 400).text).toContain('ratio');

@@ -20,7 +20,7 @@ describe('a refused batch', () => {
   const fraction = { id: 'b', payload: { x: 1.5 } };
 
   it.each([
-    ['a bad id', { id: 'not an id', payload: {} }],
+    ['a bad id', { id: 'not an\x7fid', payload: {} }],
     ['a bad timestamp', { id: 'c', timestamp: 'soon', payload: {} }],
     ['a value of another type', { id: 'c', payload: { y: [1] } }],
     ['a second column that cannot become DOUBLE', { id: 'c', payload: { large: 0.5 } }],
@@ -72,7 +72,7 @@ describe('a refused write to a table that does not exist', () => {
     const client = connectGrpc(server);
     try {
       const { call: stream, answer } = client.upload('StreamWrite');
-      stream.end({ table: 'of_a_stream', records: [{ id: 'not an id', payload: structOf({}) }] });
+      stream.end({ table: 'of_a_stream', records: [{ id: 'not an\x7fid', payload: structOf({}) }] });
       const response = await responseOf(answer);
       expect([response.success, Number(response.records_count), response.errors]).toEqual([
         false,

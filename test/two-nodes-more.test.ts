@@ -101,6 +101,17 @@ describe('two nodes on one bucket', () => {
     one = await nodes[0].server();
   }
 
+  it('let no dropped table come back while the other node makes and drops tables, at which each reads the catalogue', async () => {
+    const makeAndDrop = async (server: RunningServer, table: string): Promise<void> => {
+      for (let round = 0; round < 25; round += 1) {
+        await createTable(server, table);
+        expectSuccess(await call(server, 'DELETE', `/v1/tables/${table}?cascade=true`));
+      }
+    };
+    await Promise.all([makeAndDrop(one, 'of_one'), makeAndDrop(other, 'of_other')]);
+    for (const server of [one, other]) expect((await call(server, 'GET', '/v1/tables?pattern=of_o*')).json.tables).toEqual([]);
+  });
+
   it('make a table of one name once, also by a first write to both', async () => {
     for (let round = 0; round < 4; round += 1) {
       const table = `written_at_once_${round}`;

@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, realpathSync, symlinkSync, writeFileSync } from
 import path from 'node:path';
 import { installOnDemand } from '../on-demand.mjs';
 import { REPOSITORY } from '../prepare.mjs';
+import { packagesBelow } from '../release/packages.mjs';
 import { npm, readJson, run, sizeOf } from '../release/run.mjs';
 import { expectEqual, expectTrue } from './checks.mjs';
 import { tryServer } from './installed-server.mjs';
@@ -21,14 +22,7 @@ export async function testNpmPackage({ checks, release, scratch }) {
       .trim()
       .split('\n')
       .map((name) => name.replace(/^package\//, ''));
-    for (const name of [
-      'dist/main.cjs',
-      'dist/check-storage.js',
-      'config/default.yaml',
-      'proto/miniodb/v1/miniodb.proto',
-      'npm-shrinkwrap.json',
-      'LICENSE',
-    ])
+    for (const name of ['dist/main.cjs', 'dist/check-storage.js', 'config/default.yaml', 'proto/miniodb/v1/miniodb.proto', 'LICENSE'])
       expectTrue(names.includes(name), `${name} is missing`);
     expectEqual(
       names.filter((name) => NOT_INSIDE.test(name)),
@@ -43,7 +37,7 @@ export async function testNpmPackage({ checks, release, scratch }) {
   for (const major of MAJOR_VERSIONS) {
     const node = path.join(nodes, 'node_modules', `node-${major}-${process.arch}`, 'bin', 'node');
     await checks.run(`npx miniodb serves on Node ${major}`, async () =>
-      tryOn(node, archive, path.join(scratch, `node-${major}`), devDependencies),
+      tryOn(node, archive, path.join(scratch, `node-${major}`), devDependencies, true),
     );
   }
   await checks.run('npm pack alone makes a package that serves, too', async () => {
@@ -51,11 +45,11 @@ export async function testNpmPackage({ checks, release, scratch }) {
     mkdirSync(folder, { recursive: true });
     const packed = JSON.parse(npm(['pack', '--json', '--ignore-scripts', '--pack-destination', folder]));
     const node = path.join(nodes, 'node_modules', `node-24-${process.arch}`, 'bin', 'node');
-    return tryOn(node, path.join(folder, packed[0].filename), path.join(folder, 'project'), devDependencies);
+    return tryOn(node, path.join(folder, packed[0].filename), path.join(folder, 'project'), devDependencies, false);
   });
 }
 
-async function tryOn(node, archive, folder, devDependencies) {
+async function tryOn(node, archive, folder, devDependencies, withVersions) {
   mkdirSync(folder, { recursive: true });
   // npx and the package's programs find `node` in PATH: this one, and no other that may be there.
   const bin = path.join(folder, 'bin');
@@ -73,9 +67,22 @@ async function tryOn(node, archive, folder, devDependencies) {
   const inside = path.join(modules, 'miniodb', 'node_modules');
   for (const name of Object.keys(devDependencies))
     expectTrue(![modules, inside].some((place) => hasPackage(place, name)) || isAlsoUsed(name), `${name} is only for development`);
+  if (withVersions) expectVersionsOfLock([modules, inside]);
   const [size] = run('du', ['-sm', modules]).split('\t');
   const query = await tryServer([node, npmProgram('npx-cli.js'), '--no-install', 'miniodb'], { cwd: folder, env });
   return `installed in ${seconds.toFixed(1)} s, ${size} MiB, ${query}, Node ${run(node, ['--version']).trim()}`;
+}
+
+/** What was installed is what was tested. */
+function expectVersionsOfLock(places) {
+  const { packages } = readJson(path.join(REPOSITORY, 'package-lock.json'));
+  const locked = new Set(Object.entries(packages).map(([place, { version }]) => `${place.split('node_modules/').at(-1)}@${version}`));
+  const installed = places.flatMap(packagesBelow).map(({ name, version }) => `${name}@${version}`);
+  expectEqual(
+    installed.filter((name) => !locked.has(name) && !name.startsWith('miniodb@')),
+    [],
+    'versions that package-lock.json does not have',
+  );
 }
 
 /** A package of development that one of production needs as well is in package-lock.json without `dev`. */

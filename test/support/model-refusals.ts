@@ -73,7 +73,11 @@ function twoSpellings(table: ModelTable): Refusal {
 
 function badId(table: ModelTable): Refusal {
   const { record } = table.newRow();
-  return { description: 'an id with a space', send: (client) => client.replace(table.name, { ...record, id: 'not allowed' }), names: 'id' };
+  return {
+    description: 'an id of two lines',
+    send: (client) => client.replace(table.name, { ...record, id: 'not\nallowed' }),
+    names: 'id',
+  };
 }
 
 /** Widening to DOUBLE would change a stored integer, so the fraction is refused. */

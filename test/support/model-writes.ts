@@ -15,7 +15,7 @@ export type Door = 'single' | 'batch' | 'bulk' | 'largeBulk';
 const BAD_LINES = [
   '{"id":"e_1","n":"thirty","never_stored":1}',
   '{"id":"e_1","n":1',
-  '{"id":"not allowed","n":1}',
+  '{"id":"not\x7fallowed","n":1}',
   '{"id":"e_1","timestamp":"yesterday","n":1}',
   '[1, 2, 3]',
   '{"id":"e_1","ratio":9007199254740993}',
