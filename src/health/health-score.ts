@@ -23,7 +23,7 @@ export class HealthScore {
     const { answered, faults } = this.requests.queries;
     const withoutFault = answered === 0 ? 1 : 1 - faults / answered;
     const score = Math.round((100 * (working + (1 - Math.min(1, this.buffers.walShare)) + withoutFault)) / 3);
-    // Whatever else is well: whoever watches the score alone must notice.
+    // Even if all else is well: somebody who watches nothing but the score must notice.
     return components.some((state) => state.startsWith('unhealthy')) ? Math.min(score, UNHEALTHY_SCORE_MAX) : score;
   }
 }

@@ -1,4 +1,4 @@
-/** How each component is, and the server as a whole: `status` and `details` of `/v1/health`, `health_status` and `components` of `/v1/status`. */
+/** How each component is doing, and the server as a whole: `status` and `details` of `/v1/health`, `health_status` and `components` of `/v1/status`. */
 import { Injectable } from '@nestjs/common';
 import type { HealthIndicatorResult } from '@nestjs/terminus';
 import { BufferStats } from './buffer-stats.js';

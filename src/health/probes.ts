@@ -1,5 +1,5 @@
 /**
- * What health asks, in the order in which it is told. Each indicator finds out whether a part does its work, most of them by letting it do some: the
+ * What health asks, in the order of the answer. Each indicator finds out whether a part does its work, most of them by letting it do some: the
  * engine answers, rows of a table are read the way queries read them, the store is asked for an object, the writer's loop takes a turn and the disk of
  * the log syncs.
  */

@@ -1,4 +1,4 @@
-/** The text that Prometheus reads. The metrics are declared beside the parts that they tell of, in `*.metrics.ts`, and collected when they are asked for. */
+/** The text that Prometheus reads. Metrics are declared beside the parts that they describe, in `*.metrics.ts`, and collected on demand. */
 import { Injectable } from '@nestjs/common';
 import { register } from 'prom-client';
 

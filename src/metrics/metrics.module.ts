@@ -1,4 +1,4 @@
-/** What Prometheus reads, and what is counted of requests. The other metrics are declared beside the parts that they tell of. */
+/** What Prometheus reads, and what is counted of requests. The other metrics are declared beside the parts that they describe. */
 import { type DynamicModule, Module, type OnApplicationShutdown } from '@nestjs/common';
 import { PrometheusModule } from '@willsoto/nestjs-prometheus';
 import { register } from 'prom-client';
@@ -8,7 +8,7 @@ import { RequestCounts } from './request-counts.js';
 import { REQUEST_METRICS } from './request-counts.metrics.js';
 import { RequestTimes } from './request-times.js';
 
-/** Without the controller that it brings: `metrics.controller.ts` is guarded, and its place is among the other routes of monitoring. */
+/** Without its own controller: ours (`metrics.controller.ts`) is guarded, and stands among the other monitoring routes. */
 const prometheus: DynamicModule = { ...PrometheusModule.register({ defaultMetrics: { enabled: false } }), controllers: [] };
 
 @Module({

@@ -1,4 +1,4 @@
-/** The copy in the backup bucket is being kept; nothing without such a bucket. The node goes on without it. */
+/** The backup bucket takes copies; says nothing where there is none. The node goes on without it. */
 import { Inject, Injectable, Optional } from '@nestjs/common';
 import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 import { Replicator } from '../../backups/replication/replicator.js';

@@ -1,4 +1,4 @@
-/** The write-ahead log that this node had before is lost, with rows in it; nothing when that is not so. */
+/** Tells of a write-ahead log that this node had before and that was lost with rows in it; says nothing otherwise. */
 import { Injectable } from '@nestjs/common';
 import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 import { LostLog } from '../../data/wal/lost-log.js';

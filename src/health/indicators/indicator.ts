@@ -1,8 +1,8 @@
-/** A part of the server that health tells of. Each indicator is a file of its own here; `../probes.ts` lists them in the order in which they are told. */
+/** A part of the server that health tells of. Each indicator is a file of its own here; `../probes.ts` lists them in the order of the answer. */
 import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 
 export interface Indicator {
-  /** How the part is; nothing when there is nothing to tell, because it is not configured or has no trouble. */
+  /** How the part is; an empty result when it is not configured, or is told of only when it is in trouble. */
   check(): PromiseLike<HealthIndicatorResult>;
 }
 

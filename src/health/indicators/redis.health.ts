@@ -1,4 +1,4 @@
-/** Redis is connected; nothing without Redis. The node goes on without it. */
+/** Redis is connected; says nothing where there is no Redis. The node goes on without it. */
 import { Inject, Injectable, Optional } from '@nestjs/common';
 import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 import { REDIS } from '../../common/tokens.js';

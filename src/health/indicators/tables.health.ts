@@ -1,4 +1,4 @@
-/** Tables that are not served, or not all of whose rows are; nothing when all are. The others go on. */
+/** Tells of tables that are out of service and of data files that are damaged; says nothing otherwise. The other tables go on. */
 import { Injectable } from '@nestjs/common';
 import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
 import { DamagedFiles } from '../../tables/damaged-files.js';

@@ -1,7 +1,7 @@
 /**
  * Finds out whether a part does its work by letting it do some. Nothing is stored, and no figure of queries or writes moves.
  *
- * Whoever asks within a second of another gets the same outcome: health is open to everybody, and must not be a way to keep the disk busy.
+ * All who ask within a second get the same outcome: health is open to everybody, and must not be a way to keep the disk busy.
  */
 import { Inject, Injectable } from '@nestjs/common';
 import { type HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
@@ -9,10 +9,10 @@ import { AppError } from '../../common/app-error.js';
 import type { Logger } from '../../common/logger.js';
 import { LOGGER } from '../../common/tokens.js';
 
-/** A component that does not answer for so long does not work. Shorter than a scrape may take: figures are wanted most when a store hangs. */
+/** A component that takes longer to answer does not work. Shorter than a scrape may take: figures are wanted most when a store hangs. */
 const TRIAL_MS_MAX = 5_000;
 const KEPT_MS = 1_000;
-/** Health is open to everybody: names of files are for the log, and for who may read the table. */
+/** Health is open to everybody: names of files are for the log, and for those who may read the table. */
 const DAMAGE = 'a table is damaged; see `tables`';
 
 @Injectable()
