@@ -26,6 +26,14 @@ export async function succeed(url, method, route, options) {
   return text === '' ? undefined : JSON.parse(text);
 }
 
+export async function isReady(url) {
+  try {
+    return (await request(url, 'GET', '/v1/health/ready')).status === 200;
+  } catch {
+    return false;
+  }
+}
+
 /** Every id of a table, in no order, as one server sees them. */
 export async function idsOf(url, table, headers) {
   const { status, text } = await request(url, 'POST', '/v1/query', {

@@ -114,12 +114,15 @@ export function makeReleases() {
   const [major, minor, patch] = version.split('.').map(Number);
   const versions = { first: version, second: `${major}.${minor}.${patch + 1}`, broken: `${major}.${minor}.${patch + 2}` };
   const bytes = readFileSync(archive);
-  return { versions, folder: kept('releases', Buffer.concat([bytes, Buffer.from(makeVariant.toString())]), (folder) => {
-    writeFileSync(path.join(folder, nameOf(version)), bytes);
-    writeChecksum(folder, version);
-    makeVariant(folder, version, versions.second, false);
-    makeVariant(folder, version, versions.broken, true);
-  }) };
+  return {
+    versions,
+    folder: kept('releases', Buffer.concat([bytes, Buffer.from(makeVariant.toString())]), (folder) => {
+      writeFileSync(path.join(folder, nameOf(version)), bytes);
+      writeChecksum(folder, version);
+      makeVariant(folder, version, versions.second, false);
+      makeVariant(folder, version, versions.broken, true);
+    }),
+  };
 }
 
 function makeVariant(folder, version, variant, isBroken) {

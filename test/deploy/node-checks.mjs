@@ -24,5 +24,6 @@ export function expectHardenedService(machine, secrets) {
 }
 
 export function expectSecretsHidden(played, secrets) {
-  for (const [name, secret] of Object.entries(secrets)) expectTrue(!played.output.includes(secret), `${name} is not in the output of the play`);
+  for (const [name, secret] of Object.entries(secrets))
+    expectTrue(!played.output.includes(secret), `${name} is not in the output of the play`);
 }

@@ -89,7 +89,8 @@ export class Plays {
     const played = await this.play(playbook, inventory, variables, more);
     if (played.code === 0) throw new Error(`${playbook} did not refuse: "${text}" was expected`);
     // Ansible breaks long lines.
-    if (!played.output.replace(/\s+/g, ' ').includes(text)) throw new Error(`the refusal should tell "${text}":\n${played.output.slice(-6_000)}`);
+    if (!played.output.replace(/\s+/g, ' ').includes(text))
+      throw new Error(`the refusal should tell "${text}":\n${played.output.slice(-6_000)}`);
     return played;
   }
 

@@ -32,7 +32,14 @@ try {
       await checks.need(`${name}: ${machines.length === 1 ? 'a machine boots' : `${machines.length} machines boot`}`, async () => {
         await Promise.all(machines.map((machine) => machine.boot()));
       });
-      await test({ checks, plays, machines, versions, weed, releaseSource: path.join(releases, 'miniodb-{{ miniodb_version }}-linux-{{ miniodb_architecture }}.tar.gz') });
+      await test({
+        checks,
+        plays,
+        machines,
+        versions,
+        weed,
+        releaseSource: path.join(releases, 'miniodb-{{ miniodb_version }}-linux-{{ miniodb_architecture }}.tar.gz'),
+      });
     } finally {
       await Promise.all(machines.map((machine) => machine.end()));
     }

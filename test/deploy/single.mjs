@@ -1,6 +1,6 @@
 /** One server with its tables on its own disk: the short form, with what the roles refuse. */
 import { expectEqual, expectTrue } from './checks.mjs';
-import { idsOf, succeed } from './clients.mjs';
+import { idsOf, isReady, succeed } from './clients.mjs';
 import { eventually } from './machines.mjs';
 import { expectHardenedService, expectSecretsHidden } from './node-checks.mjs';
 
@@ -16,16 +16,19 @@ export async function testSingle({ checks, plays, machines, versions, releaseSou
   const version = async () => (await succeed(machine.url, 'GET', '/v1/health')).version;
   const check = (name, body) => checks.run(`single: ${name}`, body);
 
-  await check('a wrong checksum, a wrong type, an unknown choice, no secret and an open door are refused, and nothing is left', async () => {
-    const refuse = (text, variables) => plays.refuse(text, 'site.yml', inventory, { ...first, ...variables });
-    await refuse('expected 0000', { miniodb_release_checksum: '0'.repeat(64) });
-    await refuse("cannot be converted to an int", { miniodb_rest_port: 'many' });
-    await refuse('value of miniodb_storage must be one of: local, minio', { miniodb_storage: 'tape' });
-    await refuse('miniodb_admin_secret must have at least 16 characters', { vault_miniodb_admin_secret: 'short' });
-    await refuse('Without authentication the server listens on loopback only', { miniodb_auth_mode: 'disabled' });
-    expectTrue(!machine.has('opt/miniodb/current') && !machine.has('etc/systemd/system/miniodb.service'), 'nothing is installed');
-    expectTrue(!machine.has(`opt/miniodb/releases/${versions.first}`), 'no release is unpacked');
-  });
+  await check(
+    'a wrong checksum, a wrong type, an unknown choice, no secret and an open door are refused, and nothing is left',
+    async () => {
+      const refuse = (text, variables) => plays.refuse(text, 'site.yml', inventory, { ...first, ...variables });
+      await refuse('expected 0000', { miniodb_release_checksum: '0'.repeat(64) });
+      await refuse('cannot be converted to an int', { miniodb_rest_port: 'many' });
+      await refuse('value of miniodb_storage must be one of: local, minio', { miniodb_storage: 'tape' });
+      await refuse('miniodb_admin_secret must have at least 16 characters', { vault_miniodb_admin_secret: 'short' });
+      await refuse('Without authentication the server listens on loopback only', { miniodb_auth_mode: 'disabled' });
+      expectTrue(!machine.has('opt/miniodb/current') && !machine.has('etc/systemd/system/miniodb.service'), 'nothing is installed');
+      expectTrue(!machine.has(`opt/miniodb/releases/${versions.first}`), 'no release is unpacked');
+    },
+  );
   await check('--check on an empty machine passes and changes nothing', async () => {
     const { changed } = await plays.succeed('site.yml', inventory, first, ['--check', '--diff']);
     expectTrue(!machine.has('etc/miniodb') && !machine.has('etc/systemd/system/miniodb.service'), 'nothing is there');
@@ -106,15 +109,11 @@ export async function testSingle({ checks, plays, machines, versions, releaseSou
   await check('uninstall.yml removes the data when told', async () => {
     await plays.succeed('uninstall.yml', inventory, { ...first, miniodb_uninstall_data: true });
     const left = ['var/lib/miniodb', 'var/log/miniodb', 'opt/miniodb', 'etc/miniodb', 'etc/systemd/system/miniodb.service'];
-    expectEqual(left.filter((file) => machine.has(file)), [], 'left');
+    expectEqual(
+      left.filter((file) => machine.has(file)),
+      [],
+      'left',
+    );
     expectTrue(!machine.read('etc/passwd').includes('miniodb'), 'the user is gone');
   });
-}
-
-async function isReady(url) {
-  try {
-    return (await fetch(`${url}/v1/health/ready`, { signal: AbortSignal.timeout(5_000) })).ok;
-  } catch {
-    return false;
-  }
 }
