@@ -110,8 +110,8 @@ describe('ansible/', () => {
 
 /** Keys of YAML (`vars`, `set_fact`), names that are registered, and those that `{% set %}` gives. */
 function declarationsOf(content: string): string[] {
-  return [...content.matchAll(/register: (\w+)|{% set (\w+)|^\s*(?:- )?(\w+):/gm)].map(
-    ([, registered, set, key]) => registered ?? set ?? key ?? '',
+  return [/^\s*(?:- )?(\w+):/gm, /register: (\w+)/g, /{% set (\w+)/g].flatMap((declaration) =>
+    [...content.matchAll(declaration)].map(([, name]) => name ?? ''),
   );
 }
 
