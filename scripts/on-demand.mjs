@@ -16,23 +16,25 @@ const LISTS = path.join(REPOSITORY, 'scripts', 'on-demand');
 /**
  * Installs one list of packages unless it is there.
  * @param {string} name a folder of scripts/on-demand
+ * @param {{os: string, cpu: string}=} platform another one than this, for programs that are to be run there
  * @returns {string} the folder that holds node_modules
  * @throws Error that ends with the line to type
  */
-export function installOnDemand(name) {
+export function installOnDemand(name, platform) {
   const list = path.join(LISTS, name);
-  const cache = path.join(REPOSITORY, '.cache', name);
+  const cache = path.join(REPOSITORY, '.cache', platform === undefined ? name : `${name}-${platform.os}-${platform.cpu}`);
+  const forPlatform = platform === undefined ? [] : [`--os=${platform.os}`, `--cpu=${platform.cpu}`];
   const digest = createHash('sha256')
     .update(readFileSync(path.join(list, 'package-lock.json')))
     .digest('hex');
   const installed = path.join(cache, digest.slice(0, 12));
   if (existsSync(installed)) return installed;
-  process.stderr.write(`Installing ${packageNames(list).join(', ')} into .cache/${name} (once) ...\n`);
+  process.stderr.write(`Installing ${packageNames(list).join(', ')} into .cache/${path.basename(cache)} (once) ...\n`);
   mkdirSync(cache, { recursive: true });
   const unfinished = mkdtempSync(path.join(cache, 'unfinished-'));
   try {
     for (const file of ['package.json', 'package-lock.json']) copyFileSync(path.join(list, file), path.join(unfinished, file));
-    if (!installLocked(unfinished, ['--ignore-scripts'])) {
+    if (!installLocked(unfinished, ['--ignore-scripts', ...forPlatform])) {
       throw new Error(`${packageNames(list).join(', ')} could not be installed. To try again, type: node scripts/on-demand.mjs ${name}`);
     }
     publish(unfinished, installed);
@@ -59,8 +61,8 @@ function removeOthers(cache, current) {
 }
 
 function packageNames(list) {
-  const { dependencies } = JSON.parse(readFileSync(path.join(list, 'package.json'), 'utf8'));
-  return Object.entries(dependencies).map(([name, version]) => `${name} ${version}`);
+  const { dependencies, optionalDependencies } = JSON.parse(readFileSync(path.join(list, 'package.json'), 'utf8'));
+  return Object.entries({ ...dependencies, ...optionalDependencies }).map(([name, version]) => `${name} ${version}`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * `npm run check-storage [-- --config FILE] [-- --quick]`: whether the object store that the configuration names is fit for the server, and what it
  * lacks. Takes the configuration of the server and uses its store classes; removes all that it makes. Exit code 0 when fit, 1 when not.

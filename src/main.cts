@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * The entry. CommonJS, because Node makes its thread pool once, when it is first used, and loading ES modules uses it: the size must be set before.
  * Each statement of the engine holds one thread for as long as it runs; with Node's four, a few long queries would keep the write-ahead log from its

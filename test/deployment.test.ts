@@ -11,9 +11,10 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { load } from 'js-yaml';
 import picomatch from 'picomatch';
-import { loadConfig } from '../src/config/load-config.js';
 import { expectThat } from './support/expectations.js';
+import { configOf, expectKnownSettings } from './support/known-settings.js';
 import { startServer } from './support/server.js';
+import { issueCertificate, makeAuthority, writeFiles } from './support/tls.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
 const LOOPBACK_PORT = /^127\.0\.0\.1:\d+:\d+$/;
@@ -65,12 +66,7 @@ describe('docker-compose.yml', () => {
   });
 
   it('gives the server variables that it knows', () => {
-    const environment = server.environment ?? {};
-    const asGiven = JSON.stringify(configOf(environment));
-    for (const name of Object.keys(environment)) expectThat(effectOf(environment, name), `${name} has an effect`).not.toBe(asGiven);
-    expectThat(effectOf({ ...environment, MINIO_ENDPONT: 'x' }, 'MINIO_ENDPONT'), 'this test notices a name that nobody reads').toBe(
-      asGiven,
-    );
+    expectKnownSettings(server.environment ?? {});
   });
 
   it('leads the server to the other services, with their passwords', () => {
@@ -133,6 +129,8 @@ describe('Dockerfile', () => {
     expect(system).toBe('bookworm-slim');
     const [wanted = '', found = ''] = [manifest.engines.node.replace('>=', ''), version];
     expectThat(found.localeCompare(wanted, 'en', { numeric: true }), `${found} is ${wanted} or newer`).toBeGreaterThanOrEqual(0);
+    const { optionalDependencies } = JSON.parse(text('scripts/on-demand/node/package.json')) as { optionalDependencies: object };
+    expectThat(new Set(Object.values(optionalDependencies)), 'the same as in the other releases').toEqual(new Set([version]));
   });
 
   it('ends with the packages of production, as a user without rights', () => {
@@ -185,27 +183,43 @@ describe('Dockerfile', () => {
     expect(command.join(' ')).toBe(manifest.scripts['start']);
   });
 
-  it('has a health check that tells a server that answers from one that does not', async () => {
-    const [, command = '[]'] = /^.*CMD (\[.*\])$/.exec(linesOf('HEALTHCHECK').join('\n').replaceAll('\n', ' ')) ?? [];
-    const [program = '', ...parameters] = JSON.parse(command) as string[];
-    expect(program).toBe('node');
-    const server = await startServer();
-    const isHealthy = async (): Promise<boolean> => {
+  it.each(['without TLS', 'with TLS', 'with client certificates'])(
+    'has a health check that tells a server that answers from one that does not, %s',
+    async (kind) => {
+      const [, command = '[]'] = /^.*CMD (\[.*\])$/.exec(linesOf('HEALTHCHECK').join('\n').replaceAll('\n', ' ')) ?? [];
+      const [program = '', ...parameters] = JSON.parse(command) as string[];
+      expect(program).toBe('node');
+      const settings = kind === 'without TLS' ? {} : await tlsSettings(kind === 'with client certificates');
+      const server = await startServer({ env: settings });
+      const isHealthy = async (): Promise<boolean> => {
+        const env = { ...process.env, ...settings, REST_PORT: new URL(server.rest).port };
+        try {
+          await promisify(execFile)(process.execPath, parameters, { env });
+          return true;
+        } catch {
+          return false;
+        }
+      };
       try {
-        await promisify(execFile)(process.execPath, parameters, { env: { ...process.env, REST_PORT: new URL(server.rest).port } });
-        return true;
-      } catch {
-        return false;
+        expect(await isHealthy()).toBe(true);
+      } finally {
+        await server.kill();
       }
-    };
-    try {
-      expect(await isHealthy()).toBe(true);
-    } finally {
-      await server.kill();
-    }
-    expect(await isHealthy()).toBe(false);
-  });
+      expect(await isHealthy()).toBe(false);
+    },
+  );
 });
+
+async function tlsSettings(withClientCertificates: boolean): Promise<Record<string, string>> {
+  const authority = await makeAuthority('authority');
+  const { cert, key } = await issueCertificate(authority, 'server');
+  const files = writeFiles({ cert, key, ca: authority.cert });
+  return {
+    MINIODB_TLS__CERT_FILE: files.cert,
+    MINIODB_TLS__KEY_FILE: files.key,
+    ...(withClientCertificates ? { MINIODB_TLS__CLIENT_CA_FILE: files.ca } : {}),
+  };
+}
 
 /** The compose file with its variables put in: those given, and else their defaults. */
 function composeWith(variables: Record<string, string>): Compose {
@@ -226,19 +240,6 @@ function settingsOf({ command = [] }: Service): Record<string, string> {
   expect(program).toBe('redis-server');
   const pairs = parameters.flatMap((name, index) => (index % 2 === 0 ? [[name.replace(/^--/, ''), parameters[index + 1] ?? '']] : []));
   return Object.fromEntries(pairs) as Record<string, string>;
-}
-
-function configOf(environment: Record<string, string>): ReturnType<typeof loadConfig> {
-  return loadConfig(path.join(REPOSITORY, 'config-of-nobody'), undefined, environment);
-}
-
-/** What the server makes of its variables when one of them has another value: another configuration, or a refusal. */
-function effectOf(environment: Record<string, string>, name: string): string {
-  try {
-    return JSON.stringify(configOf({ ...environment, [name]: 'another-value' }));
-  } catch (error) {
-    return String(error);
-  }
 }
 
 /** With continued lines joined, and without comments. */

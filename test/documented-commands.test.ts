@@ -1,6 +1,6 @@
 /**
  * The commands of the documents, typed as they stand into a shell: those of the READMEs against a server of their own with local files, in their order;
- * those of docs/troubleshooting.md against one with a bucket and Redis.
+ * those of docs/troubleshooting.md and docs/operations.md against one with a bucket and Redis. Those of docs/install.md are typed by `npm run test:release`.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
@@ -57,6 +57,18 @@ describe('docs/troubleshooting.md', () => {
     expect(output.trim()).not.toBe('');
     expect(output).not.toMatch(/"error":\s*"[A-Z_]+"/);
     if (command.includes('| jq')) expectThat(output, 'a path that is not there').not.toMatch(/^null$/m);
+  });
+});
+
+describe('docs/operations.md', () => {
+  const typed = commandsOf(readFileSync(path.join(REPOSITORY, 'docs/operations.md'), 'utf8'));
+
+  it('has commands', () => expect(typed.length).toBeGreaterThan(2));
+
+  it.each(typed)('%s', (command) => {
+    const { status, output, errors } = type(command);
+    expectThat(status, errors).toBe(0);
+    expect(output).toMatch(/"(success|status|health_status)":/);
   });
 });
 
