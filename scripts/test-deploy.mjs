@@ -12,7 +12,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { installAnsible, installPrograms, makeDebian, makeReleases, whyNot } from '../test/deploy/needs.mjs';
+import { buildSeaweedfs, installAnsible, installPrograms, makeDebian, makeReleases, whyNot } from '../test/deploy/needs.mjs';
 import { REPOSITORY, prepare } from './prepare.mjs';
 
 const PARTS = ['single', 'cluster'];
@@ -27,7 +27,7 @@ else giveUp(reason);
 async function testDeploy() {
   prepare();
   installPrograms();
-  const needs = { ...installAnsible(), debian: makeDebian(), ...releasesOf(makeReleases()) };
+  const needs = { bin: installAnsible(), weed: buildSeaweedfs(), debian: makeDebian(), ...releasesOf(makeReleases()) };
   const scratch = mkdtempSync(path.join(tmpdir(), 'miniodb-deploy-'));
   const cgroups = cgroupsFor(path.basename(scratch));
   try {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expectEqual, expectTrue } from './checks.mjs';
+import { expectEqual, expectTrue } from '../../scripts/test-release/checks.mjs';
 import { Clients, idsOf, isReady, succeed } from './clients.mjs';
 import { eventually } from './machines.mjs';
 import { expectHardenedService, expectSecretsHidden } from './node-checks.mjs';
@@ -24,7 +24,6 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
   const all = new Set();
   /** Rows that are there twice since a machine was killed. */
   let twiceBefore = 0;
-  const check = (name, body) => checks.run(`cluster: ${name}`, body);
   const versionsNow = () => Promise.all(urls.map(async (url) => (await succeed(url, 'GET', '/v1/health')).version));
   const whileClients = async (prefix, body) => {
     const clients = new Clients({ urls, table: TABLE, headers, prefix, writers: WRITERS, readers: READERS });
@@ -54,12 +53,12 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     return twice;
   };
 
-  await check('--check on empty machines passes and changes nothing', async () => {
+  await checks.run('--check on empty machines passes and changes nothing', async () => {
     const { changed } = await plays.succeed('site.yml', inventory, first, ['--check']);
     for (const machine of machines) expectTrue(!machine.has('etc/miniodb') && !machine.has('etc/seaweedfs'), 'nothing is there');
     return `would change ${changed}`;
   });
-  await checks.need('cluster: site.yml installs Redis, SeaweedFS and three servers', async () => {
+  const isInstalled = await checks.run('site.yml installs Redis, SeaweedFS and three servers', async () => {
     const played = await plays.succeed('site.yml', inventory, first);
     expectSecretsHidden(played, secrets);
     expectEqual(
@@ -69,12 +68,13 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     );
     return `changed=${played.changed}, ${played.seconds} s`;
   });
-  await check('a second run changes nothing', async () => {
+  if (!isInstalled) return;
+  await checks.run('a second run changes nothing', async () => {
     const again = await plays.succeed('site.yml', inventory, first);
     expectEqual(again.changed, 0, `changed:\n${again.output}`);
     return `changed=0, ${again.seconds} s`;
   });
-  await check('the services are hardened, and their secrets are nowhere to be seen', async () => {
+  await checks.run('the services are hardened, and their secrets are nowhere to be seen', async () => {
     const [figures] = machines.map((machine) => expectHardenedService(machine, secrets));
     const [, exposure] =
       /exposure level for seaweedfs.service: ([\d.]+)/.exec(machines[1].run('systemd-analyze', 'security', 'seaweedfs', '--no-pager')) ??
@@ -94,7 +94,7 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     expectTrue(machines[0].try('redis-cli', '-h', machines[0].address, 'ping').includes('NOAUTH'), 'Redis asks for its password');
     return `${figures}, SeaweedFS ${exposure}`;
   });
-  await check('rows written through each are seen through all', async () => {
+  await checks.run('rows written through each are seen through all', async () => {
     for (const [number, url] of urls.entries()) {
       const records = Array.from({ length: 100 }, (_, row) => ({
         id: `w-${number}-${row}`,
@@ -107,7 +107,7 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     expectEqual(twice, 0, 'rows twice');
     return `${all.size} rows`;
   });
-  await check('a machine that loses its power while clients write comes back by itself, and no row is lost', async () => {
+  await checks.run('a machine that loses its power while clients write comes back by itself, and no row is lost', async () => {
     const [, , victim] = machines;
     const tally = await whileClients('k', async () => {
       await sleep(LOAD_MS_MIN);
@@ -122,7 +122,7 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     // Requests that got no answer may have been carried out, and were sent again elsewhere.
     return `${told(tally)}, rows lost 0, twice ${twice} of ${tally.unanswered} requests without an answer`;
   });
-  await check('upgrade.yml does not begin while a server is not well', async () => {
+  await checks.run('upgrade.yml does not begin while a server is not well', async () => {
     const [, , ill] = machines;
     ill.run('systemctl', 'stop', 'miniodb');
     await plays.refuse('Ask whether the server is ready', 'upgrade.yml', inventory, second);
@@ -130,7 +130,7 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     ill.run('systemctl', 'start', 'miniodb');
     await eventually(`${ill.name} to be ready`, SEEN_MS_MAX, () => isReady(ill.url));
   });
-  await check('upgrade.yml upgrades one after the other under load', async () => {
+  await checks.run('upgrade.yml upgrades one after the other under load', async () => {
     let played;
     const tally = await whileClients('u', async () => {
       played = await plays.succeed('upgrade.yml', inventory, second);
@@ -145,35 +145,38 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     expectEqual(twice - twiceBefore, 0, 'rows twice');
     return `changed=${played.changed}, ${played.seconds} s, ${told(tally)}, rows lost 0, twice 0`;
   });
-  await check('site.yml again changes nothing', async () => {
+  await checks.run('site.yml again changes nothing', async () => {
     const again = await plays.succeed('site.yml', inventory, second);
     expectEqual(again.changed, 0, `changed:\n${again.output}`);
     return `changed=0, ${again.seconds} s`;
   });
-  await check('a release that does not start stops the upgrade at the first server, and rollback.yml mends that one alone', async () => {
-    const tally = await whileClients('b', async () => {
-      const stopped = await plays.play('upgrade.yml', inventory, { ...broken, miniodb_ready_seconds: 15 });
-      expectTrue(stopped.code !== 0, 'the upgrade fails');
-      expectEqual(stopped.recap[machines[0].name]?.failed, 1, 'failed on the first');
-      const others = await Promise.all(urls.slice(1).map(async (url) => (await succeed(url, 'GET', '/v1/health')).version));
-      expectEqual(others, [versions.second, versions.second], 'versions of the others');
-      const back = await plays.succeed('rollback.yml', inventory, broken);
+  await checks.run(
+    'a release that does not start stops the upgrade at the first server, and rollback.yml mends that one alone',
+    async () => {
+      const tally = await whileClients('b', async () => {
+        const stopped = await plays.play('upgrade.yml', inventory, { ...broken, miniodb_ready_seconds: 15 });
+        expectTrue(stopped.code !== 0, 'the upgrade fails');
+        expectEqual(stopped.recap[machines[0].name]?.failed, 1, 'failed on the first');
+        const others = await Promise.all(urls.slice(1).map(async (url) => (await succeed(url, 'GET', '/v1/health')).version));
+        expectEqual(others, [versions.second, versions.second], 'versions of the others');
+        const back = await plays.succeed('rollback.yml', inventory, broken);
+        expectEqual(
+          machines.map(({ name }) => back.recap[name].changed > 0),
+          [true, false, false],
+          'changed by the rollback',
+        );
+      });
       expectEqual(
-        machines.map(({ name }) => back.recap[name].changed > 0),
-        [true, false, false],
-        'changed by the rollback',
+        await versionsNow(),
+        urls.map(() => versions.second),
+        'versions',
       );
-    });
-    expectEqual(
-      await versionsNow(),
-      urls.map(() => versions.second),
-      'versions',
-    );
-    await expectNoneLost();
-    expectEqual(tally.errors, [], 'errors of clients that try another node');
-    return `${told(tally)}, rows lost 0`;
-  });
-  await check('rollback.yml brings all back under load', async () => {
+      await expectNoneLost();
+      expectEqual(tally.errors, [], 'errors of clients that try another node');
+      return `${told(tally)}, rows lost 0`;
+    },
+  );
+  await checks.run('rollback.yml brings all back under load', async () => {
     let played;
     const tally = await whileClients('r', async () => {
       played = await plays.succeed('rollback.yml', inventory, second);
@@ -187,7 +190,7 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     expectEqual(tally.errors, [], 'errors of clients that try another node');
     return `changed=${played.changed}, ${played.seconds} s, ${told(tally)}, rows lost 0`;
   });
-  await check('uninstall.yml removes all and keeps the data: installed anew, all rows are there', async () => {
+  await checks.run('uninstall.yml removes all and keeps the data: installed anew, all rows are there', async () => {
     const played = await plays.succeed('uninstall.yml', inventory, first);
     for (const machine of machines) expectTrue(!machine.has('opt/miniodb') && !machine.has('etc/miniodb'), `${machine.name} is empty`);
     expectTrue(!machines[1].has('opt/seaweedfs') && machines[1].has('var/lib/seaweedfs'), 'SeaweedFS is gone, its data is not');
@@ -196,7 +199,7 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     await expectNoneLost();
     return `changed=${played.changed}, ${all.size} rows`;
   });
-  await check('uninstall.yml removes the data when told', async () => {
+  await checks.run('uninstall.yml removes the data when told', async () => {
     const everything = { miniodb_uninstall_data: true, object_store_uninstall_data: true, redis_uninstall_data: true };
     await plays.succeed('uninstall.yml', inventory, { ...first, ...everything });
     const left = machines.flatMap((machine) =>

