@@ -13,7 +13,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, rmdirSync }
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { buildSeaweedfs, installAnsible, installPrograms, makeDebian, makeReleases, whyNot } from '../test/deploy/needs.mjs';
-import { REPOSITORY, prepare } from './prepare.mjs';
+import { REPOSITORY } from './prepare.mjs';
 
 const PARTS = ['single', 'cluster'];
 const CGROUPS = '/sys/fs/cgroup';
@@ -25,7 +25,6 @@ if (reason === undefined) await testDeploy();
 else giveUp(reason);
 
 async function testDeploy() {
-  prepare();
   installPrograms();
   const needs = { bin: installAnsible(), weed: buildSeaweedfs(), debian: makeDebian(), ...releasesOf(makeReleases()) };
   const scratch = mkdtempSync(path.join(tmpdir(), 'miniodb-deploy-'));
