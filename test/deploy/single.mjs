@@ -33,6 +33,10 @@ export async function testSingle({ checks, plays, machines, versions, releaseSou
     expectTrue(!machine.has('etc/miniodb') && !machine.has('etc/systemd/system/miniodb.service'), 'nothing is there');
     return `would change ${changed}`;
   });
+  await checks.run('the inventory external passes --check, too', async () => {
+    const { folder } = plays.makeInventory('external');
+    await plays.succeed('site.yml', folder, first, ['--check', '--limit', 'miniodb-1']);
+  });
   const isInstalled = await checks.run('site.yml installs it', async () => {
     const played = await plays.succeed('site.yml', inventory, first);
     expectSecretsHidden(played, secrets);
