@@ -120,7 +120,7 @@ export async function testCluster({ checks, plays, machines, versions, weed, rel
     expectEqual(tally.errors, [], 'errors of clients that try another node');
     twiceBefore = twice;
     // Requests that got no answer may have been carried out, and were sent again elsewhere.
-    return `${told(tally)}, rows lost 0, twice ${twice} of ${tally.unanswered} requests without an answer`;
+    return `${told(tally)}, rows lost 0, twice ${twice} (${tally.unanswered} requests without an answer)`;
   });
   await checks.run('upgrade.yml does not begin while a server is not well', async () => {
     const [, , ill] = machines;
