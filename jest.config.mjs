@@ -48,7 +48,7 @@ const project = (name, color, options) => ({
 export default {
   testTimeout: 120_000,
   // More than two cores' worth: most suites wait for the disk, for intervals, and for processes that start.
-  maxWorkers: 4,
+  maxWorkers: 3,
   // A worker keeps the modules of every file it ran; at this size a new one takes its place.
   workerIdleMemoryLimit: '700MB',
   globalSetup: '<rootDir>/test/jest/global-setup.mjs',
