@@ -61,7 +61,7 @@ function instantOf(text: string | undefined, field: string, dayMs: number): stri
   const canonical = canonicalTimestamp(isDay ? `${text}T00:00:00Z` : text);
   if (canonical === undefined)
     throw invalidArgument(
-      `time_range.${field} must be a day (2024-01-15) or an instant (RFC 3339 with a zone), got ${JSON.stringify(text)}`,
+      `time_range.${field} must be a day (2024-01-15) or an instant (2024-01-15T10:00:00Z), got ${JSON.stringify(text)}`,
       [{ field: `time_range.${field}` }],
     );
   const ms = BigInt(Date.parse(`${canonical.slice(0, 19)}Z`)) + BigInt(isDay ? dayMs : 0);
