@@ -52,13 +52,13 @@ export const TIMESTAMP_FIELD_QUERY = {
 export const FORMAT_QUERY = {
   name: 'format',
   required: false,
-  schema: { type: 'string' as const, enum: [...BULK_FORMATS], example: 'csv' },
+  schema: { type: 'string' as const, enum: [...BULK_FORMATS] },
   description: 'Format of the body. Default: as Content-Type says; for application/octet-stream the first bytes tell',
 };
 export const DELIMITER_QUERY = {
   name: 'delimiter',
   required: false,
-  schema: { type: 'string' as const, enum: ['comma', 'semicolon', 'tab', 'bar'], example: 'semicolon' },
+  schema: { type: 'string' as const, enum: ['comma', 'semicolon', 'tab', 'bar'] },
   description: 'What stands between the cells of CSV, by name or as itself. Default: the first of them that is in the first line',
 };
 export const ID_STRATEGY_QUERY = {
@@ -144,7 +144,10 @@ export const BULK_BODY = {
         },
       },
     },
-    'text/tab-separated-values': { schema: { type: 'string' } },
+    'text/tab-separated-values': {
+      schema: { type: 'string' },
+      examples: { rows: { summary: 'The same with tabs', value: 'id\ttimestamp\tname\nuser-127\t2024-01-01 14:00:00\tEve Roe\n' } },
+    },
     'application/vnd.apache.parquet': BYTES,
     'application/vnd.apache.arrow.stream': BYTES,
     'application/octet-stream': BYTES,
