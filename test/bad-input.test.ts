@@ -151,7 +151,16 @@ const bodies: readonly RestCase[] = [
     invalid(/gzip|body could not be read/i),
     { ...ndjson, 'content-encoding': 'gzip' },
   ),
-  post('a packed record', '/v1/data', gzipSync(goodLine), UNSUPPORTED_MEDIA_TYPE(/Content-Encoding gzip.*\/v1\/data\/bulk/), {
+  post(
+    'a record in an unknown packing',
+    '/v1/data',
+    gzipSync(goodLine),
+    UNSUPPORTED_MEDIA_TYPE(/Content-Encoding lzw.*gzip, deflate, br, zstd/),
+    {
+      'content-encoding': 'lzw',
+    },
+  ),
+  post('a record in a damaged packing', '/v1/data', gzipSync(goodLine).subarray(0, 30), invalid(/unpacked/), {
     'content-encoding': 'gzip',
   }),
 ];
@@ -222,7 +231,7 @@ const records: readonly RestCase[] = [
       table: 'people',
       records: [
         { id: 'bad-1', payload: {} },
-        { id: 'bad 2', payload: {} },
+        { id: 'bad\x7f2', payload: {} },
         { id: 'bad-3', payload: {} },
       ],
     },
@@ -320,7 +329,7 @@ const changes: readonly RestCase[] = [
   withBody('DELETE', 'delete without a table', '/v1/data', { id: 'p1' }, invalid(/table/)),
   withBody('DELETE', 'delete with id and ids', '/v1/data', { table: 'people', id: 'p1', ids: ['p1'] }, invalid(/\bids?\b/)),
   withBody('DELETE', 'delete with no ids', '/v1/data', { table: 'people', ids: [] }, invalid(/\bids\b/)),
-  withBody('DELETE', 'delete with ids of numbers', '/v1/data', { table: 'people', ids: [1] }, invalid(/\bids?\b/)),
+  withBody('DELETE', 'delete with ids of fractions', '/v1/data', { table: 'people', ids: [1.5] }, invalid(/\bids?\b/)),
   withBody(
     'DELETE',
     'delete with more ids than allowed',
