@@ -89,6 +89,12 @@ export async function testSingle({ checks, plays, machines, versions, releaseSou
     await write('b');
     return `changed=${played.changed}, ${played.seconds} s`;
   });
+  await checks.run('a release that does not start is told with its log, and rollback.yml takes it back', async () => {
+    const broken = { ...first, miniodb_version: versions.broken };
+    await plays.refuse('this release does not start', 'upgrade.yml', inventory, { ...broken, miniodb_ready_seconds: 10 });
+    await plays.succeed('rollback.yml', inventory, broken);
+    expectEqual(await version(), versions.second, 'version');
+  });
   await checks.run('rollback.yml goes back, with the rows; again it changes nothing', async () => {
     const played = await plays.succeed('rollback.yml', inventory, second);
     expectEqual(await version(), versions.first, 'version');
