@@ -7,9 +7,9 @@ export interface DataBackupInfo {
   readonly type: DataBackupType;
   readonly timestamp: string;
   readonly tables: readonly { readonly name: string; readonly version: number; readonly rows: number; readonly files: number }[];
-  /** Of all files that it needs. */
+  /** Total size of all files that it needs. */
   readonly total_bytes: number;
-  /** Of the files that it copied itself. */
+  /** Total size of the files that this backup copied itself. */
   readonly size_bytes: number;
 }
 

@@ -12,7 +12,7 @@ export interface RecoveredTable {
   readonly recovered_keys: readonly string[];
 }
 
-/** The table was not there: it comes back as it was, whatever it holds. */
+/** A table that no longer existed and was restored as a whole, even if it has no rows. */
 export interface RecoveredWhole extends RecoveredTable {
   readonly isWhole?: true;
 }

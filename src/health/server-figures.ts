@@ -55,7 +55,7 @@ export class ServerFigures {
   }
 }
 
-/** Of two counts the share of the first, 0 to 1. */
+/** Share of the first count in both, from 0 to 1. */
 function share(good: number, bad: number, withoutAny: number): number {
   return good + bad === 0 ? withoutAny : good / (good + bad);
 }

@@ -13,7 +13,7 @@ import { LosslessNumber } from '../../common/json.js';
 export const TIMESTAMP_UNITS = ['s', 'ms', 'us', 'ns'] as const;
 export type TimestampUnit = (typeof TIMESTAMP_UNITS)[number];
 
-/** Numbers below these, whatever their sign, are of the unit. */
+/** Upper bounds on the absolute value of a number that is read in each unit. */
 export const SECONDS_BELOW = 100_000_000_000;
 export const MILLISECONDS_BELOW = 100_000_000_000_000;
 export const MICROSECONDS_BELOW = 100_000_000_000_000_000n;

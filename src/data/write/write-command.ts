@@ -13,7 +13,7 @@ export interface RowOptions {
   readonly onError: 'abort' | 'skip';
   /** Who makes missing ids; undefined: as the table has it. */
   readonly idStrategy?: IdStrategy | undefined;
-  /** Of times that are numbers; undefined: by their size. */
+  /** Unit of timestamps that are numbers; undefined infers it from their size. */
   readonly timestampUnit?: TimestampUnit | undefined;
   /** Types that new columns get, by field; where the values alone do not say them. */
   readonly newTypes?: ReadonlyMap<string, ColumnType> | undefined;
