@@ -3,24 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { expectThat } from './support/expectations.js';
 import { countOf, expectStatus, write } from './support/requests.js';
-import { call, type RunningServer, type ServerOptions, startServer, temporaryDirectory, testedMain } from './support/server.js';
+import { call, temporaryDirectory, testedMain } from './support/server.js';
+import { start } from './support/server-of-a-test.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
-
-const cleanUps: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
-
-async function start(options: ServerOptions = {}): Promise<RunningServer> {
-  const server = await startServer('config' in options ? options : { ...options, config: { log: { file: '' } } });
-  cleanUps.push(() => server.kill());
-  return server;
-}
 
 describe('a configuration that cannot be used stops the start', () => {
   interface Ended {

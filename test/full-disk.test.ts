@@ -3,24 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync, statfsSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { expectThat } from './support/expectations.js';
 import { eventually, expectStatus, flush, type JsonRow, rowsOf, write } from './support/requests.js';
-import { type Answer, call, type RunningServer, type ServerOptions, startServer, temporaryDirectory } from './support/server.js';
+import { type Answer, call, type RunningServer, temporaryDirectory } from './support/server.js';
+import { cleanUps, start } from './support/server-of-a-test.js';
 
 const MIB = 1_024 * 1_024;
-
-const cleanUps: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
-
-async function start(options: ServerOptions = {}): Promise<RunningServer> {
-  const server = await startServer('config' in options ? options : { ...options, config: { log: { file: '' } } });
-  cleanUps.push(() => server.kill());
-  return server;
-}
 
 describe('a full disk', () => {
   interface SmallDisk {

@@ -6,27 +6,16 @@ import { once } from 'node:events';
 import { networkInterfaces } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { expectThat } from './support/expectations.js';
 import { connectGrpc, structOf } from './support/grpc-client.js';
 import { countOf, eventually, expectStatus, expectSuccess, flush, type JsonRow, valueOf, write, writeBatch } from './support/requests.js';
-import { call, MAIN, type RunningServer, type ServerOptions, startServer, temporaryDirectory } from './support/server.js';
+import { call, MAIN, type RunningServer, temporaryDirectory } from './support/server.js';
+import { cleanUps, start } from './support/server-of-a-test.js';
 
 const REPOSITORY = fileURLToPath(new URL('../', import.meta.url));
 const STOP_MS_MAX = 10_000;
 const ENDLESS = 'SELECT count(*) AS marked_endless FROM range(100000000) a, range(100000000) b WHERE (a.range * b.range) % 7 = 8';
-
-const cleanUps: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
-
-async function start(options: ServerOptions = {}): Promise<RunningServer> {
-  const server = await startServer('config' in options ? options : { ...options, config: { log: { file: '' } } });
-  cleanUps.push(() => server.kill());
-  return server;
-}
 
 /* ------------------------------------------------------------------------------------------------------- start and end */
 
