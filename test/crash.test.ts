@@ -187,10 +187,12 @@ describe('a damaged write-ahead log', () => {
         await write(5);
         await kill();
       }
-      const [whole, rowsOfAll] = [dataDir, acknowledged];
+      const [whole, rowsOfAll] = [temporaryDirectory('wal'), acknowledged];
+      cpSync(dataDir, whole, { recursive: true, filter: (file) => path.basename(file) !== 'lock' });
       for (const index of [0, 1, -1]) {
-        dataDir = temporaryDirectory('wal');
-        cpSync(whole, dataDir, { recursive: true, filter: (file) => path.basename(file) !== 'lock' });
+        // In its place: on a bucket, another directory has another bucket.
+        rmSync(dataDir, { recursive: true });
+        cpSync(whole, dataDir, { recursive: true });
         const segment = walSegments(dataDir).at(index) ?? '';
         const rows = recordsOf(segment).length;
         rmSync(segment);
