@@ -160,6 +160,19 @@ const bodies: readonly RestCase[] = [
       'content-encoding': 'lzw',
     },
   ),
+  post('a packed body that is no JSON', '/v1/data', gzipSync('{"table":'), invalid(/JSON/), { 'content-encoding': 'gzip' }),
+  post('a packed body that is nested too deeply', '/v1/data', gzipSync('['.repeat(50_000)), invalid(/nested/), {
+    'content-encoding': 'gzip',
+  }),
+  post(
+    'a small body that unpacks to more than the limit',
+    '/v1/data',
+    gzipSync(' '.repeat(BODY_BYTES_MAX + 1)),
+    { ...TOO_LARGE, says: /unpacked/ },
+    {
+      'content-encoding': 'gzip',
+    },
+  ),
   post('a record in a damaged packing', '/v1/data', gzipSync(goodLine).subarray(0, 30), invalid(/unpacked/), {
     'content-encoding': 'gzip',
   }),

@@ -2,6 +2,7 @@
  * What the REST interface promises, read from the outside: data, idempotency, ids, schema growth, deletes, restores, tables and monitoring.
  * Bulk loads are in contract-rest-bulk.test.ts, queries in contract-rest-queries.test.ts.
  */
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, test } from '@jest/globals';
 import { expectThat } from './support/expectations.js';
 import { bulk, bulkAnswer, columnTypes, query, restartAfterKill, server, startOther, useOneServer } from './support/one-server.js';
@@ -63,6 +64,21 @@ describe('POST /v1/data', () => {
       { id: 'user-125', timestamp: '2024-01-01T12:00:00.000000Z', name: 'Bea', age: null, score: null },
       { id: 'user-126', timestamp: '2024-01-01T13:00:00.000000Z', name: 'Cy', age: null, score: null },
     ]);
+  });
+
+  test('reads packed bodies', async () => {
+    for (const [encoding, pack] of [
+      ['gzip', gzipSync],
+      ['X-GZIP', gzipSync],
+      ['deflate', deflateSync],
+      ['br', brotliCompressSync],
+    ] as const) {
+      const body = pack(JSON.stringify({ table: 'packed', id: encoding, payload: {} }));
+      const headers = { 'content-type': 'application/json', 'content-encoding': encoding };
+      const response = await fetch(`${server.rest}/v1/data`, { method: 'POST', headers, body: new Uint8Array(body) });
+      expectThat(response.status, encoding).toBe(200);
+    }
+    expect(await countOf(server, 'packed')).toBe(4);
   });
 
   test('stores instants: zones are honoured, milliseconds since 1970 and microseconds are kept, a missing one is now', async () => {

@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createConnection, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { gzipSync } from 'node:zlib';
 import { expectSoftly, expectThat } from './support/expectations.js';
 import { connectGrpc, type GrpcAnswer, type GrpcConnection, PROTO_FILE } from './support/grpc-client.js';
 import { checkHealth, listServices, watchHealth } from './support/grpc-services.js';
@@ -602,6 +603,7 @@ describe('bodies', () => {
       for (const [route, headers, expected] of [
         ['POST /v1/query', {}, /^HTTP\/1.1 401 .*www-authenticate: Bearer.*"UNAUTHENTICATED"/is],
         ['POST /v1/query', { 'transfer-encoding': 'chunked' }, /^HTTP\/1.1 401 /],
+        ['POST /v1/query', { 'content-length': '5000', 'content-encoding': 'gzip' }, /^HTTP\/1.1 401 /],
         ['POST /v1/data', { ...reader }, /^HTTP\/1.1 403 .*"PERMISSION_DENIED"/s],
         ['POST /v1/auth/keys', { ...reader }, /^HTTP\/1.1 403 /],
         ['DELETE /v1/auth/token', {}, /^HTTP\/1.1 401 /],
@@ -625,6 +627,18 @@ describe('bodies', () => {
         promised.socket.destroy();
       }
       expectStatus(await call(server, 'POST', '/v1/query', { sql: 'SELECT 1' }, reader), 200);
+    });
+  });
+
+  it('that anybody may send are small, also when they are unpacked', async () => {
+    await withServer({ auth: AUTH }, async (server) => {
+      const ask = async (body: Buffer): Promise<number> => {
+        const headers = { 'content-type': 'application/json', 'content-encoding': 'gzip' };
+        return (await fetch(`${server.rest}/v1/auth/token`, { method: 'POST', headers, body: new Uint8Array(body) })).status;
+      };
+      const login = JSON.stringify({ api_key: 'admin', api_secret: 'wrong' });
+      expect(await ask(gzipSync(login))).toBe(401);
+      expect(await ask(gzipSync(login + ' '.repeat(65_536)))).toBe(413);
     });
   });
 

@@ -1,6 +1,6 @@
 /** The HTTP server: how bodies are read, how requests get their id, how failures outside of any route are told. */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { ServerOptions } from 'node:https';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -78,18 +78,17 @@ function httpsOptions({ cert, key, clientAuthorities }: TlsFiles): ServerOptions
 function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: number): void {
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (request, body, done) => {
-    const encoding = request.headers['content-encoding'];
-    if (isUnpacked(encoding)) {
+    const { headers, routeOptions } = request;
+    const parse = (bytes: Buffer): void => {
       try {
-        done(null, parseBody(body as Buffer, jsonDepthMax));
+        done(null, parseBody(bytes, jsonDepthMax));
       } catch (error) {
         done(error as Error);
       }
-    } else
-      unpacked(body as Buffer, encoding, bodyBytesMax).then(
-        (bytes) => done(null, parseBody(bytes, jsonDepthMax)),
-        (error: unknown) => done(error as Error),
-      );
+    };
+    if (isPacked(headers))
+      unpacked(body as Buffer, headers['content-encoding'], routeOptions.bodyLimit).then(parse, (error: unknown) => done(error as Error));
+    else parse(body as Buffer);
   });
   for (const type of [...STREAMED_TYPES, STREAMED_JSON]) {
     server.addContentTypeParser(type, { bodyLimit: Number.MAX_SAFE_INTEGER }, (_request, body: Readable, done) => done(null, body));
@@ -168,17 +167,17 @@ function refuseOtherMethods(server: FastifyInstance): void {
   });
 }
 
-/** @returns false where the length is not told, too */
+/** @returns false also where the length is not told: a packed body may be a thousand times as long as its packing */
 export function hasSmallBody({ headers }: FastifyRequest): boolean {
-  return headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= SMALL_BODY_BYTES_MAX;
+  return !isPacked(headers) && headers['transfer-encoding'] === undefined && Number(headers['content-length'] ?? 0) <= SMALL_BODY_BYTES_MAX;
 }
 
 function isJson(contentType: string | undefined): boolean {
   return contentType?.split(';')[0]?.trim().toLowerCase() === 'application/json';
 }
 
-function isUnpacked(encoding = 'identity'): boolean {
-  return /^\s*(identity)?\s*$/i.test(encoding);
+function isPacked({ 'content-encoding': encoding = 'identity' }: IncomingHttpHeaders): boolean {
+  return !/^\s*(identity)?\s*$/i.test(encoding);
 }
 
 /** @throws AppError UNSUPPORTED_MEDIA_TYPE, INVALID_ARGUMENT for a damaged packing, PAYLOAD_TOO_LARGE past the bound */

@@ -63,7 +63,8 @@ describe('the S3 store', () => {
     const store = await objectStore();
     await putText(store, 'a', 'one');
     await store.killGateway();
-    await expect(getText(store, 'a')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    // Reset where the connection that was kept from the first request has not been seen to end.
+    await expect(getText(store, 'a')).rejects.toMatchObject({ code: expect.stringMatching(/^ECONN(REFUSED|RESET)$/) });
     await store.restart();
     expect(await getText(store, 'a')).toBe('one');
   });
