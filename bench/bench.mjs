@@ -1,7 +1,8 @@
 /**
  * `npm run bench [-- --quick] [-- --only a,c]`: what a request costs, how bulk loading and queries compare with plain DuckDB in the same
  * run, what fsync takes, what an idle server needs, how the formats compare, what a change by id takes, how the questions of ClickBench compare
- * with plain DuckDB, how queries fare on small files and deleted rows, what a stream of records takes, and what guarding and watching cost. Ratios carry from one machine to
+ * with plain DuckDB, how queries fare on small files and deleted rows, what a stream of records takes, what guarding and watching cost, and what comes in as
+ * bodies of some thousand rows. Ratios carry from one machine to
  * another; absolute figures do not.
  *
  * The load generator, DuckDB and the server share this machine, one after the other where that is possible.
@@ -12,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { REPOSITORY, prepare } from '../scripts/prepare.mjs';
 
 const { values: options } = parseArgs({
-  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: 'a,b,c,d,e,f,g,h,i,j,k' } },
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string', default: 'a,b,c,d,e,f,g,h,i,j,k,l' } },
 });
 prepare();
 const { describeMachine } = await import('./machine.mjs');
@@ -27,6 +28,7 @@ const { measureStart } = await import('./start.mjs');
 const { measureLayout } = await import('./layout.mjs');
 const { measureStreamWrites } = await import('./stream-writes.mjs');
 const { measureGuards } = await import('./guards.mjs');
+const { measureIngest } = await import('./ingest.mjs');
 
 const MEASUREMENTS = {
   a: ['POST of one record', measureSingleWrites],
@@ -40,6 +42,7 @@ const MEASUREMENTS = {
   i: ['Many small files, deleted rows, changed files', measureLayout],
   j: ['gRPC StreamWrite', measureStreamWrites],
   k: ['What authentication, limits, audit and metrics cost', measureGuards],
+  l: ['Bodies of some thousand rows, by format', measureIngest],
 };
 const SIZES = options.quick
   ? {

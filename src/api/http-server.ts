@@ -12,6 +12,7 @@ import type { Logger } from '../common/logger.js';
 import { assertTextDepth, parseJson } from '../common/json.js';
 import { requestContext } from '../common/request-context.js';
 import { allowOrigins, securityHeaders, setSecurityHeaders } from './browser-rules.js';
+import { BatchText } from './batch-text.js';
 import { unpackers } from './content-encoding.js';
 import { cutIdleBodies } from './idle-bodies.js';
 import { replyWithError, toAppError } from './error-filter.js';
@@ -23,6 +24,8 @@ const STREAMED_TYPES = ['application/x-ndjson', 'text/csv', 'application/vnd.apa
 /** Here JSON is a bulk format, too: it gets a name of its own, because parsers are chosen by the type alone. */
 const STREAMED_JSON_ROUTE = '/v1/data/bulk';
 export const STREAMED_JSON = 'application/x-streamed-json';
+/** Takes batches of records, which it may read without their being parsed. */
+const BATCH_ROUTE = '/v1/data';
 /** Longer than the idle time of common load balancers, so that they and not we end a connection. */
 const KEEP_ALIVE_MS = 72_000;
 /** When another try may find a server up that is stopping now. */
@@ -79,9 +82,11 @@ function configure(server: FastifyInstance, bodyBytesMax: number, jsonDepthMax: 
   server.removeAllContentTypeParsers();
   server.addContentTypeParser('application/json', { parseAs: 'buffer', bodyLimit: bodyBytesMax }, (request, body, done) => {
     const { headers, routeOptions } = request;
+    const isBatch = routeOptions.url === BATCH_ROUTE && routeOptions.method === 'POST';
     const parse = (bytes: Buffer): void => {
       try {
-        done(null, parseBody(bytes, jsonDepthMax));
+        const parsed = (): unknown => parseBody(bytes, jsonDepthMax);
+        done(null, (isBatch ? BatchText.of(bytes, parsed) : undefined) ?? parsed());
       } catch (error) {
         done(error as Error);
       }

@@ -1,11 +1,11 @@
 /**
  * The path of a bulk body:
  *
- *   spool to disk → decide columns → Parquet beside the WAL → log its name → visible (and later moved into the table by the next flush)
+ *   spool → decide columns → Parquet beside the WAL → log its name → visible (and later moved into the table by the next flush)
  *
  * A large body is parsed and encoded by the engine in one go, on all cores, sorted, straight into a data file; its rows never pass through
  * JavaScript or the buffer. Only what does not fit at first sight is read line by line, to say which row and field it is. Small bodies take the
- * way of ordinary writes, so that they do not become small files.
+ * way of ordinary writes, so that they do not become small files: small NDJSON straight from memory, where all of it fits.
  */
 import { Inject, Injectable } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
@@ -17,14 +17,17 @@ import { ScratchFiles } from '../storage/scratch-files.js';
 import { sniffFormat } from './bulk/bulk-format.js';
 import { BulkBodies } from './bulk/bulk-bodies.js';
 import type { BulkBody } from './bulk/bulk-body.js';
-import type { BulkAnswer, BulkRequest } from './bulk/bulk-request.js';
+import { assertThere, type BulkAnswer, bulkAnswer, type BulkRequest } from './bulk/bulk-request.js';
 import { RefusalList } from './bulk/refusal-list.js';
-import { spool } from './bulk/spool.js';
+import { SpooledBody, SpoolMemory } from './bulk/spool.js';
 import { StoreAsFile } from './bulk/store-as-file.js';
 import { StoreAsRows } from './bulk/store-as-rows.js';
+import { StoreText } from './write/store-text.js';
 
 /** Bodies up to this size go through the buffer. */
 const SMALL_BYTES_MAX = 2 * 1_024 * 1_024;
+/** Small bodies in memory at once; others wait on disk. */
+const MEMORY_BYTES_MAX = 64 * 1_024 * 1_024;
 /** Bodies for upsert tables, whose rows must meet the buffer one by one. */
 const UPSERT_BYTES_MAX = 64 * 1_024 * 1_024;
 /** Rows that go through the buffer at once: all of them are checked and encoded without a turn of the event loop between. */
@@ -34,44 +37,73 @@ const UPSERT_ROWS_MAX = 1_000_000;
 
 @Injectable()
 export class BulkPath {
+  readonly #memory = new SpoolMemory(MEMORY_BYTES_MAX, SMALL_BYTES_MAX);
+
   constructor(
     private readonly limits: LimitsConfig,
     @Inject(CLOCK) private readonly clock: Clock,
     private readonly scratch: ScratchFiles,
     private readonly bodies: BulkBodies,
+    private readonly text: StoreText,
     private readonly asRows: StoreAsRows,
     private readonly asFile: StoreAsFile,
   ) {}
 
   /** Stores a body. All or nothing under `abort`; under `skip` the rows that fit. */
   async store(given: BulkRequest): Promise<BulkAnswer> {
-    const spooled = this.scratch.path('body');
+    const path = this.scratch.path('body');
+    let spooled: SpooledBody | undefined;
     try {
       const bytesMax = this.limits.bulk_bytes_max;
-      const { bytes, digest } = await traced('spool', {}, () =>
-        spool(given.body, given.encoding, spooled, bytesMax, given.idempotency !== undefined),
+      spooled = await traced('spool', {}, () =>
+        SpooledBody.receive(given.body, given.encoding, path, bytesMax, given.idempotency !== undefined, this.#memory),
       );
+      const { digest } = spooled;
       const request = given.idempotency
         ? { ...given, idempotency: { ...given.idempotency, fingerprint: given.idempotency.fingerprint + digest } }
         : given;
-      const { table, fields, options, delimiter } = request;
-      const format = request.format ?? (await sniffFormat(spooled));
-      const refusals = new RefusalList();
-      const target = {
-        config: table.config,
-        schema: table.schema,
-        fields,
-        options,
-        delimiter,
-        nowMs: this.clock.nowMs(),
-        columnsMax: this.limits.columns_max,
-      };
-      return await this.bodies.use(spooled, bytes, format, target, options.onError === 'skip' ? refusals : undefined, (body) =>
-        this.#storeBody(request, body, refusals),
-      );
+      return (await this.#storeText(request, spooled)) ?? (await this.#storeFile(request, await spooled.file(), spooled.bytes));
     } finally {
-      await this.scratch.remove(spooled);
+      spooled?.release();
+      await this.scratch.remove(path);
     }
+  }
+
+  async #storeText(
+    { table, fields, options, idempotency, isGone, format }: BulkRequest,
+    body: SpooledBody,
+  ): Promise<BulkAnswer | undefined> {
+    const text = format === 'ndjson' ? body.text() : undefined;
+    if (!text) return undefined;
+    const answer = await this.text.store({
+      table,
+      text,
+      form: { kind: 'lines', ...fields },
+      options,
+      rowsMax: SMALL_ROWS_MAX,
+      wantsIds: false,
+      idempotency,
+      assertStill: () => assertThere(isGone),
+    });
+    return answer && bulkAnswer(answer, new RefusalList());
+  }
+
+  async #storeFile(request: BulkRequest, file: string, bytes: number): Promise<BulkAnswer> {
+    const { table, fields, options, delimiter } = request;
+    const format = request.format ?? (await sniffFormat(file));
+    const refusals = new RefusalList();
+    const target = {
+      config: table.config,
+      schema: table.schema,
+      fields,
+      options,
+      delimiter,
+      nowMs: this.clock.nowMs(),
+      columnsMax: this.limits.columns_max,
+    };
+    return this.bodies.use(file, bytes, format, target, options.onError === 'skip' ? refusals : undefined, (body) =>
+      this.#storeBody(request, body, refusals),
+    );
   }
 
   /** @param refusals rows that were refused while the body was opened */

@@ -12,12 +12,12 @@ import { AppError, invalidArgument } from '../common/app-error.js';
 import { Config } from '../config/config.js';
 import { counted } from '../common/counted.js';
 import { stringifyJson } from '../common/json.js';
+import { BatchText } from '../api/batch-text.js';
 import { ApiErrors, BODY_ERRORS } from '../api/api-errors.js';
 import { Needs } from '../api/permission.js';
 import { UnreadableMessage } from '../api/readable-messages.js';
 import type { Table } from '../tables/table.js';
 import { assertTableName } from '../tables/table-name.js';
-import { TableRegistry } from '../tables/table-registry.js';
 import { type BulkFormat, bulkFormatOf, parseFormat } from './bulk/bulk-format.js';
 import type { BulkAnswer } from './bulk/bulk-request.js';
 import { BulkPath } from './bulk-path.js';
@@ -61,6 +61,7 @@ import { FlushPath } from './flush-path.js';
 import { OperationCounts } from './operation-counts.js';
 import { type Idempotency, ownKey } from './write/idempotency.js';
 import type { RecordInput } from './write/record.js';
+import { StoreText } from './write/store-text.js';
 import { strategyFor, WriteTargets } from './write/target.js';
 import type { RowOptions, WriteAnswer, WriteCommand } from './write/write-command.js';
 import { WritePath } from './write-path.js';
@@ -92,17 +93,24 @@ interface GrpcStreamWrite {
   readonly table: string;
 }
 
+/** What a write came to. */
+interface Written {
+  readonly table: string;
+  readonly answer: WriteAnswer;
+  readonly isBatch: boolean;
+}
+
 @ApiTags('data')
 @Controller('v1/data')
 @Needs('write')
 export class DataController {
   constructor(
     private readonly config: Config,
-    private readonly registry: TableRegistry,
     private readonly targets: WriteTargets,
     private readonly writePath: WritePath,
     private readonly flushPath: FlushPath,
     private readonly bulkPath: BulkPath,
+    private readonly text: StoreText,
     private readonly counts: OperationCounts,
   ) {}
 
@@ -125,17 +133,36 @@ export class DataController {
   ): Promise<WriteAnswerDto> {
     const { ack, timestamp_unit: unit, ...others } = query;
     assertNoOthers(others);
-    const request = parseWrite(body, this.config.limits.batch_records_max);
     const isFlushed = parseAck(ack);
-    const { table: name, records } = request;
     const options: RowOptions = { onError: 'abort', timestampUnit: parseTimestampUnit(unit) };
+    const batch = body instanceof BatchText ? body : undefined;
+    // A key is one of what a request means, which its bytes do not say.
+    const stored = batch && key === undefined ? await this.#writeText(batch, options) : undefined;
+    const { table, answer, isBatch } = stored ?? (await this.#writeParsed(batch ? batch.parsed() : body, options, key, unit));
+    if (isFlushed) await this.flushPath.flush(this.targets.existing(table));
+    return this.#rowsAnswer(answer, isBatch);
+  }
+
+  async #writeParsed(body: unknown, options: RowOptions, key: string | undefined, unit: unknown): Promise<Written> {
+    const { table: name, records, isBatch } = parseWrite(body, this.config.limits.batch_records_max);
     const makeCommand = async (): Promise<WriteCommand> => {
       const table = await this.targets.ensureFor(name, records, options);
       return { kind: 'rows', table, records, replaces: false, ...options };
     };
-    const answer = await this.#submit('write', name, makeCommand, idempotencyOf(key, 'POST', unit === undefined ? body : [body, unit]));
-    if (isFlushed) await this.flushPath.flush(this.registry.get(name));
-    return this.#rowsAnswer(answer, request.isBatch);
+    const idempotency = idempotencyOf(key, 'POST', unit === undefined ? body : [body, unit]);
+    return { table: name, answer: await this.#submit('write', name, makeCommand, idempotency), isBatch };
+  }
+
+  /** @returns undefined, with nothing stored, for what has to be parsed */
+  async #writeText({ table: name, records: text }: BatchText, options: RowOptions): Promise<Written | undefined> {
+    const table = this.targets.find(name);
+    if (!table) return undefined;
+    assertMayWrite(name);
+    const rowsMax = this.config.limits.batch_records_max;
+    const answer = await this.counts.around('write', name, () =>
+      this.text.store({ table, text, form: { kind: 'records' }, options, rowsMax, wantsIds: true }),
+    );
+    return answer && { table: name, answer, isBatch: true };
   }
 
   @GrpcMethod('MinIODBService', 'WriteData')
@@ -247,7 +274,7 @@ export class DataController {
     const run = (): Promise<BulkAnswer> =>
       this.bulkPath.store({ table, ensureTable, body, format, encoding, fields, options, delimiter, idempotency, isGone });
     const answer = await this.counts.around('write', name, run);
-    return { table: this.registry.find(name), answer };
+    return { table: this.targets.find(name), answer };
   }
 
   @Put()
@@ -373,7 +400,7 @@ export class DataController {
       return { kind: 'rows', table, records, replaces: false, onError: 'skip' };
     };
     const answer = await this.#submit('write', name, makeCommand, undefined);
-    this.counts.streamed(this.registry.get(name).name, answer.count, answer.refusals.length);
+    this.counts.streamed(this.targets.existing(name).name, answer.count, answer.refusals.length);
     return answer;
   }
 

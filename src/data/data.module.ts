@@ -61,6 +61,7 @@ import { IdempotencyKeys } from './write/idempotency.js';
 import { LsnCounter } from './write/lsn-counter.js';
 import { PrepareWrite } from './write/prepare.js';
 import { Fence, Replay } from './write/replay.js';
+import { StoreText } from './write/store-text.js';
 import { WriterFailure } from './write/writer-failure.js';
 import { WritePath } from './write-path.js';
 
@@ -111,6 +112,7 @@ import { WritePath } from './write-path.js';
     WritePath,
     Fence,
     Replay,
+    StoreText,
     BulkBodies,
     BulkFiles,
     EncodeBulk,

@@ -16,11 +16,11 @@ export class OperationCounts {
 
   constructor(private readonly registry: TableRegistry) {}
 
-  /** Counts an operation by how it ends. Only what is done to a table counts: a name alone, which anybody can make up, would be a label. */
+  /** Counts an operation by how it ends; one that gives undefined did nothing. Only what is done to a table counts: a name alone, which anybody can make up, would be a label. */
   async around<T>(operation: Operation, name: string, run: () => Promise<T>): Promise<T> {
     try {
       const result = await run();
-      this.#note(operation, name, 'success');
+      if (result !== undefined) this.#note(operation, name, 'success');
       return result;
     } catch (error) {
       this.#note(operation, name, 'error');

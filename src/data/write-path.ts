@@ -16,11 +16,10 @@ import { OtherNodes } from '../tables/other-nodes.js';
 import { DeclareColumns } from './maintenance/declare-columns.js';
 import { Widening } from './maintenance/widening.js';
 import { GroupCommit } from './write/group-commit.js';
-import { BulkOutdated } from './bulk/bulk-request.js';
 import { HoldFiles } from './write/hold-files.js';
 import { type Idempotency, IdempotencyKeys } from './write/idempotency.js';
 import type { Outcome } from './write/waiting.js';
-import type { WriteAnswer, WriteCommand } from './write/write-command.js';
+import { RowsOutdated, type WriteAnswer, type WriteCommand } from './write/write-command.js';
 
 /** How often a command may leave the loop; each time settles a column or a set of files. */
 const ROUNDS_MAX = 100;
@@ -47,7 +46,7 @@ export class WritePath {
    * Stores a write. @returns once it is durable and visible
    * @param make gives the command, and may create its table; not asked when the request was answered before
    * @throws AppError INVALID_ARGUMENT for rows that do not fit, RESOURCE_EXHAUSTED when too much waits, UNAVAILABLE when it could not be stored;
-   *   BulkOutdated
+   *   RowsOutdated
    */
   submit(make: () => WriteCommand | Promise<WriteCommand>, idempotency?: Idempotency): Promise<WriteAnswer> {
     return this.idempotencyKeys.once(idempotency, () => this.#untilItStays(make, idempotency));
@@ -59,7 +58,7 @@ export class WritePath {
       const command = await make();
       const ending = await this.#carry(command, idempotency);
       if (ending.kind === 'stored') return ending.answer;
-      if (ending.kind === 'outdated') throw new BulkOutdated();
+      if (ending.kind === 'outdated') throw new RowsOutdated();
       if (attempt === LEAVING_ATTEMPTS_MAX)
         throw new AppError('UNAVAILABLE', `table ${command.table.name} is being dropped; nothing was stored`, { retryAfterSeconds: 1 });
       await pause(LEAVING_PAUSE_MS);

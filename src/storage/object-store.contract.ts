@@ -3,10 +3,11 @@
  * all on put-if-absent, which is the commit point of everything.
  */
 import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { beforeEach, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { expectThat } from '../../test/support/expectations.js';
 import type { ObjectStore } from './object-store.js';
 
@@ -14,17 +15,20 @@ const WRITERS = 20;
 
 /**
  * @param open gives a store without objects
- * @param scratchDirectory is on the same file system as a local store
+ * @param scratchDirectory on the same file system as a local store; undefined: any
  */
-export function objectStoreContract(label: string, open: () => Promise<ObjectStore>, scratchDirectory: () => string = tmpdir): void {
+export function objectStoreContract(label: string, open: () => Promise<ObjectStore>, scratchDirectory?: () => string): void {
   describe(`${label} as an object store`, () => {
+    const ownDirectory = mkdtempSync(path.join(tmpdir(), 'contract-'));
+    afterAll(() => rmSync(ownDirectory, { recursive: true }));
+
     let store: ObjectStore;
     beforeEach(async () => {
       store = await open();
     });
 
     const scratchFile = async (text: string): Promise<string> => {
-      const file = path.join(scratchDirectory(), `${randomUUID()}.part`);
+      const file = path.join(scratchDirectory?.() ?? ownDirectory, `${randomUUID()}.part`);
       await writeFile(file, text);
       return file;
     };

@@ -40,9 +40,6 @@ export interface BulkAnswer {
   readonly refusals: readonly RecordRefusal[];
 }
 
-/** Other writes brought columns since a bulk file was written, so it has to be written again. */
-export class BulkOutdated extends Error {}
-
 /** @throws AppError CANCELLED */
 export function assertThere(isGone: () => boolean): void {
   if (isGone()) throw new AppError('CANCELLED', 'the client disconnected before its rows were stored; nothing was stored');

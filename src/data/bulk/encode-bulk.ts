@@ -21,10 +21,11 @@ import { type EncodedRequest, encodeRecords, type EncodeRules, WideningNeeded } 
 import { EncodeRulesOfTables } from '../write/encode-rules.js';
 import type { RecordInput } from '../write/record.js';
 import { strategyFor, type TableDraft } from '../write/target.js';
+import { RowsOutdated } from '../write/write-command.js';
 import type { BulkBody, BulkLines, BulkPlan } from './bulk-body.js';
 import { BulkFiles, type BulkParquet } from './bulk-files.js';
 import { readLines } from './bulk-lines.js';
-import { BulkOutdated, type BulkRequest } from './bulk-request.js';
+import type { BulkRequest } from './bulk-request.js';
 import { fieldType, ndjson } from './ndjson-body.js';
 import type { RefusalList } from './refusal-list.js';
 import { takeLines } from './take-lines.js';
@@ -56,7 +57,7 @@ export class EncodeBulk {
    * @param refusals takes the rows that are left out
    * @param narrow columns that stay BIGINT though they met fractions; grows over the attempts of one body
    * @returns undefined when no row is left
-   * @throws BulkOutdated when columns changed meanwhile: the body has to be encoded again
+   * @throws RowsOutdated when columns changed meanwhile: the body has to be encoded again
    */
   async encode(request: BulkRequest, body: BulkBody, refusals: RefusalList, narrow: Set<string>): Promise<BulkParquet | undefined> {
     return (await this.#atOnce(request, body)) ?? (await this.#byLine(request, body, refusals, narrow));
@@ -116,10 +117,10 @@ export class EncodeBulk {
     }
   }
 
-  /** Widens columns once every row was taken, so that a refused body changes none. @throws BulkOutdated always: the rows are encoded again */
+  /** Widens columns once every row was taken, so that a refused body changes none. @throws RowsOutdated always: the rows are encoded again */
   async #widen(table: Table, { wide, narrow }: Fractions): Promise<never> {
     for (const column of await this.widening.widen(table, [...wide])) narrow.add(column);
-    throw new BulkOutdated();
+    throw new RowsOutdated();
   }
 
   /** @returns the table's schema with the columns that the rows add, and whether ids were made */

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from '@jest/globals';
-import { spool } from './spool.js';
+import { SpooledBody, SpoolMemory } from './spool.js';
 
 const MIB = 1_024 * 1_024;
 const directory = mkdtempSync(path.join(tmpdir(), 'spool-'));
@@ -12,8 +12,9 @@ afterAll(() => rmSync(directory, { recursive: true }));
 
 async function unpack(pieces: readonly Buffer[], encoding: string | undefined, bytesMax = MIB): Promise<string> {
   const file = path.join(directory, 'body');
-  await spool(Readable.from(pieces), encoding, file, bytesMax, false);
-  return readFileSync(file, 'latin1');
+  const memory = new SpoolMemory(MIB, MIB);
+  const spooled = await SpooledBody.receive(Readable.from(pieces), encoding, file, bytesMax, false, memory);
+  return readFileSync(await spooled.file(), 'latin1');
 }
 
 /** Frames of the zstd command, with checksums. */

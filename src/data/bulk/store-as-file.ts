@@ -4,11 +4,11 @@ import { AppError } from '../../common/app-error.js';
 import { faultPoint } from '../../common/fault-points.js';
 import type { TableSchema } from '../../delta/table-schema.js';
 import type { Table } from '../../tables/table.js';
-import type { BulkCommand, WriteAnswer } from '../write/write-command.js';
+import { type BulkCommand, RowsOutdated, type WriteAnswer } from '../write/write-command.js';
 import { WritePath } from '../write-path.js';
 import type { BulkBody } from './bulk-body.js';
 import { BulkFiles, type BulkParquet } from './bulk-files.js';
-import { assertThere, bulkAnswer, type BulkAnswer, BulkOutdated, type BulkRequest } from './bulk-request.js';
+import { assertThere, bulkAnswer, type BulkAnswer, type BulkRequest } from './bulk-request.js';
 import { EncodeBulk } from './encode-bulk.js';
 import type { RefusalList } from './refusal-list.js';
 import { StoreAsRows } from './store-as-rows.js';
@@ -57,7 +57,7 @@ export class StoreAsFile {
         return bulkAnswer(await this.#log({ ...request, table }, parquet, nextFieldId), refusals);
       } catch (error) {
         // Other writes brought columns meanwhile: the field ids in the file may be theirs now.
-        if (!(error instanceof BulkOutdated)) throw error;
+        if (!(error instanceof RowsOutdated)) throw error;
       } finally {
         if (parquet) await this.files.removeUnlogged(parquet);
       }
@@ -75,7 +75,7 @@ export class StoreAsFile {
       try {
         return (await this.#log({ table, idempotency: undefined, isGone: () => false }, parquet, nextFieldId, existing)).count;
       } catch (error) {
-        if (!(error instanceof BulkOutdated)) throw error;
+        if (!(error instanceof RowsOutdated)) throw error;
       } finally {
         await this.files.removeUnlogged(parquet);
       }

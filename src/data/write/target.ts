@@ -43,6 +43,10 @@ export class WriteTargets {
     private readonly groupCommit: GroupCommit,
   ) {}
 
+  find(name: string): Table | undefined {
+    return this.registry.find(name);
+  }
+
   /** @throws AppError NOT_FOUND; PERMISSION_DENIED when the caller may not write to it */
   existing(name: string): Table {
     assertMayWrite(name);

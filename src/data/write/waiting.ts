@@ -35,7 +35,7 @@ export type Outcome =
   | { readonly kind: 'fetch' }
   /** The table is being dropped, here or on another node. */
   | { readonly kind: 'leaving' }
-  /** Other writes brought columns since the bulk file was written. */
+  /** Other writes brought columns since the rows were encoded. */
   | { readonly kind: 'outdated' };
 
 /** A command that is encoded and has its LSNs. */

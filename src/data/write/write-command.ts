@@ -5,6 +5,7 @@ import type { Column, ColumnType } from '../../delta/table-schema.js';
 import type { RecordInput, RecordRefusal } from './record.js';
 import type { IdStrategy } from '../../tables/table-config.js';
 import type { RowRange } from './row-range.js';
+import type { TextRows } from './text-rows.js';
 import type { TimestampUnit } from './timestamp.js';
 
 /** How rows are read, besides what their table says. */
@@ -27,6 +28,15 @@ export interface RowsCommand extends RowOptions {
   readonly records: readonly RecordInput[];
   /** Each row takes the place of every row of its id (PUT). Always so in upsert tables. */
   readonly replaces: boolean;
+}
+
+/** Rows as the log takes them already. */
+export interface TextCommand {
+  readonly kind: 'text';
+  readonly table: Table;
+  readonly rows: TextRows;
+  /** The answer lists their ids. */
+  readonly wantsIds: boolean;
 }
 
 /** Merges fields into the newest row of an id (PUT with `partial`). */
@@ -66,12 +76,15 @@ export interface BulkCommand {
   readonly keepsExisting?: boolean;
 }
 
-export type WriteCommand = RowsCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;
+export type WriteCommand = RowsCommand | TextCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;
+
+/** Rows were encoded for columns that their table no longer has: they have to be encoded again. */
+export class RowsOutdated extends Error {}
 
 export interface WriteAnswer {
   /** Last LSN of the write. */
   readonly lsn: number;
-  /** Ids of the rows written, in order; empty for bulk files. */
+  /** Ids of the rows written, in order; empty for bulk bodies. */
   readonly ids: readonly string[];
   /** Rows written, deleted or restored. */
   readonly count: number;

@@ -1,0 +1,547 @@
+/**
+ * Rows of a JSON text as the log takes them, straight from their bytes: for the many bodies in which everything fits at first sight. No object is
+ * made of a row; what is plain is copied, and a value that is not goes through `encode-value.ts` alone. Where something does not fit, nothing is
+ * said of it here: the rows are then looked at one by one (`encode-records.ts`), which names row, field and reason. The two give the same rows;
+ * `text-rows.spec.ts` compares them.
+ */
+import { isUtf8 } from 'node:buffer';
+import { parseJson } from '../../common/json.js';
+import { assertColumnName, type Column, ID_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
+import type { EncodeRules } from './encode-records.js';
+import { encodeValue } from './encode-value.js';
+import { idText } from './record.js';
+import { canonicalTimestamp, fromMs } from './timestamp.js';
+
+/** How rows stand in their text. */
+export type RowForm =
+  /** Flat objects, a line each; two of the fields are id and timestamp. */
+  | { readonly kind: 'lines'; readonly id: string; readonly timestamp: string }
+  /** A JSON array of objects with id, timestamp and payload. */
+  | { readonly kind: 'records' };
+
+export interface TextRows {
+  /** The table's columns; the rows have values for no others. */
+  readonly schema: TableSchema;
+  readonly count: number;
+  /** As in `ApplicableRows`. */
+  readonly lines: Buffer;
+  /** True when an id was made. */
+  readonly lacksIds: boolean;
+}
+
+/** Bytes that are read in one turn of the event loop, about 2 ms. */
+export const BYTES_IN_ONE_TURN = 256 * 1_024;
+
+const [TAB, LINE_FEED, RETURN, SPACE, QUOTE, COMMA, MINUS, POINT, ZERO, NINE, COLON] = [9, 10, 13, 32, 34, 44, 45, 46, 48, 57, 58];
+const [OPEN_BRACKET, BACKSLASH, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE, DELETE] = [91, 92, 93, 123, 125, 127];
+const [SMALL_F, SMALL_N, SMALL_T, CAPITAL_Z] = [102, 110, 116, 90];
+const ID_KEY = Buffer.from(`"${ID_COLUMN}":`);
+const TIMESTAMP_KEY = Buffer.from(`,"${TIMESTAMP_COLUMN}":`);
+const [TRUE, FALSE, NULL] = [Buffer.from('true'), Buffer.from('false'), Buffer.from('null')];
+/** Digits that every integer type, or a double, holds whatever they are. */
+const DIGITS_MAX: Readonly<Record<string, number>> = { BIGINT: 15, INTEGER: 9, DOUBLE: 15 };
+/** Longest id that the default rule takes, if its characters are printable ASCII. */
+const ID_BYTES_MAX = 255;
+/** Copies shorter than this are quicker by the byte than by a call. */
+const SHORT_COPY = 48;
+/** Room for what a row may have beyond its own text: an id and a time that are made. */
+const SPARE_BYTES = 512;
+/** Where the parts of `"2024-01-01T10:00:00.000000Z"` stand, counted from its quote, and the most that hours, minutes and seconds can be. */
+const DAY_LENGTH = 10;
+const HOUR = 12;
+const TIMES = [
+  [HOUR, 23],
+  [15, 59],
+  [18, 59],
+] as const;
+const SECOND_END = 20;
+const MICROSECOND_DIGITS = 6;
+const FRACTION_DIGITS_MAX = 9;
+/** Levels above the values of a row: the row, and around it the body, its records, and the payload. */
+const LEVELS_OF_LINES = 1;
+const LEVELS_OF_RECORDS = 4;
+
+/** What a key of a row means. */
+type Meaning = 'id' | 'timestamp' | 'payload' | 'nothing' | ColumnKey;
+
+interface ColumnKey {
+  readonly column: Column;
+  /** What stands before its value. */
+  readonly key: Buffer;
+  /** The last row that had it. */
+  row: number;
+}
+
+interface KnownKey {
+  readonly bytes: Buffer;
+  readonly meaning: Meaning;
+}
+
+/** Says that a body is not plain. */
+class NotPlain extends Error {}
+const NOT_PLAIN = new NotPlain('not plain');
+
+/**
+ * @param text the lines, or the array
+ * @returns undefined when the rows have to be looked at one by one
+ */
+export function* textRows(
+  text: Buffer,
+  form: RowForm,
+  schema: TableSchema,
+  rules: EncodeRules,
+  rowsMax: number,
+): Generator<undefined, TextRows | undefined> {
+  if (rules.idRule.refusal !== undefined || (rules.declared?.size ?? 0) > 0 || !isUtf8(text)) return undefined;
+  const reader = new RowReader(text, form, schema, rules);
+  try {
+    while (reader.read(BYTES_IN_ONE_TURN)) {
+      if (reader.rows > rowsMax) return undefined;
+      yield;
+    }
+  } catch (error) {
+    if (error === NOT_PLAIN) return undefined;
+    throw error;
+  }
+  return reader.rows === 0 || reader.rows > rowsMax ? undefined : { schema, ...reader.result() };
+}
+
+class RowReader {
+  rows = 0;
+  #lacksIds = false;
+  #at = 0;
+  #out: Buffer;
+  #written = 0;
+  /** Where the id and the time of the row stand; -1 while it has none. */
+  #id = -1;
+  #timestamp = -1;
+  /** Where values of columns stand: the column's key, start, end. */
+  readonly #values: (ColumnKey | number)[] = [];
+  /** Keys in the order of the last row, as the next one most often has them: those of the row, then those of a payload. */
+  readonly #order: KnownKey[][] = [[], []];
+  readonly #known = [new Map<string, KnownKey>(), new Map<string, KnownKey>()];
+  readonly #isLines: boolean;
+  readonly #now: string;
+  readonly #depthMax: number;
+  /** The beginning of a timestamp of a day that exists, as neighbours often share it. */
+  #day = Buffer.from('none');
+  #hasBegun = false;
+
+  constructor(
+    private readonly text: Buffer,
+    private readonly form: RowForm,
+    private readonly schema: TableSchema,
+    private readonly rules: EncodeRules,
+  ) {
+    this.#isLines = form.kind === 'lines';
+    this.#now = fromMs(rules.nowMs) ?? '';
+    this.#depthMax = rules.depthMax - (this.#isLines ? LEVELS_OF_LINES : LEVELS_OF_RECORDS);
+    this.#out = Buffer.allocUnsafe(text.length + (text.length >> 2) + SPARE_BYTES);
+  }
+
+  result(): Omit<TextRows, 'schema'> {
+    return { count: this.rows, lines: this.#out.subarray(0, this.#written), lacksIds: this.#lacksIds };
+  }
+
+  /** Reads some rows. @returns false when there are no more @throws NOT_PLAIN */
+  read(bytes: number): boolean {
+    const until = this.#at + bytes;
+    while (this.#at < until) if (!(this.#isLines ? this.#nextLine() : this.#nextRecord())) return false;
+    return true;
+  }
+
+  #nextLine(): boolean {
+    const { text } = this;
+    while (isBlank(text[this.#at]) || text[this.#at] === LINE_FEED) this.#at += 1;
+    if (this.#at >= text.length) return false;
+    this.#row();
+    this.#skipBlanks();
+    if (this.#at < text.length && text[this.#at] !== LINE_FEED) throw NOT_PLAIN;
+    return true;
+  }
+
+  #nextRecord(): boolean {
+    this.#skipBlanks();
+    if (!this.#hasBegun) {
+      this.#expect(OPEN_BRACKET);
+      this.#hasBegun = true;
+    } else if (this.text[this.#at] === CLOSE_BRACKET) {
+      this.#at += 1;
+      this.#skipBlanks();
+      if (this.#at < this.text.length) throw NOT_PLAIN;
+      return false;
+    } else this.#expect(COMMA);
+    this.#skipBlanks();
+    this.#row();
+    return true;
+  }
+
+  #row(): void {
+    this.#id = this.#timestamp = -1;
+    this.#values.length = 0;
+    this.#object(0);
+    this.#write();
+    this.rows += 1;
+  }
+
+  /** @param level 0: the row, 1: its payload */
+  #object(level: 0 | 1): void {
+    this.#expect(OPEN_BRACE);
+    this.#skipBlanks();
+    if (this.text[this.#at] === CLOSE_BRACE) {
+      this.#at += 1;
+      return;
+    }
+    for (let index = 0; ; index += 1) {
+      const meaning = this.#key(level, index);
+      this.#skipBlanks();
+      this.#expect(COLON);
+      this.#skipBlanks();
+      this.#member(meaning);
+      this.#skipBlanks();
+      const end = this.text[this.#at++];
+      if (end === CLOSE_BRACE) return;
+      if (end !== COMMA) throw NOT_PLAIN;
+      this.#skipBlanks();
+    }
+  }
+
+  #member(meaning: Meaning): void {
+    const start = this.#at;
+    if (meaning === 'payload') {
+      if (this.text[start] === OPEN_BRACE) this.#object(1);
+      else this.#expectNull();
+    } else if (meaning === 'nothing') this.#expectNull();
+    else if (meaning === 'id') {
+      if (this.#id >= 0) throw NOT_PLAIN;
+      this.#id = start;
+      this.#skipValue();
+    } else if (meaning === 'timestamp') {
+      if (this.#timestamp >= 0) throw NOT_PLAIN;
+      this.#timestamp = start;
+      this.#skipValue();
+    } else {
+      // Of two values of one column, the way that looks closely says what becomes of them.
+      if (meaning.row === this.rows) throw NOT_PLAIN;
+      meaning.row = this.rows;
+      this.#skipValue();
+      if (this.text[start] !== SMALL_N) this.#values.push(meaning, start, this.#at);
+    }
+  }
+
+  #key(level: 0 | 1, index: number): Meaning {
+    const { text } = this;
+    this.#expect(QUOTE);
+    const start = this.#at;
+    const expected = this.#order[level]?.[index];
+    if (expected && text[start + expected.bytes.length] === QUOTE && isAt(text, start, expected.bytes)) {
+      this.#at = start + expected.bytes.length + 1;
+      return expected.meaning;
+    }
+    this.#skipText(start);
+    const name = text.toString('utf8', start, this.#at - 1);
+    const known = this.#known[level]?.get(name) ?? this.#learn(level, name);
+    const order = this.#order[level];
+    if (order && index <= order.length) order[index] = known;
+    return known.meaning;
+  }
+
+  #learn(level: 0 | 1, name: string): KnownKey {
+    if (name.includes('\\')) throw NOT_PLAIN;
+    const known = { bytes: Buffer.from(name), meaning: this.#meaningOf(level, name) };
+    this.#known[level]?.set(name, known);
+    return known;
+  }
+
+  #meaningOf(level: 0 | 1, name: string): Meaning {
+    const { form } = this;
+    if (form.kind === 'records' && level === 0) {
+      if (name === 'id' || name === 'timestamp' || name === 'payload') return name;
+      throw NOT_PLAIN;
+    }
+    if (form.kind === 'lines' && name === form.id) return 'id';
+    if (form.kind === 'lines' && name === form.timestamp) return 'timestamp';
+    const column = this.schema.column(name);
+    // A name in another case may be a second value of the same column.
+    if (column && column.fieldId > 2 && column.name === name)
+      return { column, key: Buffer.from(`,${JSON.stringify(column.name)}:`), row: -1 };
+    if (column) throw NOT_PLAIN;
+    try {
+      assertColumnName(name);
+    } catch {
+      throw NOT_PLAIN;
+    }
+    return 'nothing';
+  }
+
+  #write(): void {
+    const { rules } = this;
+    this.#ensure(SPARE_BYTES);
+    if (this.rows > 0) this.#out[this.#written++] = LINE_FEED;
+    this.#copy(ID_KEY, 0, ID_KEY.length);
+    if (this.#id < 0 || this.text[this.#id] === SMALL_N) {
+      if (!rules.makeId) throw NOT_PLAIN;
+      this.#lacksIds = true;
+      this.#writeText(JSON.stringify(rules.makeId()));
+    } else this.#writeId(this.#id);
+    this.#copy(TIMESTAMP_KEY, 0, TIMESTAMP_KEY.length);
+    if (this.#timestamp < 0 || this.text[this.#timestamp] === SMALL_N) this.#writeText(`"${this.#now}"`);
+    else this.#writeTimestamp(this.#timestamp);
+    const values = this.#values;
+    for (let index = 0; index < values.length; index += 3) {
+      const { column, key } = values[index] as ColumnKey;
+      this.#ensure(key.length);
+      this.#copy(key, 0, key.length);
+      this.#writeValue(column, values[index + 1] as number, values[index + 2] as number);
+    }
+    this.#ensure(1);
+    this.#out[this.#written++] = CLOSE_BRACE;
+  }
+
+  #writeId(start: number): void {
+    const { text, rules } = this;
+    const { idRule } = rules;
+    if (text[start] === QUOTE && idRule.isDefault) {
+      let at = start + 1;
+      for (let byte = text[at] ?? 0; byte >= SPACE && byte < DELETE && byte !== QUOTE && byte !== BACKSLASH; byte = text[at] ?? 0) at += 1;
+      const length = at - start - 1;
+      if (text[at] === QUOTE && length > 0 && length <= ID_BYTES_MAX) {
+        this.#copy(text, start, at + 1);
+        return;
+      }
+    }
+    const id = idText(this.#parsed(start));
+    if (id === undefined || id.length < 1 || id.length > idRule.lengthMax || !idRule.fits(id)) throw NOT_PLAIN;
+    this.#writeText(JSON.stringify(id));
+  }
+
+  #writeTimestamp(start: number): void {
+    if (this.#isUsualTimestamp(start)) {
+      const digits = this.#out;
+      this.#copy(this.text, start, start + SECOND_END);
+      digits[this.#written++] = POINT;
+      let at = start + SECOND_END + 1;
+      for (let digit = 0; digit < MICROSECOND_DIGITS; digit += 1)
+        digits[this.#written++] = isDigit(this.text[at]) ? (this.text[at++] ?? 0) : ZERO;
+      digits[this.#written++] = CAPITAL_Z;
+      digits[this.#written++] = QUOTE;
+      return;
+    }
+    const timestamp = canonicalTimestamp(this.#parsed(start), this.rules.timestampUnit);
+    if (timestamp === undefined) throw NOT_PLAIN;
+    this.#day = Buffer.from(`"${timestamp.slice(0, DAY_LENGTH)}T`);
+    this.#writeText(`"${timestamp}"`);
+  }
+
+  /** True for `"…T10:00:00Z"`, with a fraction or without, of the day of a timestamp before it: such a day exists. */
+  #isUsualTimestamp(start: number): boolean {
+    const { text } = this;
+    if (!isAt(text, start, this.#day)) return false;
+    for (const [place, max] of TIMES) {
+      const value = numberAt(text, start + place);
+      if (value < 0 || value > max || (place > HOUR && text[start + place - 1] !== COLON)) return false;
+    }
+    let at = start + SECOND_END;
+    if (text[at] === POINT) {
+      const first = (at += 1);
+      while (isDigit(text[at])) at += 1;
+      if (at === first || at - first > FRACTION_DIGITS_MAX) return false;
+    }
+    return text[at] === CAPITAL_Z && text[at + 1] === QUOTE;
+  }
+
+  #writeValue(column: Column, start: number, end: number): void {
+    if (this.#isPlain(column, start, end)) {
+      this.#ensure(end - start);
+      this.#copy(this.text, start, end);
+      return;
+    }
+    const encoded = encodeValue(this.#parsed(start, end), column.type, this.rules.depthMax);
+    if (typeof encoded !== 'string') throw NOT_PLAIN;
+    this.#writeText(encoded);
+  }
+
+  /** True when the text of a value is what the log takes. */
+  #isPlain({ type }: Column, start: number, end: number): boolean {
+    const first = this.text[start] ?? 0;
+    switch (type) {
+      case 'VARCHAR':
+        return first === QUOTE && !this.#hasEscape(start + 1, end - 1);
+      case 'BOOLEAN':
+        return first === SMALL_T || first === SMALL_F;
+      case 'BIGINT':
+      case 'INTEGER':
+      case 'DOUBLE':
+        return this.#isPlainNumber(start, end, DIGITS_MAX[type] ?? 0, type === 'DOUBLE');
+      default:
+        return false;
+    }
+  }
+
+  #hasEscape(start: number, end: number): boolean {
+    const { text } = this;
+    for (let at = start; at < end; at += 1) if (text[at] === BACKSLASH) return true;
+    return false;
+  }
+
+  /** Digits, not with a needless 0 before them, perhaps a minus, perhaps a fraction. Minus zero is 0 by the other way. */
+  #isPlainNumber(start: number, end: number, digitsMax: number, mayHaveFraction: boolean): boolean {
+    const { text } = this;
+    const first = text[start] === MINUS ? start + 1 : start;
+    if (end - first > digitsMax || (text[first] === ZERO && (first > start || (end > first + 1 && text[first + 1] !== POINT))))
+      return false;
+    let at = first;
+    while (at < end && isDigit(text[at])) at += 1;
+    if (at === first) return false;
+    if (at === end) return true;
+    if (!mayHaveFraction || text[at] !== POINT || at + 1 === end) return false;
+    for (at += 1; at < end; at += 1) if (!isDigit(text[at])) return false;
+    return true;
+  }
+
+  /** @param end undefined: found out */
+  #parsed(start: number, end?: number): unknown {
+    let after = end;
+    if (after === undefined) {
+      const before = this.#at;
+      this.#at = start;
+      this.#skipValue();
+      after = this.#at;
+      this.#at = before;
+    }
+    // A text without escapes needs no parser.
+    if (this.text[start] === QUOTE && !this.#hasEscape(start + 1, after - 1)) return this.text.toString('utf8', start + 1, after - 1);
+    try {
+      return parseJson(this.text.toString('utf8', start, after), 'the value');
+    } catch {
+      throw NOT_PLAIN;
+    }
+  }
+
+  /** Goes to the end of a value. What is in a number, or nested, is looked at when it is encoded. */
+  #skipValue(): void {
+    const { text } = this;
+    switch (text[this.#at]) {
+      case QUOTE:
+        this.#skipText(this.#at + 1);
+        return;
+      case OPEN_BRACE:
+      case OPEN_BRACKET:
+        this.#skipNested();
+        return;
+      case SMALL_T:
+        this.#expectWord(TRUE);
+        return;
+      case SMALL_F:
+        this.#expectWord(FALSE);
+        return;
+      case SMALL_N:
+        this.#expectWord(NULL);
+        return;
+      default: {
+        const start = this.#at;
+        while (!isAfterNumber(text[this.#at])) this.#at += 1;
+        if (this.#at === start) throw NOT_PLAIN;
+      }
+    }
+  }
+
+  /** Goes behind the closing quote. */
+  #skipText(start: number): void {
+    const { text } = this;
+    for (let at = start; at < text.length; at += 1) {
+      const byte = text[at] ?? 0;
+      if (byte === QUOTE) {
+        this.#at = at + 1;
+        return;
+      }
+      if (byte < SPACE) throw NOT_PLAIN;
+      if (byte === BACKSLASH) at += 1;
+    }
+    throw NOT_PLAIN;
+  }
+
+  #skipNested(): void {
+    const { text } = this;
+    let depth = 0;
+    while (this.#at < text.length) {
+      const byte = text[this.#at] ?? 0;
+      if (byte === QUOTE) {
+        this.#skipText(this.#at + 1);
+        continue;
+      }
+      // A line ends there.
+      if (byte === LINE_FEED && this.#isLines) break;
+      this.#at += 1;
+      if (byte === OPEN_BRACE || byte === OPEN_BRACKET) depth += 1;
+      else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth -= 1;
+      if (depth > this.#depthMax) throw NOT_PLAIN;
+      if (depth === 0) return;
+    }
+    throw NOT_PLAIN;
+  }
+
+  #skipBlanks(): void {
+    const { text } = this;
+    while (isBlank(text[this.#at]) || (!this.#isLines && text[this.#at] === LINE_FEED)) this.#at += 1;
+  }
+
+  #expect(byte: number): void {
+    if (this.text[this.#at] !== byte) throw NOT_PLAIN;
+    this.#at += 1;
+  }
+
+  #expectNull(): void {
+    this.#expectWord(NULL);
+  }
+
+  #expectWord(word: Buffer): void {
+    if (!isAt(this.text, this.#at, word)) throw NOT_PLAIN;
+    this.#at += word.length;
+  }
+
+  #copy(from: Buffer, start: number, end: number): void {
+    const out = this.#out;
+    let at = this.#written;
+    this.#written += end - start;
+    if (end - start < SHORT_COPY) for (let index = start; index < end; index += 1) out[at++] = from[index] ?? 0;
+    else from.copy(out, at, start, end);
+  }
+
+  #writeText(text: string): void {
+    // At most three bytes for a unit of UTF-16.
+    this.#ensure(text.length * 3);
+    this.#written += this.#out.write(text, this.#written);
+  }
+
+  /** Makes room for some bytes, and for what a row has besides. */
+  #ensure(bytes: number): void {
+    const needed = this.#written + bytes + SPARE_BYTES;
+    if (needed <= this.#out.length) return;
+    const larger = Buffer.allocUnsafe(Math.max(needed, 2 * this.#out.length));
+    this.#out.copy(larger, 0, 0, this.#written);
+    this.#out = larger;
+  }
+}
+
+function isBlank(byte: number | undefined): boolean {
+  return byte === SPACE || byte === TAB || byte === RETURN;
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= ZERO && byte <= NINE;
+}
+
+/** @returns the number of two digits, or -1 */
+function numberAt(text: Buffer, at: number): number {
+  return isDigit(text[at]) && isDigit(text[at + 1]) ? ((text[at] ?? 0) - ZERO) * 10 + (text[at + 1] ?? 0) - ZERO : -1;
+}
+
+function isAfterNumber(byte: number | undefined): boolean {
+  return byte === undefined || byte === COMMA || byte === CLOSE_BRACE || byte === CLOSE_BRACKET || byte === LINE_FEED || isBlank(byte);
+}
+
+function isAt(text: Buffer, start: number, bytes: Buffer): boolean {
+  for (let index = 0; index < bytes.length; index += 1) if (text[start + index] !== bytes[index]) return false;
+  return true;
+}
