@@ -7,10 +7,8 @@
  * JavaScript or the buffer. Only what does not fit at first sight is read line by line, to say which row and field it is. Small bodies take the
  * way of ordinary writes, so that they do not become small files: small NDJSON straight from memory, where all of it fits.
  */
-import { Inject, Injectable } from '@nestjs/common';
+import { Injectable } from '@nestjs/common';
 import { AppError } from '../common/app-error.js';
-import type { Clock } from '../common/clock.js';
-import { CLOCK } from '../common/tokens.js';
 import { traced } from '../common/tracing.js';
 import { LimitsConfig } from '../config/config.js';
 import { ScratchFiles } from '../storage/scratch-files.js';
@@ -20,9 +18,11 @@ import type { BulkBody } from './bulk/bulk-body.js';
 import { assertThere, type BulkAnswer, bulkAnswer, type BulkRequest } from './bulk/bulk-request.js';
 import { RefusalList } from './bulk/refusal-list.js';
 import { SpooledBody, SpoolMemory } from './bulk/spool.js';
+import { StoreBatches } from './bulk/store-batches.js';
 import { StoreAsFile } from './bulk/store-as-file.js';
 import { StoreAsRows } from './bulk/store-as-rows.js';
 import { StoreText } from './write/store-text.js';
+import type { WriteAnswer } from './write/write-command.js';
 
 /** Bodies up to this size go through the buffer. */
 const SMALL_BYTES_MAX = 2 * 1_024 * 1_024;
@@ -41,10 +41,10 @@ export class BulkPath {
 
   constructor(
     private readonly limits: LimitsConfig,
-    @Inject(CLOCK) private readonly clock: Clock,
     private readonly scratch: ScratchFiles,
     private readonly bodies: BulkBodies,
     private readonly text: StoreText,
+    private readonly batches: StoreBatches,
     private readonly asRows: StoreAsRows,
     private readonly asFile: StoreAsFile,
   ) {}
@@ -62,22 +62,23 @@ export class BulkPath {
       const request = given.idempotency
         ? { ...given, idempotency: { ...given.idempotency, fingerprint: given.idempotency.fingerprint + digest } }
         : given;
-      return (await this.#storeText(request, spooled)) ?? (await this.#storeFile(request, await spooled.file(), spooled.bytes));
+      const inMemory = spooled.inMemory();
+      const answer = inMemory && (await this.#storeQuickly(request, inMemory));
+      if (answer) return bulkAnswer(answer, new RefusalList());
+      return await this.#storeFile(request, await spooled.file(), spooled.bytes);
     } finally {
-      spooled?.release();
-      await this.scratch.remove(path);
+      await spooled?.discard();
     }
   }
 
-  async #storeText(
-    { table, fields, options, idempotency, isGone, format }: BulkRequest,
-    body: SpooledBody,
-  ): Promise<BulkAnswer | undefined> {
-    const text = format === 'ndjson' ? body.text() : undefined;
-    if (!text) return undefined;
-    const answer = await this.text.store({
+  /** @returns undefined, with nothing stored, when the rows have to be looked at */
+  async #storeQuickly(request: BulkRequest, body: Buffer): Promise<WriteAnswer | undefined> {
+    const { table, fields, options, idempotency, isGone, format } = request;
+    if (format === 'arrow') return this.batches.store(request, body, SMALL_ROWS_MAX);
+    if (format !== 'ndjson') return undefined;
+    return this.text.store({
       table,
-      text,
+      text: body,
       form: { kind: 'lines', ...fields },
       options,
       rowsMax: SMALL_ROWS_MAX,
@@ -85,25 +86,12 @@ export class BulkPath {
       idempotency,
       assertStill: () => assertThere(isGone),
     });
-    return answer && bulkAnswer(answer, new RefusalList());
   }
 
   async #storeFile(request: BulkRequest, file: string, bytes: number): Promise<BulkAnswer> {
-    const { table, fields, options, delimiter } = request;
     const format = request.format ?? (await sniffFormat(file));
     const refusals = new RefusalList();
-    const target = {
-      config: table.config,
-      schema: table.schema,
-      fields,
-      options,
-      delimiter,
-      nowMs: this.clock.nowMs(),
-      columnsMax: this.limits.columns_max,
-    };
-    return this.bodies.use(file, bytes, format, target, options.onError === 'skip' ? refusals : undefined, (body) =>
-      this.#storeBody(request, body, refusals),
-    );
+    return this.bodies.use(file, bytes, format, request, refusals, (body) => this.#storeBody(request, body, refusals));
   }
 
   /** @param refusals rows that were refused while the body was opened */

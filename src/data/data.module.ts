@@ -13,6 +13,7 @@ import { BUFFER_METRICS } from './buffer/buffer-manager.metrics.js';
 import { BulkBodies } from './bulk/bulk-bodies.js';
 import { BulkFiles } from './bulk/bulk-files.js';
 import { EncodeBulk } from './bulk/encode-bulk.js';
+import { StoreBatches } from './bulk/store-batches.js';
 import { StoreAsFile } from './bulk/store-as-file.js';
 import { StoreAsRows } from './bulk/store-as-rows.js';
 import { BulkPath } from './bulk-path.js';
@@ -113,6 +114,7 @@ import { WritePath } from './write-path.js';
     Fence,
     Replay,
     StoreText,
+    StoreBatches,
     BulkBodies,
     BulkFiles,
     EncodeBulk,

@@ -193,6 +193,7 @@ export class FollowPath {
     for (const generation of table.generations) {
       const before = generation.schema;
       if (!before) continue;
+      await table.buffers.applyAll([generation]);
       const retyped = schema.columns.filter((column) => {
         const known = before.column(column.name);
         return known !== undefined && known.type !== column.type;

@@ -5,6 +5,7 @@
  */
 import type { FileStatistics } from '../delta/file-statistics.js';
 import type { TableSchema } from '../delta/table-schema.js';
+import type { UnappliedBatches } from './unapplied-batches.js';
 
 /** A Parquet file made from a bulk body: on local disk and durable, in the WAL by name, not yet in the object store. */
 export interface BulkFile {
@@ -28,6 +29,10 @@ export class Generation {
   /** How far the table held the logs of other nodes when the first row was written; undefined until then. */
   seenFirst: readonly number[] | undefined;
   readonly bulkFiles: BulkFile[] = [];
+  /** Batches that are counted above, and on their way into the DuckDB table; see `table-buffers.ts`. */
+  readonly unapplied: UnappliedBatches[] = [];
+  /** Settles when those that are going there have gone. */
+  applying: Promise<void> = Promise.resolve();
   /** LSN up to which it holds everything; set by the freeze. */
   frozenLsn: number | undefined;
 

@@ -1,7 +1,6 @@
 /** Makes a table of what its log says: from here on it can be read and written. */
 import { Inject, Injectable } from '@nestjs/common';
-import type { Logger } from '../common/logger.js';
-import { LOGGER, OBJECT_STORE } from '../common/tokens.js';
+import { OBJECT_STORE } from '../common/tokens.js';
 import type { DeltaLog } from '../delta/delta-log.js';
 import type { Snapshot } from '../delta/snapshot.js';
 import { Engine } from '../engine/duckdb/engine.js';
@@ -9,7 +8,8 @@ import type { ObjectReader, ObjectStore } from '../storage/object-store.js';
 import type { CatalogueTable } from './catalogue.js';
 import { DamagedFiles } from './damaged-files.js';
 import { readConfig } from './stored-config.js';
-import { BUFFER_SCHEMA, Table } from './table.js';
+import { Table } from './table.js';
+import { TableBuffers } from './table-buffers.js';
 import { TableDefaults } from './table-defaults.js';
 import { TableLogs } from './table-logs.js';
 import { ResidentBudget } from './view/resident-budget.js';
@@ -21,14 +21,14 @@ export class TableOpener {
     private readonly engine: Engine,
     private readonly residentBudget: ResidentBudget,
     private readonly damagedFiles: DamagedFiles,
-    @Inject(LOGGER) private readonly logger: Logger,
+    private readonly buffers: TableBuffers,
     private readonly defaults: TableDefaults,
     private readonly logs: TableLogs,
   ) {}
 
-  /** Makes the place in the engine that buffers have. Before the first table. */
-  async prepareEngine(): Promise<void> {
-    await this.engine.run(`CREATE SCHEMA ${BUFFER_SCHEMA}`);
+  /** Before the first table. */
+  prepareEngine(): Promise<void> {
+    return this.buffers.prepare();
   }
 
   /** A table of the catalogue, as of the newest version of its log. */
@@ -44,7 +44,7 @@ export class TableOpener {
 
   /** @param store where the table's files are */
   async openAt(catalogued: CatalogueTable, log: DeltaLog, snapshot: Snapshot, store: ObjectReader = this.store): Promise<Table> {
-    const { engine, residentBudget, damagedFiles, logger } = this;
+    const { engine, residentBudget, damagedFiles, buffers } = this;
     const table = new Table({
       catalogued,
       config: readConfig(snapshot.metaData, this.defaults.config),
@@ -55,7 +55,7 @@ export class TableOpener {
       engine,
       residentBudget,
       damagedFiles,
-      onCleanUpError: (error) => logger.error({ err: error }, `table:${catalogued.name} could not free unused resources`),
+      buffers,
       nextLsn: 1,
     });
     await table.open();

@@ -25,13 +25,13 @@ import { ReadView, type ReadViewInit } from './view/read-view.js';
 import type { ResidentBudget } from './view/resident-budget.js';
 import { ResidentRows, type ResidentTable } from './view/resident-rows.js';
 import { type IdRule, idRuleOf } from './id-rule.js';
+import { BUFFER_SCHEMA, type TableBuffers } from './table-buffers.js';
 import type { TableConfig } from './table-config.js';
 
 /** Flushes, compactions and other commits that may wait for their turn. */
 const WAITING_COMMITS_MAX = 1_000;
 /** Objects with deletion vectors that are kept while the files of one version are read. */
 const VECTOR_BYTES_KEPT_MAX = 16 * 1_024 * 1_024;
-export const BUFFER_SCHEMA = 'buf';
 
 /** Positions in a file, sorted. */
 export interface HiddenRows {
@@ -61,8 +61,7 @@ export interface TableInit {
   readonly engine: Engine;
   readonly residentBudget: ResidentBudget;
   readonly damagedFiles: DamagedFiles;
-  /** Told of what could not be removed; the next start removes it. */
-  readonly onCleanUpError: (error: unknown) => void;
+  readonly buffers: TableBuffers;
   /** LSN from which the first generation may hold rows. */
   readonly nextLsn: number;
 }
@@ -77,6 +76,7 @@ export class Table {
   readonly masks: Masks;
   readonly residents: ResidentRows;
   readonly damagedFiles: DamagedFiles;
+  readonly buffers: TableBuffers;
   /** What changes the log: one after the other. */
   readonly commits: SerialQueue;
 
@@ -129,7 +129,7 @@ export class Table {
     this.idRule = idRuleOf(parts.config);
     this.#store = parts.store;
     this.#engine = parts.engine;
-    this.#onCleanUpError = parts.onCleanUpError;
+    this.buffers = parts.buffers;
     this.masks = new Masks(parts.engine, `${BUFFER_SCHEMA}.masks_${this.#label}`);
     this.residents = new ResidentRows(parts.engine, `${BUFFER_SCHEMA}.files_${this.#label}`, parts.residentBudget, (table, sql) =>
       this.#retireResidents(table, sql),
@@ -323,18 +323,18 @@ export class Table {
     const held = [...this.#pins.values()];
     const due = this.#retired.filter(({ isHeldBy }) => !held.some(isHeldBy));
     this.#retired = this.#retired.filter((retired) => !due.includes(retired));
-    for (const { cleanUp } of due) this.#cleaning = this.#cleaning.then(cleanUp).catch(this.#onCleanUpError);
+    for (const { cleanUp } of due)
+      this.#cleaning = this.#cleaning.then(cleanUp).catch((error: unknown) => this.buffers.couldNotFree(this.name, error));
   }
 
   #cleaning: Promise<void> = Promise.resolve();
-  readonly #onCleanUpError: (error: unknown) => void;
 
   /** Takes a flushed generation out of the engine and its bulk files off the disk, once nobody reads them. */
   retireGeneration(generation: Generation): void {
     this.retire(
       (held) => held.generations.includes(generation),
       async () => {
-        await this.#engine.run(`DROP TABLE IF EXISTS ${generation.bufferTable}`);
+        await this.buffers.drop(generation);
         await this.masks.forget([generation.source]);
         for (const file of generation.bulkFiles) await rm(file.path, { force: true });
       },

@@ -5,6 +5,7 @@ import { Engine } from '../engine/duckdb/engine.js';
 import { Catalogue } from './catalogue.js';
 import { TableLogs } from './table-logs.js';
 import { TableOpener } from './open-table.js';
+import { TableBuffers } from './table-buffers.js';
 import { TableRemoval } from './remove-table.js';
 import { CatalogueSync } from './catalogue-sync.js';
 import { TableCreation } from './create-table.js';
@@ -49,6 +50,7 @@ const RESIDENT_PARTS = 4;
     TableRegistry,
     Catalogue,
     TableLogs,
+    TableBuffers,
     TableOpener,
     TableRemoval,
     CatalogueSync,
@@ -66,6 +68,7 @@ const RESIDENT_PARTS = 4;
   exports: [
     Catalogue,
     TableLogs,
+    TableBuffers,
     TableOpener,
     CatalogueSync,
     TableCreation,

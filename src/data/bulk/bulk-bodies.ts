@@ -1,8 +1,11 @@
 /** Makes a bulk body out of a file that a client sent, and removes what that took. */
 import { copyFile, link } from 'node:fs/promises';
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { AppError } from '../../common/app-error.js';
+import type { Clock } from '../../common/clock.js';
+import { CLOCK } from '../../common/tokens.js';
 import { traced } from '../../common/tracing.js';
+import { LimitsConfig } from '../../config/config.js';
 import { ArrowConverter } from '../../engine/arrow/arrow-converter.js';
 import { fileToStream } from '../../engine/arrow/ipc-file.js';
 import { Engine } from '../../engine/duckdb/engine.js';
@@ -14,6 +17,7 @@ import { ScratchFiles } from '../../storage/scratch-files.js';
 import { bodyError } from './body-error.js';
 import type { BulkBody } from './bulk-body.js';
 import type { BulkFormat } from './bulk-format.js';
+import type { BulkRequest } from './bulk-request.js';
 import type { BulkTarget } from './bulk-target.js';
 import { columnarRows, hasHiddenDigits } from './columnar-rows.js';
 import { csvOrigin, readCells, typedCells } from './csv-rows.js';
@@ -27,6 +31,8 @@ import { TypedBody, type TypedRows } from './typed-body.js';
 @Injectable()
 export class BulkBodies {
   constructor(
+    private readonly limits: LimitsConfig,
+    @Inject(CLOCK) private readonly clock: Clock,
     private readonly engine: Engine,
     private readonly scratch: ScratchFiles,
     private readonly arrow: ArrowConverter,
@@ -35,17 +41,19 @@ export class BulkBodies {
   /**
    * Lends the body for as long as `use` runs.
    * @param file as the client sent it, unpacked; stays the caller's
-   * @param refusals takes pieces that are no rows; without it they are errors
+   * @param listed takes pieces that are no rows, where the request skips them
    * @throws AppError INVALID_ARGUMENT when the file is not of the format
    */
   async use<T>(
     file: string,
     bytes: number,
     format: BulkFormat,
-    target: BulkTarget,
-    refusals: RefusalList | undefined,
+    request: BulkRequest,
+    listed: RefusalList,
     use: (body: BulkBody) => Promise<T>,
   ): Promise<T> {
+    const target = this.#targetOf(request);
+    const refusals = request.options.onError === 'skip' ? listed : undefined;
     switch (format) {
       case 'ndjson':
         return use(new NdjsonBody(this.engine, target, file, bytes));
@@ -69,6 +77,10 @@ export class BulkBodies {
           this.#useArrow(target, (await fileToStream(file, stream)) ? stream : file, bytes, use),
         );
     }
+  }
+
+  #targetOf({ table: { config, schema }, fields, options, delimiter }: BulkRequest): BulkTarget {
+    return { config, schema, fields, options, delimiter, nowMs: this.clock.nowMs(), columnsMax: this.limits.columns_max };
   }
 
   #useCells<T>(

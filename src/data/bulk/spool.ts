@@ -3,7 +3,7 @@
  * loop only moves bytes.
  */
 import { createHash, type Hash } from 'node:crypto';
-import { type FileHandle, open, writeFile } from 'node:fs/promises';
+import { type FileHandle, open, rm, writeFile } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { Transform, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -40,6 +40,7 @@ export class SpooledBody {
   #inMemory = 0;
   #handle: FileHandle | undefined;
   #digest = '';
+  #isOnDisk = false;
   #adding: Promise<void> | undefined;
 
   private constructor(
@@ -49,7 +50,7 @@ export class SpooledBody {
 
   /**
    * @param encoding value of Content-Encoding
-   * @param file where it is, or would be; the caller's to remove
+   * @param file where it is, or would be
    * @throws AppError PAYLOAD_TOO_LARGE past the bound, INVALID_ARGUMENT when the packing is damaged
    */
   static async receive(
@@ -69,15 +70,15 @@ export class SpooledBody {
         },
       });
       await pipeline([body, ...unpackers(encoding), counter, sink]);
+      await spooled.#handle?.close();
       spooled.#digest = counter.digest;
       return spooled;
     } catch (error) {
       // A body that breaks off does not wait for its last piece.
       await spooled.#adding;
-      spooled.release();
-      throw asAppError(error);
-    } finally {
       await spooled.#handle?.close();
+      await spooled.discard();
+      throw asAppError(error);
     }
   }
 
@@ -92,21 +93,27 @@ export class SpooledBody {
   }
 
   /** The body, where it is in memory. */
-  text(): Buffer | undefined {
+  inMemory(): Buffer | undefined {
     if (this.#pieces && this.#pieces.length > 1) this.#pieces = [Buffer.concat(this.#pieces)];
     return this.#pieces && (this.#pieces[0] ?? Buffer.alloc(0));
   }
 
   /** The body as a file. */
   async file(): Promise<string> {
-    const text = this.text();
+    const text = this.inMemory();
+    this.#isOnDisk = true;
     if (text) await writeFile(this.path, text);
-    this.release();
+    this.#release();
     return this.path;
   }
 
-  /** Gives back the memory. */
-  release(): void {
+  /** Gives back the memory, and removes the file. */
+  async discard(): Promise<void> {
+    this.#release();
+    if (this.#isOnDisk) await rm(this.path, { force: true });
+  }
+
+  #release(): void {
     this.memory.giveBack(this.#inMemory);
     this.#inMemory = 0;
     this.#pieces = undefined;
@@ -120,9 +127,10 @@ export class SpooledBody {
       this.#pieces.push(piece);
       return;
     }
+    this.#isOnDisk = true;
     this.#handle ??= await open(this.path, 'w');
-    const text = this.text();
-    this.release();
+    const text = this.inMemory();
+    this.#release();
     if (text) await this.#handle.appendFile(text);
     await this.#handle.appendFile(piece);
   }

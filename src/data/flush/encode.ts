@@ -37,6 +37,7 @@ export class EncodeRows {
   async #encode(table: Table, schema: TableSchema, generation: Generation, lsn: number, files: EncodedFile[]): Promise<void> {
     if (generation.rows === 0) return;
     const { config } = table;
+    await table.buffers.applyAll([generation]);
     const sources = { schema, masks: table.masks, files: [], generations: [generation], lsn: String(lsn) };
     for (const rows of ['visible', 'soft'] as const) {
       const sql = selectRows(sources, { columns: schema.columns, withPlace: true, rows });

@@ -68,6 +68,7 @@ export class RewriteAsDouble {
     const { active } = table;
     if (active.bulkFiles.length > 0 || table.schema.columns.length !== target.columns.length) return 'again';
     const buffered = columns.filter((name) => active.schema?.column(name));
+    await table.buffers.applyAll([active]);
     const inexact = await inexactColumns(this.engine, active.bufferTable, buffered);
     if (inexact.length > 0) return inexact;
     const operation = { name: 'CHANGE COLUMN', parameters: { column: columns.join(', '), type: 'DOUBLE' } };

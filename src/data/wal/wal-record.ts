@@ -15,7 +15,7 @@ export const RECORD_HEAD_BYTES = 12;
 const PAYLOAD_HEAD_BYTES = 22;
 const FORMAT = 1;
 
-export const RECORD_KINDS = ['rows', 'delete', 'restore', 'bulk'] as const;
+export const RECORD_KINDS = ['rows', 'delete', 'restore', 'bulk', 'arrow'] as const;
 type RecordKind = (typeof RECORD_KINDS)[number];
 
 export interface WalRecord {
@@ -25,7 +25,7 @@ export interface WalRecord {
   readonly lsnCount: number;
   /** What was decided about the request: table, columns, ids. */
   readonly meta: Readonly<Record<string, unknown>>;
-  /** Rows as NDJSON, for kind `rows`. */
+  /** Rows: as NDJSON for kind `rows`, as an Arrow IPC stream for kind `arrow`. */
   readonly data: Buffer;
 }
 

@@ -45,7 +45,7 @@ export class Acknowledge {
         continue;
       }
       this.freshness.note('visible', nowMs - waiting.arrivedMs);
-      const count = write.kind === 'rows' ? answer.count : (affected.get(write.firstLsn) ?? 0);
+      const count = write.kind === 'rows' || write.kind === 'arrow' ? answer.count : (affected.get(write.firstLsn) ?? 0);
       waiting.resolve({ kind: 'stored', answer: { ...answer, count } });
     }
     for (const table of tables) this.events.tell('applied', table);

@@ -5,6 +5,7 @@
 import { AppError } from '../../common/app-error.js';
 import type { Column } from '../../delta/table-schema.js';
 import type { FileStatistics } from '../../delta/file-statistics.js';
+import type { KeyFields } from '../../tables/unapplied-batches.js';
 import type { WalRecord } from '../wal/wal-record.js';
 import type { RowRange } from './row-range.js';
 
@@ -25,6 +26,14 @@ export interface ApplicableRows extends Common {
   readonly replaces: boolean;
   /** Columns that the write added to the table. */
   readonly columns: readonly Column[];
+}
+
+export interface ApplicableArrow extends Common {
+  readonly kind: 'arrow';
+  /** A whole Arrow IPC stream, as it came. */
+  readonly stream: Buffer;
+  /** Its fields that are ids and times. */
+  readonly fields: KeyFields;
 }
 
 export interface ApplicableDelete extends Common {
@@ -50,7 +59,7 @@ export interface ApplicableBulk extends Common {
   readonly keepsExisting?: boolean;
 }
 
-export type Applicable = ApplicableRows | ApplicableDelete | ApplicableRestore | ApplicableBulk;
+export type Applicable = ApplicableRows | ApplicableArrow | ApplicableDelete | ApplicableRestore | ApplicableBulk;
 
 export function lastLsn(applicable: Applicable): number {
   return applicable.firstLsn + applicable.lsnCount - 1;
@@ -62,6 +71,10 @@ export function toWalRecord(applicable: Applicable): WalRecord {
     const { lines, ...rest } = meta;
     return { kind, firstLsn, lsnCount, meta: rest, data: lines };
   }
+  if ('stream' in meta) {
+    const { stream, ...rest } = meta;
+    return { kind, firstLsn, lsnCount, meta: rest, data: stream };
+  }
   return { kind, firstLsn, lsnCount, meta, data: Buffer.alloc(0) };
 }
 
@@ -70,6 +83,8 @@ export function fromWalRecord(record: WalRecord): Applicable {
   switch (record.kind) {
     case 'rows':
       return { ...common, kind: 'rows', lines: record.data } as unknown as ApplicableRows;
+    case 'arrow':
+      return { ...common, kind: 'arrow', stream: record.data } as unknown as ApplicableArrow;
     case 'delete':
     case 'restore':
     case 'bulk':
@@ -83,7 +98,7 @@ export function fromWalRecord(record: WalRecord): Applicable {
 }
 
 /** The ids of rows, which stand first in their lines. */
-export function idsOf({ lines }: ApplicableRows): string[] {
+export function idsOf({ lines }: Pick<ApplicableRows, 'lines'>): string[] {
   return lines
     .toString()
     .split('\n')

@@ -6,21 +6,22 @@
  */
 import { Inject, Injectable } from '@nestjs/common';
 import path from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
 import { AppError } from '../../common/app-error.js';
 import type { Clock } from '../../common/clock.js';
 import { CLOCK, DATA_PATHS } from '../../common/tokens.js';
 import type { DataPaths } from '../../config/data-paths.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
-import { asNumber, Engine, isOutOfMemory } from '../../engine/duckdb/engine.js';
+import { asNumber, Engine } from '../../engine/duckdb/engine.js';
+import { patiently } from '../../engine/duckdb/patiently.js';
 import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
 import { LSNS_PER_WAL } from '../wal/lsn-range.js';
 import { LSN_COLUMN, type TableSchema } from '../../delta/table-schema.js';
 import type { BulkFile, Generation } from '../../tables/generation.js';
 import { POSITION_COLUMN, readIds, selectRows, SOURCE_COLUMN } from '../../tables/view/row-sql.js';
 import type { Table } from '../../tables/table.js';
-import type { Applicable, ApplicableBulk, ApplicableDelete, ApplicableRestore, ApplicableRows } from './applicable.js';
+import { TableBuffers } from '../../tables/table-buffers.js';
+import type { Applicable, ApplicableArrow, ApplicableBulk, ApplicableDelete, ApplicableRestore, ApplicableRows } from './applicable.js';
 import { idsOf } from './applicable.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
 import { mayHoldRange, rangeCondition } from './row-range.js';
@@ -42,11 +43,6 @@ interface IdOperation {
   readonly seen: readonly number[];
 }
 
-/** Together about a minute. */
-const MEMORY_ATTEMPTS_MAX = 40;
-const MEMORY_WAIT_MS = 100;
-const MEMORY_WAIT_MS_MAX = 2_000;
-
 interface PreparedInsert {
   readonly schema: TableSchema | undefined;
   readonly statement: DuckDBPreparedStatement;
@@ -62,6 +58,7 @@ export class Applier {
     @Inject(CLOCK) private readonly clock: Clock,
     @Inject(DATA_PATHS) private readonly paths: DataPaths,
     private readonly wal: WriteAheadLog,
+    private readonly buffers: TableBuffers,
   ) {}
 
   /**
@@ -90,6 +87,7 @@ export class Applier {
     const [first] = writes;
     if (first?.kind === 'restore') return this.#restore(table, schema, first);
     if (first?.kind === 'bulk') return this.#takeBulkFile(table, schema, first);
+    if (first?.kind === 'arrow') return this.#takeBatches(table, schema, first);
     const rows = writes.filter((write) => write.kind === 'rows');
     if (rows.length > 0) await this.#insert(table, schema, rows);
     const operations = writes.flatMap((write) => idOperations(write, table));
@@ -98,43 +96,31 @@ export class Applier {
 
   async #insert(table: Table, schema: TableSchema, writes: readonly ApplicableRows[]): Promise<void> {
     const generation = table.active;
-    await this.#fitBuffer(generation, schema);
+    await this.buffers.applyAll([generation]);
+    await this.buffers.fit(generation, schema);
     const lines = linesOf(writes);
     const statement = await this.#preparedInsert(generation);
     statement.bindBlob(1, lines);
     statement.bindVarchar(2, JSON.stringify(lsnRanges(writes)));
-    await this.#patiently(() => statement.run());
+    await patiently(() => statement.run());
     generation.rows += writes.reduce((sum, write) => sum + write.lsnCount, 0);
     generation.bytes += lines.length;
     generation.oldestMs ??= this.clock.nowMs();
     generation.seenFirst ??= writes[0]?.seen ?? [];
   }
 
-  /** Runs one statement of a logged write. Queries share the engine's memory: when they have all of it, the write waits for them instead of failing. */
-  async #patiently<T>(run: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await run();
-      } catch (error) {
-        if (!isOutOfMemory(error) || attempt === MEMORY_ATTEMPTS_MAX) throw error;
-        await setTimeout(Math.min(MEMORY_WAIT_MS * attempt, MEMORY_WAIT_MS_MAX));
-      }
-    }
-  }
-
-  /** Makes the buffer's table, or gives it the columns it lacks. */
-  async #fitBuffer(generation: Generation, schema: TableSchema): Promise<void> {
-    const before = generation.schema;
-    if (before === schema) return;
-    if (before === undefined) {
-      const columns = schema.columns.map((column) => `${quoteName(column.name)} ${column.type}`);
-      await this.engine.run(`CREATE TABLE ${generation.bufferTable} (${LSN_COLUMN} BIGINT, ${columns.join(', ')})`);
-    } else {
-      const missing = schema.columns.filter((column) => !before.column(column.name));
-      for (const column of missing)
-        await this.engine.run(`ALTER TABLE ${generation.bufferTable} ADD COLUMN ${quoteName(column.name)} ${column.type}`);
-    }
-    generation.schema = schema;
+  async #takeBatches(
+    table: Table,
+    schema: TableSchema,
+    { stream, fields, firstLsn, lsnCount: rows }: ApplicableArrow,
+  ): Promise<Map<number, number>> {
+    const generation = table.active;
+    generation.rows += rows;
+    generation.bytes += stream.length;
+    generation.oldestMs ??= this.clock.nowMs();
+    generation.seenFirst ??= [];
+    await this.buffers.take(generation, schema, { stream, fields, rows, firstLsn });
+    return new Map();
   }
 
   async #preparedInsert(generation: Generation): Promise<DuckDBPreparedStatement> {
@@ -180,7 +166,7 @@ export class Applier {
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ lsn }) => lsn)))}, '["BIGINT"]')) AS lsn,
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ soft }) => soft)))}, '["BOOLEAN"]')) AS soft,
         unnest(from_json(${quoteText(JSON.stringify(operations.map(({ seen }) => seen)))}, '[["BIGINT"]]')) AS seen`;
-      const hidden = await this.#patiently(() =>
+      const hidden = await patiently(() =>
         table.masks.add(
           `INSERT INTO ${table.masks.table}
          SELECT m.${SOURCE_COLUMN}, m.${POSITION_COLUMN}, min(o.lsn), arg_min(o.soft, o.lsn), min(o.lsn)
@@ -291,7 +277,7 @@ export class Applier {
 
   async #restore(table: Table, schema: TableSchema, write: ApplicableRestore): Promise<Map<number, number>> {
     const generation = table.active;
-    await this.#fitBuffer(generation, schema);
+    await this.buffers.fit(generation, schema);
     const view = table.pin(write.firstLsn - 1);
     try {
       const restorable = await this.#restorable(table, view, write.ids);
@@ -339,7 +325,7 @@ export class Applier {
       const sources = await view.sources(undefined, isUpsert ? undefined : mayHoldRange(replaces));
       const columns = table.schema.columns.slice(0, 2);
       const rows = selectRows(sources, { columns, withPlace: true, rows: 'visible', ...(where === '' ? {} : { where }) });
-      const hidden = await this.#patiently(() =>
+      const hidden = await patiently(() =>
         table.masks.addAt(
           firstLsn,
           `SELECT ${SOURCE_COLUMN}, ${POSITION_COLUMN}, ${firstLsn}, false, ${firstLsn} FROM (${rows}) WHERE ${this.#isOlder(LSN_COLUMN, String(firstLsn), listOf(seen))}`,
@@ -359,7 +345,7 @@ export class Applier {
     try {
       const columns = table.schema.columns.slice(0, 1);
       const rows = selectRows(await view.sources(), { columns, withPlace: false, rows: 'visible' });
-      return await this.#patiently(() =>
+      return await patiently(() =>
         table.masks.addAt(
           lsn,
           `SELECT ${file.source}, r.file_row_number, ${lsn}, false, ${lsn}
@@ -401,7 +387,7 @@ function runsOf(writes: readonly Addressed[]): Addressed[][] {
 }
 
 function standsAlone({ write }: Addressed): boolean {
-  return write.kind === 'restore' || write.kind === 'bulk';
+  return write.kind === 'restore' || write.kind === 'bulk' || write.kind === 'arrow';
 }
 
 /** The lines of several writes, one after the other. */

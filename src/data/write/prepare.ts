@@ -16,7 +16,7 @@ import { newestRows } from './newest-rows.js';
 import type { RecordInput } from './record.js';
 import { seenLogs } from './seen-logs.js';
 import type { Outcome, Prepared, Submission } from './waiting.js';
-import type { BulkCommand, MergeCommand, RowsCommand, TextCommand, WriteAnswer } from './write-command.js';
+import type { ArrowCommand, BulkCommand, MergeCommand, RowsCommand, TextCommand, WriteAnswer } from './write-command.js';
 
 const NO_TABLES: ReadonlySet<Table> = new Set();
 
@@ -48,6 +48,8 @@ export class PrepareWrite {
         return this.#rows(submission, command);
       case 'text':
         return this.#text(submission, command);
+      case 'arrow':
+        return this.#arrow(submission, command);
       case 'merge':
         await settled;
         return this.#rows(submission, await this.#asRows(command));
@@ -107,6 +109,12 @@ export class PrepareWrite {
     };
     const ids = wantsIds ? idsOf(write) : [];
     return { table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids, count, refusals: [] } };
+  }
+
+  #arrow(submission: Submission, { table, schema, stream, rows, fields }: ArrowCommand): Prepared | Outcome {
+    if (!table.schema.equals(schema) || table.config.write_mode === 'upsert') return { kind: 'outdated' };
+    const write: Applicable = { kind: 'arrow', tableId: table.id, stream, fields, ...this.lsns.take(rows), ...keyOf(submission) };
+    return { table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids: [], count: rows, refusals: [] } };
   }
 
   #nothingStored(ids: readonly string[], refusals: WriteAnswer['refusals']): Outcome {

@@ -1,7 +1,8 @@
 /** What can be asked of the write path, and what it answers. */
 import type { Table } from '../../tables/table.js';
 import type { BulkFile } from '../../tables/generation.js';
-import type { Column, ColumnType } from '../../delta/table-schema.js';
+import type { KeyFields } from '../../tables/unapplied-batches.js';
+import type { Column, ColumnType, TableSchema } from '../../delta/table-schema.js';
 import type { RecordInput, RecordRefusal } from './record.js';
 import type { IdStrategy } from '../../tables/table-config.js';
 import type { RowRange } from './row-range.js';
@@ -37,6 +38,17 @@ export interface TextCommand {
   readonly rows: TextRows;
   /** The answer lists their ids. */
   readonly wantsIds: boolean;
+}
+
+/** Rows as the batches of an Arrow IPC stream, which the log takes as they are. */
+export interface ArrowCommand {
+  readonly kind: 'arrow';
+  readonly table: Table;
+  /** The table's columns; the stream has values for no others. */
+  readonly schema: TableSchema;
+  readonly stream: Buffer;
+  readonly rows: number;
+  readonly fields: KeyFields;
 }
 
 /** Merges fields into the newest row of an id (PUT with `partial`). */
@@ -76,7 +88,7 @@ export interface BulkCommand {
   readonly keepsExisting?: boolean;
 }
 
-export type WriteCommand = RowsCommand | TextCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;
+export type WriteCommand = RowsCommand | TextCommand | ArrowCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;
 
 /** Rows were encoded for columns that their table no longer has: they have to be encoded again. */
 export class RowsOutdated extends Error {}

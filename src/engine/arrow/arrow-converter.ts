@@ -17,7 +17,14 @@ export interface ToParquetJob {
   readonly share: PieceShare;
 }
 
-export type ArrowJob = ToParquetJob | { readonly kind: 'toStream'; readonly parquetFile: string };
+/** A stream in memory as one Parquet file. */
+export interface StreamJob {
+  readonly kind: 'streamToParquet';
+  readonly stream: Uint8Array<ArrayBuffer>;
+  readonly parquetFile: string;
+}
+
+export type ArrowJob = ToParquetJob | StreamJob | { readonly kind: 'toStream'; readonly parquetFile: string };
 
 export type FromWorker =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
@@ -77,14 +84,22 @@ export class ArrowConverter {
     return files.map(([, file]) => file);
   }
 
-  async #convert(job: ToParquetJob): Promise<readonly string[]> {
-    const worker = this.#take();
+  /**
+   * A stream in memory as one Parquet file. A worker is kept aside for this: it does not fail because others convert.
+   * @param stream plain, see `plain-stream.ts`; cannot be used any more
+   */
+  async streamToParquet(stream: Uint8Array<ArrayBuffer>, parquetFile: string): Promise<void> {
+    await this.#convert({ kind: 'streamToParquet', stream, parquetFile }, true);
+  }
+
+  async #convert(job: ToParquetJob | StreamJob, isSetAside = false): Promise<readonly string[]> {
+    const worker = this.#take(isSetAside);
     let isWell = false;
     try {
       const end = await new Promise<FromWorker>((resolve, reject) => {
         worker.once('message', resolve).once('error', reject);
         worker.once('exit', () => reject(new AppError('INTERNAL', 'the conversion from Arrow ended without an answer')));
-        this.#give(worker, job);
+        this.#give(worker, job, job.kind === 'streamToParquet' ? [job.stream.buffer] : []);
       });
       if (end.kind === 'failed') throw unreadable(end.reason);
       if (end.kind !== 'converted') throw new AppError('INTERNAL', `the conversion from Arrow answered with ${end.kind}`);
@@ -123,12 +138,12 @@ export class ArrowConverter {
     return stream;
   }
 
-  #give(worker: Worker, job: ArrowJob): void {
-    worker.postMessage(job satisfies ToWorker);
+  #give(worker: Worker, job: ArrowJob, handedOver: readonly ArrayBuffer[] = []): void {
+    worker.postMessage(job satisfies ToWorker, handedOver);
   }
 
-  #take(): Worker {
-    if (this.#busy >= WORKERS_MAX)
+  #take(isSetAside = false): Worker {
+    if (!isSetAside && this.#busy >= WORKERS_MAX)
       throw new AppError('RESOURCE_EXHAUSTED', `${WORKERS_MAX} conversions to or from Arrow are running already; try again later`, {
         retryAfterSeconds: RETRY_SECONDS,
       });

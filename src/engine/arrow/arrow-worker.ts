@@ -95,6 +95,9 @@ async function run(job: ArrowJob, port: MessagePort): Promise<void> {
   try {
     if (job.kind === 'toParquet') {
       end = { kind: 'converted', files: await toParquet(job) };
+    } else if (job.kind === 'streamToParquet') {
+      await writeFile(job.parquetFile, writeParquet(Table.fromIPCStream(job.stream), quickProperties()));
+      end = { kind: 'converted', files: [job.parquetFile] };
     } else {
       await toStream(job.parquetFile, port);
       end = { kind: 'done' };

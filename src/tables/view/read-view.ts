@@ -153,6 +153,7 @@ export class ReadView {
 
   /** What `selectRows` needs, with the LSN as SQL. */
   async sources(lsn = String(this.lsn), keep?: (file: DataFile) => boolean): Promise<RowSources> {
+    await this.table.buffers.applyAll(this.generations);
     return {
       schema: this.schema,
       masks: this.table.masks,
@@ -178,6 +179,7 @@ export class ReadView {
   }
 
   async #sourcesOfCaller(): Promise<RowSources> {
+    await this.table.buffers.applyAll(this.generations);
     return {
       schema: this.schema,
       masks: this.table.masks,
