@@ -17,7 +17,7 @@ import type { UnappliedBatches } from './unapplied-batches.js';
 export const BUFFER_SCHEMA = 'buf';
 
 /** Bytes of a buffer's batches that begin their way into the engine without a reader, and that writes wait for. */
-const EAGER_BYTES = 1_024 * 1_024;
+const EAGER_BYTES = 4 * 1_024 * 1_024;
 const WAITING_BYTES_MAX = 16 * 1_024 * 1_024;
 /** Bytes that go at once, and pieces between which LSNs jump. */
 const APPLIED_BYTES_MAX = 8 * 1_024 * 1_024;

@@ -30,7 +30,7 @@ export interface TextRows {
 }
 
 /** Bytes that are read in one turn of the event loop, about 2 ms. */
-export const BYTES_IN_ONE_TURN = 256 * 1_024;
+const BYTES_IN_ONE_TURN = 256 * 1_024;
 
 const [TAB, LINE_FEED, RETURN, SPACE, QUOTE, COMMA, MINUS, POINT, ZERO, NINE, COLON] = [9, 10, 13, 32, 34, 44, 45, 46, 48, 57, 58];
 const [OPEN_BRACKET, BACKSLASH, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE, DELETE] = [91, 92, 93, 123, 125, 127];

@@ -54,7 +54,7 @@ const EXPONENT = 0x7ff0_0000;
 const SINGLE_EXPONENT = 0x7f80_0000;
 
 /** A column of a batch, checked. */
-export interface PlainColumn {
+interface PlainColumn {
   readonly nulls: number;
   /** Of texts: all of them, and where each begins and the last one ends. */
   readonly texts?: { readonly bytes: Buffer; readonly starts: Int32Array };
