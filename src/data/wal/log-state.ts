@@ -67,7 +67,9 @@ export class LogState {
   }
 
   async #noteNow(change: { readonly trimmedLsn?: number; readonly newestLsn?: number }): Promise<void> {
-    const { trimmedLsn = this.#trimmedLsn, newestLsn = this.#newestLsn } = change;
+    const { newestLsn = this.#newestLsn } = change;
+    // Of two trims at once, the later one may know of less.
+    const trimmedLsn = Math.max(this.#trimmedLsn, change.trimmedLsn ?? 0);
     if (this.#name !== undefined && trimmedLsn === this.#trimmedLsn && newestLsn === this.#newestLsn) return;
     const name = `${lsnText(trimmedLsn)}-${lsnText(newestLsn)}.state`;
     if (this.#name === undefined) await (await open(path.join(this.directory, name), 'w')).close();

@@ -457,6 +457,21 @@ describe('trimming the write-ahead log', () => {
     expect(await storedIn(directory)).toEqual([1]);
   });
 
+  it('is the same when several flushes ask for it at once, the later ones for less', async () => {
+    const log = await openLog(directory, 100);
+    for (const lsn of [1, 3, 5, 7]) await log.append([record(lsn, 2)]);
+    await Promise.all([log.trim(6), log.trim(2), log.trim(4)]);
+    expect(log.segmentCount).toBe(1);
+    const name = await stateNameOf(directory);
+    await log.append([record(9, 2)]);
+    await log.close();
+    // A crash before the new segment was noted: the state is still the one from after the trims.
+    await putStateBack(directory, name);
+    expect(await segmentsOf(directory)).toHaveLength(2);
+    expect(await storedIn(directory)).toEqual([7, 9]);
+    expect((await LogState.read(directory)).trimmedLsn).toBe(6);
+  });
+
   it('notes what is trimmed and what is begun at once', async () => {
     await mkdir(directory);
     const state = await LogState.read(directory);

@@ -11,6 +11,7 @@ import { type FileHandle, mkdir, open, readFile, readdir, rm, stat, truncate, wr
 import path from 'node:path';
 import { AppError, isSystemError, messageOf } from '../../common/app-error.js';
 import { faultPoint } from '../../common/fault-points.js';
+import { SerialQueue } from '../../common/serial-queue.js';
 import { syncDirectory } from '../../storage/local-object-store.js';
 import { LogState, lsnText } from './log-state.js';
 import { LSNS_PER_WAL } from './lsn-range.js';
@@ -19,6 +20,8 @@ import { decodeRecord, encodeRecord, lastLsnOf, RECORD_MAGIC, type WalRecord } f
 
 /** A block of a file system: fewer might fit where nothing else does. */
 const PROBE_BYTES = 4_096;
+/** Each flush asks once. */
+const TRIMS_WAITING_MAX = 10_000;
 const SEGMENT_NAME = /^(\d{20})\.wal$/;
 
 interface Segment {
@@ -54,6 +57,7 @@ export class WriteAheadLog {
   #lastLsn: number;
   #handle: FileHandle | undefined;
   #closedBecause: string | undefined;
+  readonly #trims = new SerialQueue('trimming the write-ahead log', TRIMS_WAITING_MAX);
   #committed = '';
 
   private constructor(
@@ -313,12 +317,16 @@ export class WriteAheadLog {
     return this.#handle;
   }
 
-  /** Removes segments whose every LSN is at or below `lsn`. The newest segment stays. */
-  async trim(lsn: number): Promise<void> {
+  /** Removes segments whose every LSN is at or below `lsn`. The newest segment stays. Flushes of several tables may ask at once. */
+  trim(lsn: number): Promise<void> {
+    return this.#trims.run(() => this.#trimNow(lsn));
+  }
+
+  async #trimNow(lsn: number): Promise<void> {
     const kept = this.#segments.findLastIndex(({ firstLsn }) => firstLsn <= lsn + 1);
     const trimmedLsn = (this.#segments[kept]?.firstLsn ?? 0) - 1;
     if (kept < 1) return;
-    await this.state.note({ trimmedLsn: Math.max(this.state.trimmedLsn, trimmedLsn) });
+    await this.state.note({ trimmedLsn });
     for (const { file } of this.#segments.slice(0, kept)) {
       faultPoint('wal.before-trim');
       await rm(file, { force: true });
