@@ -100,14 +100,32 @@ describe('a small Arrow body', () => {
 
   test('gives the rows that the other way gives', async () => {
     const [quick, slow] = [await newTable(), await newTable()];
-    const body = await bodyOf(0, 500);
-    await loadAsItIs(quick, body);
-    const gzipped = await bodyOf(0, 500);
-    // Of a table with one row an id, each row is looked at.
-    await call(server, 'PATCH', `/v1/tables/${slow}`, { config: { write_mode: 'upsert' } });
-    expectSuccess(await sendBulk(server, slow, 'arrow', gzipped));
+    await loadAsItIs(quick, await bodyOf(0, 500));
+    const rows = `SELECT ${SELECTED} FROM range(500) r(i)`;
+    expectSuccess(await sendBulk(server, slow, 'parquet', await duckdb.body('parquet', rows)));
     const all = `SELECT * FROM TABLE_NAME ORDER BY id`;
     expect(await rowsOf(server, all.replace('TABLE_NAME', quick))).toEqual(await rowsOf(server, all.replace('TABLE_NAME', slow)));
+  });
+
+  test('takes the place of the rows of its ids in a table that keeps one for each', async () => {
+    const table = await newTable({ write_mode: 'upsert' }, { n: 'BIGINT' });
+    const numbered = (from: number, to: number, n: number): Promise<Buffer> =>
+      duckdb.arrow(
+        `SELECT i::INTEGER AS id, TIMESTAMPTZ '2024-01-01 00:00:00+00' AS "timestamp", ${n}::BIGINT AS n FROM range(${from}, ${to}) r(i)`,
+      );
+    await loadAsItIs(table, await numbered(0, 10, 1));
+    await loadAsItIs(table, await numbered(5, 15, 2));
+    await flush(server, table);
+    await loadAsItIs(table, await numbered(14, 16, 3));
+    expect(await rowsOf(server, `SELECT n, count(*) AS c, min(id::INT) AS low FROM ${table} GROUP BY n ORDER BY n`)).toEqual([
+      { n: 1, c: 5, low: 0 },
+      { n: 2, c: 9, low: 5 },
+      { n: 3, c: 2, low: 14 },
+    ]);
+    const lines = [3, 3, 15].map((id) => JSON.stringify({ id, timestamp: '2024-01-01', n: 4 })).join('\n');
+    expectSuccess(await sendBulk(server, table, 'ndjson', lines));
+    expect(await rowsOf(server, `SELECT id FROM ${table} WHERE n = 4 ORDER BY id`)).toEqual([{ id: '15' }, { id: '3' }]);
+    expect(await countOf(server, table)).toBe(16);
   });
 
   test('may come packed', async () => {
@@ -237,11 +255,16 @@ test('small Arrow bodies that were acknowledged are there after kill -9, whether
     expectSuccess(await call(first, 'DELETE', '/v1/data', { table: 'killed', id: 'k250' }));
     await loadAsItIs('killed', await bodyOf(250, 251), first);
     await loadAsItIs('killed', await bodyOf(300, 400), first);
+    await createTable(first, 'one_each', { write_mode: 'upsert' });
+    await write(first, 'one_each', 'k0', { note: 'before' });
+    for (let round = 0; round < 3; round += 1) await load('one_each', await bodyOf(0, 50), first);
     await first.kill();
     second = await startServer({ config: CONFIG, dataDir: first.dataDir });
     await expectRows('killed', 0, 400, second);
-    await flush(second, 'killed');
+    await expectRows('one_each', 0, 50, second);
+    for (const table of ['killed', 'one_each']) await flush(second, table);
     await expectRows('killed', 0, 400, second);
+    await expectRows('one_each', 0, 50, second);
   } finally {
     await first.kill();
     await second?.stop();

@@ -1,18 +1,18 @@
 /** What the engine holds of the buffers of all tables: their DuckDB tables, and the way of Arrow batches into these. */
 import { Inject, Injectable } from '@nestjs/common';
-import { AppError, messageOf } from '../common/app-error.js';
+import { AppError } from '../common/app-error.js';
 import type { Logger } from '../common/logger.js';
 import { LOGGER } from '../common/tokens.js';
 import { SerialQueue } from '../common/serial-queue.js';
-import { LSN_COLUMN, type TableSchema } from '../delta/table-schema.js';
+import { ID_COLUMN, LSN_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../delta/table-schema.js';
 import { ArrowConverter } from '../engine/arrow/arrow-converter.js';
-import { joinedStreams, plainFields, plainSchema } from '../engine/arrow/plain-stream.js';
+import { isValid, joinedStreams, plainFields, plainSchema, plainStream, plainType, textReader } from '../engine/arrow/plain-stream.js';
 import { Engine } from '../engine/duckdb/engine.js';
 import { patiently } from '../engine/duckdb/patiently.js';
 import { quoteName, quoteText } from '../engine/duckdb/sql-text.js';
 import { ScratchFiles } from '../storage/scratch-files.js';
 import type { Generation } from './generation.js';
-import type { UnappliedBatches } from './unapplied-batches.js';
+import type { KeyFields, UnappliedBatches } from './unapplied-batches.js';
 
 export const BUFFER_SCHEMA = 'buf';
 
@@ -23,8 +23,6 @@ const WAITING_BYTES_MAX = 16 * 1_024 * 1_024;
 const APPLIED_BYTES_MAX = 8 * 1_024 * 1_024;
 const JUMPS_MAX = 64;
 const CONVERSIONS_WAITING_MAX = 100_000;
-/** As workers and the engine tell it. */
-const DISK_IS_FULL = /ENOSPC|EDQUOT|no space left/i;
 
 @Injectable()
 export class TableBuffers {
@@ -44,10 +42,15 @@ export class TableBuffers {
   }
 
   /** Makes a buffer's table, or gives it the columns it lacks. */
-  async fit(generation: Generation, schema: TableSchema): Promise<void> {
+  fit(generation: Generation, schema: TableSchema): Promise<void> {
+    if (generation.schema === schema) return Promise.resolve();
+    // Not while batches go in.
+    generation.applying = generation.applying.catch(() => undefined).then(() => this.#widen(generation, schema));
+    return generation.applying;
+  }
+
+  async #widen(generation: Generation, schema: TableSchema): Promise<void> {
     const before = generation.schema;
-    if (before === schema) return;
-    await generation.applying.catch(() => undefined);
     if (before === undefined) {
       const columns = schema.columns.map((column) => `${quoteName(column.name)} ${column.type}`);
       await this.engine.run(`CREATE TABLE ${generation.bufferTable} (${LSN_COLUMN} BIGINT, ${columns.join(', ')})`);
@@ -72,7 +75,7 @@ export class TableBuffers {
     if (waiting >= WAITING_BYTES_MAX) await applied;
   }
 
-  /** Everything that buffers have taken is in the engine afterwards. @throws AppError UNAVAILABLE when there is no room for that */
+  /** Everything that buffers have taken is in the engine afterwards. */
   async applyAll(generations: readonly Generation[]): Promise<void> {
     for (const generation of generations) if (generation.unapplied.length > 0) await this.apply(generation);
   }
@@ -100,9 +103,20 @@ export class TableBuffers {
   }
 
   async #insert(generation: Generation, group: readonly UnappliedBatches[]): Promise<void> {
-    const [first] = group;
     const { schema } = generation;
-    if (!first || !schema) return;
+    if (!schema) return;
+    try {
+      await this.#insertByFile(generation.bufferTable, schema, group);
+    } catch (error) {
+      // A full disk, most likely. Rows that are acknowledged must be seen all the same.
+      this.logger.warn({ err: error }, `batches of ${generation.bufferTable} go into the engine row by row`);
+      for (const batches of group) await this.#insertByLines(generation.bufferTable, schema, batches);
+    }
+  }
+
+  async #insertByFile(bufferTable: string, schema: TableSchema, group: readonly UnappliedBatches[]): Promise<void> {
+    const [first] = group;
+    if (!first) return;
     const file = this.scratch.path('parquet');
     try {
       await this.#conversions.run(() => this.arrow.streamToParquet(joinedStreams(group.map(({ stream }) => stream)), file));
@@ -117,25 +131,73 @@ export class TableBuffers {
       const targets = [LSN_COLUMN, ...[...schema.columns.slice(0, 2), ...columns].map(({ name }) => quoteName(name))];
       await patiently(() =>
         this.engine.run(
-          `INSERT INTO ${generation.bufferTable} (${targets.join(', ')})
+          `INSERT INTO ${bufferTable} (${targets.join(', ')})
            SELECT ${values.join(', ')} FROM read_parquet(${quoteText(file)}, file_row_number = true, hive_partitioning = false)`,
         ),
       );
-    } catch (error) {
-      if (DISK_IS_FULL.test(messageOf(error)))
-        throw new AppError('UNAVAILABLE', 'rows that are stored cannot be read now, because the disk is full; free some space', {
-          cause: error,
-        });
-      throw error;
     } finally {
-      await this.scratch.remove(file);
+      await this.scratch.remove(file).catch(() => undefined);
     }
+  }
+
+  /** Slower, and needs no disk. */
+  async #insertByLines(bufferTable: string, schema: TableSchema, { stream, fields, firstLsn, rows }: UnappliedBatches): Promise<void> {
+    const lines = linesOf(stream, fields, schema);
+    await this.engine.withConnection(async (connection) => {
+      const statement = await connection.prepare(insertLinesSql(bufferTable, schema));
+      try {
+        statement.bindBlob(1, lines);
+        statement.bindVarchar(2, JSON.stringify([[firstLsn, firstLsn + rows]]));
+        await patiently(() => statement.run());
+      } finally {
+        statement.destroySync();
+      }
+    });
   }
 
   /** Tells of what could not be removed; the next start removes it. */
   couldNotFree(table: string, error: unknown): void {
     this.logger.error({ err: error }, `table:${table} could not free unused resources`);
   }
+}
+
+/**
+ * SQL that puts rows into a buffer: $1 has them as lines, each a JSON object without its opening brace, $2 their LSNs as a JSON list of [first, end).
+ */
+export function insertLinesSql(bufferTable: string, schema: TableSchema): string {
+  const fields = schema.columns.map((column) => `${JSON.stringify(column.name)}:${JSON.stringify(column.type)}`);
+  const names = schema.columns.map((column) => quoteName(column.name));
+  // Two lists of the same length, side by side: the lines and their LSNs.
+  return `INSERT INTO ${bufferTable} (${[LSN_COLUMN, ...names].join(', ')})
+     SELECT ${['lsn', ...names.map((name) => `j.${name}`)].join(', ')}
+     FROM (SELECT lsn, from_json('{' || line, ${quoteText(`{${fields.join()}}`)}) AS j FROM (
+       SELECT unnest(string_split(decode($1::BLOB), chr(10))) AS line,
+         unnest(flatten(list_transform(from_json($2::VARCHAR, '[["BIGINT"]]'), lambda r: range(r[1], r[2])))) AS lsn))`;
+}
+
+/** The rows of a plain stream as lines of the log. */
+function linesOf(stream: Buffer, { id, timestamp }: KeyFields, schema: TableSchema): Buffer {
+  const plain = plainStream(stream);
+  if (!plain) throw new AppError('INTERNAL', 'a stream that was taken for plain is not');
+  const targets = plain.fields.map((field) => {
+    if (field.name === id) return schema.column(ID_COLUMN);
+    return field.name === timestamp ? schema.column(TIMESTAMP_COLUMN) : schema.column(field.name);
+  });
+  const lines = plain.batches.flatMap(({ rows, columns }) => {
+    const members = columns.map((column, place) => {
+      const type = plainType(plain.fields[place] ?? { type: '' });
+      const textAt = textReader(type, column);
+      const target = targets[place];
+      const isQuoted = target?.type !== 'JSON' && (target?.name === ID_COLUMN || /^(Large)?Utf8$|^Date|^Timestamp/.test(type));
+      const key = `${JSON.stringify(target?.name)}:`;
+      return (row: number): string[] => {
+        if (!target || !isValid(column.valid, row)) return [];
+        return [key + (isQuoted ? JSON.stringify(textAt(row)) : textAt(row))];
+      };
+    });
+    return Array.from({ length: rows }, (_, row) => `${members.flatMap((member) => member(row)).join()}}`);
+  });
+  return Buffer.from(lines.join('\n'));
 }
 
 /** The first of some batches that can go together: of the same columns, and not too much. */

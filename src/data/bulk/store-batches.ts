@@ -65,7 +65,7 @@ export class StoreBatches {
 
   /** @returns undefined, with nothing stored, when the rows have to be looked at */
   async store({ table, fields, idempotency, isGone }: BulkRequest, body: Buffer, rowsMax: number): Promise<WriteAnswer | undefined> {
-    if (!(table instanceof Table) || table.config.write_mode === 'upsert') return undefined;
+    if (!(table instanceof Table)) return undefined;
     const stream = plainStream(body);
     if (!stream) return undefined;
     const { schema } = table;

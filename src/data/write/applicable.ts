@@ -98,7 +98,7 @@ export function fromWalRecord(record: WalRecord): Applicable {
 }
 
 /** The ids of rows, which stand first in their lines. */
-export function idsOf({ lines }: Pick<ApplicableRows, 'lines'>): string[] {
+export function idsOf({ lines }: ApplicableRows): string[] {
   return lines
     .toString()
     .split('\n')

@@ -14,13 +14,14 @@ import type { DataPaths } from '../../config/data-paths.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
 import { asNumber, Engine } from '../../engine/duckdb/engine.js';
 import { patiently } from '../../engine/duckdb/patiently.js';
-import { quoteName, quoteText } from '../../engine/duckdb/sql-text.js';
+import { textsOf } from '../../engine/arrow/plain-stream.js';
+import { quoteText } from '../../engine/duckdb/sql-text.js';
 import { LSNS_PER_WAL } from '../wal/lsn-range.js';
 import { LSN_COLUMN, type TableSchema } from '../../delta/table-schema.js';
 import type { BulkFile, Generation } from '../../tables/generation.js';
 import { POSITION_COLUMN, readIds, selectRows, SOURCE_COLUMN } from '../../tables/view/row-sql.js';
 import type { Table } from '../../tables/table.js';
-import { TableBuffers } from '../../tables/table-buffers.js';
+import { insertLinesSql, TableBuffers } from '../../tables/table-buffers.js';
 import type { Applicable, ApplicableArrow, ApplicableBulk, ApplicableDelete, ApplicableRestore, ApplicableRows } from './applicable.js';
 import { idsOf } from './applicable.js';
 import { idCondition, mayHoldIds } from './find-rows.js';
@@ -44,7 +45,7 @@ interface IdOperation {
 }
 
 interface PreparedInsert {
-  readonly schema: TableSchema | undefined;
+  readonly schema: TableSchema;
   readonly statement: DuckDBPreparedStatement;
 }
 
@@ -96,10 +97,9 @@ export class Applier {
 
   async #insert(table: Table, schema: TableSchema, writes: readonly ApplicableRows[]): Promise<void> {
     const generation = table.active;
-    await this.buffers.applyAll([generation]);
     await this.buffers.fit(generation, schema);
     const lines = linesOf(writes);
-    const statement = await this.#preparedInsert(generation);
+    const statement = await this.#preparedInsert(generation, generation.schema ?? schema);
     statement.bindBlob(1, lines);
     statement.bindVarchar(2, JSON.stringify(lsnRanges(writes)));
     await patiently(() => statement.run());
@@ -109,38 +109,29 @@ export class Applier {
     generation.seenFirst ??= writes[0]?.seen ?? [];
   }
 
-  async #takeBatches(
-    table: Table,
-    schema: TableSchema,
-    { stream, fields, firstLsn, lsnCount: rows }: ApplicableArrow,
-  ): Promise<Map<number, number>> {
+  async #takeBatches(table: Table, schema: TableSchema, write: ApplicableArrow): Promise<Map<number, number>> {
+    const { stream, fields, firstLsn, lsnCount: rows } = write;
     const generation = table.active;
     generation.rows += rows;
     generation.bytes += stream.length;
     generation.oldestMs ??= this.clock.nowMs();
-    generation.seenFirst ??= [];
+    generation.seenFirst ??= write.seen ?? [];
     await this.buffers.take(generation, schema, { stream, fields, rows, firstLsn });
-    return new Map();
+    if (table.config.write_mode !== 'upsert') return new Map();
+    const ids = textsOf(stream, fields.id);
+    return this.#hide(
+      table,
+      ids.map((id, index) => ({ id, lsn: firstLsn + index, soft: false, isDelete: false, seen: write.seen ?? [] })),
+    );
   }
 
-  async #preparedInsert(generation: Generation): Promise<DuckDBPreparedStatement> {
-    const columns = generation.schema?.columns ?? [];
+  async #preparedInsert(generation: Generation, schema: TableSchema): Promise<DuckDBPreparedStatement> {
     const known = this.#inserts.get(generation.bufferTable);
-    if (known && known.schema === generation.schema) return known.statement;
+    if (known?.schema === schema) return known.statement;
     known?.statement.destroySync();
     this.#connection ??= await this.engine.connect();
-    const fields = columns.map((column) => `${JSON.stringify(column.name)}:${JSON.stringify(column.type)}`);
-    const structure = quoteText(`{${fields.join()}}`);
-    const names = columns.map((column) => quoteName(column.name));
-    // Two lists of the same length, side by side: the lines and their LSNs.
-    const statement = await this.#connection.prepare(
-      `INSERT INTO ${generation.bufferTable} (${[LSN_COLUMN, ...names].join(', ')})
-       SELECT ${['lsn', ...names.map((name) => `j.${name}`)].join(', ')}
-       FROM (SELECT lsn, from_json('{' || line, ${structure}) AS j FROM (
-         SELECT unnest(string_split(decode($1::BLOB), chr(10))) AS line,
-           unnest(flatten(list_transform(from_json($2::VARCHAR, '[["BIGINT"]]'), lambda r: range(r[1], r[2])))) AS lsn))`,
-    );
-    this.#inserts.set(generation.bufferTable, { schema: generation.schema, statement });
+    const statement = await this.#connection.prepare(insertLinesSql(generation.bufferTable, schema));
+    this.#inserts.set(generation.bufferTable, { schema, statement });
     return statement;
   }
 

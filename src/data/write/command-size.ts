@@ -7,7 +7,6 @@ const SMALL_COMMAND_BYTES = 256;
 
 export function roughBytes(command: WriteCommand): number {
   if (command.kind === 'rows') return command.records.reduce((sum, record) => sum + roughRecordBytes(record), SMALL_COMMAND_BYTES);
-  if (command.kind === 'text') return command.rows.lines.length + SMALL_COMMAND_BYTES;
   if (command.kind === 'arrow') return command.stream.length + SMALL_COMMAND_BYTES;
   if (command.kind === 'merge') return SMALL_COMMAND_BYTES + roughRecordBytes(command);
   if (command.kind === 'bulk') return SMALL_COMMAND_BYTES;

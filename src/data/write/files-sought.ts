@@ -1,6 +1,6 @@
 /** In which of a table's files a write looks for rows: those have to be at hand before it is carried out. */
 import type { DataFile } from '../../delta/snapshot.js';
-import { idsOf } from './applicable.js';
+import { textsOf } from '../../engine/arrow/plain-stream.js';
 import { mayHoldIds } from './find-rows.js';
 import type { RecordInput } from './record.js';
 import { mayHoldRange } from './row-range.js';
@@ -11,10 +11,8 @@ export function filesSought(command: WriteCommand): ((file: DataFile) => boolean
   switch (command.kind) {
     case 'rows':
       return command.replaces || command.table.config.write_mode === 'upsert' ? mayHoldAny(idsOfRecords(command.records)) : undefined;
-    case 'text':
-      return command.table.config.write_mode === 'upsert' ? mayHoldAny(idsOf(command.rows)) : undefined;
     case 'arrow':
-      return undefined;
+      return command.table.config.write_mode === 'upsert' ? mayHoldAny(textsOf(command.stream, command.fields.id)) : undefined;
     case 'merge':
       return mayHoldAny([command.id]);
     case 'delete':

@@ -7,7 +7,7 @@ import type { Table } from '../../tables/table.js';
 import { OtherNodes } from '../../tables/other-nodes.js';
 import { VisibleLsn } from '../../tables/view/visible-lsn.js';
 import { WriteAheadLog } from '../wal/write-ahead-log.js';
-import { type Applicable, type ApplicableRows, idsOf, lastLsn } from './applicable.js';
+import { type Applicable, lastLsn } from './applicable.js';
 import { Applier } from './apply.js';
 import { encodeRecords, WideningNeeded } from './encode-records.js';
 import { EncodeRulesOfTables } from './encode-rules.js';
@@ -16,7 +16,7 @@ import { newestRows } from './newest-rows.js';
 import type { RecordInput } from './record.js';
 import { seenLogs } from './seen-logs.js';
 import type { Outcome, Prepared, Submission } from './waiting.js';
-import type { ArrowCommand, BulkCommand, MergeCommand, RowsCommand, TextCommand, WriteAnswer } from './write-command.js';
+import type { ArrowCommand, BulkCommand, MergeCommand, RowsCommand, WriteAnswer } from './write-command.js';
 
 const NO_TABLES: ReadonlySet<Table> = new Set();
 
@@ -46,8 +46,6 @@ export class PrepareWrite {
     switch (command.kind) {
       case 'rows':
         return this.#rows(submission, command);
-      case 'text':
-        return this.#text(submission, command);
       case 'arrow':
         return this.#arrow(submission, command);
       case 'merge':
@@ -95,26 +93,18 @@ export class PrepareWrite {
     return { table, schema: encoded.schema, write, answer: { lsn: lastLsn(write), ids, count: ids.length, refusals: encoded.refusals } };
   }
 
-  #text(submission: Submission, { table, rows: { schema, lines, count }, wantsIds }: TextCommand): Prepared | Outcome {
+  #arrow(submission: Submission, { table, schema, stream, rows, fields, ids }: ArrowCommand): Prepared | Outcome {
     if (!table.schema.equals(schema)) return { kind: 'outdated' };
-    const write: ApplicableRows = {
-      kind: 'rows',
+    const write: Applicable = {
+      kind: 'arrow',
       tableId: table.id,
-      lines,
-      replaces: false,
-      columns: [],
+      stream,
+      fields,
       ...(table.config.write_mode === 'upsert' ? this.#seenBy(table) : {}),
-      ...this.lsns.take(count),
+      ...this.lsns.take(rows),
       ...keyOf(submission),
     };
-    const ids = wantsIds ? idsOf(write) : [];
-    return { table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids, count, refusals: [] } };
-  }
-
-  #arrow(submission: Submission, { table, schema, stream, rows, fields }: ArrowCommand): Prepared | Outcome {
-    if (!table.schema.equals(schema) || table.config.write_mode === 'upsert') return { kind: 'outdated' };
-    const write: Applicable = { kind: 'arrow', tableId: table.id, stream, fields, ...this.lsns.take(rows), ...keyOf(submission) };
-    return { table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids: [], count: rows, refusals: [] } };
+    return { table, schema: table.schema, write, answer: { lsn: lastLsn(write), ids: ids?.() ?? [], count: rows, refusals: [] } };
   }
 
   #nothingStored(ids: readonly string[], refusals: WriteAnswer['refusals']): Outcome {

@@ -1,13 +1,18 @@
-/** The quick way of rows that come as JSON text: nothing is made of them but the text that the log takes. */
+/** The quick way of rows that come as JSON text: nothing is made of them but the batch that the log takes. */
 import { Injectable } from '@nestjs/common';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { ID_COLUMN, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import { Table } from '../../tables/table.js';
+import type { KeyFields } from '../../tables/unapplied-batches.js';
 import { WritePath } from '../write-path.js';
 import { EncodeRulesOfTables } from './encode-rules.js';
 import type { Idempotency } from './idempotency.js';
 import type { TableDraft } from './target.js';
 import { type RowForm, textRows } from './text-rows.js';
 import { type RowOptions, RowsOutdated, type WriteAnswer } from './write-command.js';
+
+/** Whatever the fields of a body were called. */
+const OWN_NAMES: KeyFields = { id: ID_COLUMN, timestamp: TIMESTAMP_COLUMN };
 
 export interface TextRequest {
   /** As it is, or as it would be made. */
@@ -43,7 +48,8 @@ export class StoreText {
         assertStill?.();
         // Another of its name is not what the rows were read for.
         if (table.isDropped || table.isLeaving) throw new RowsOutdated();
-        return { kind: 'text', table, rows, wantsIds };
+        const { schema, stream, count, ids } = rows;
+        return { kind: 'arrow', table, schema, stream, rows: count, fields: OWN_NAMES, ...(wantsIds ? { ids } : {}) };
       }, idempotency);
     } catch (error) {
       if (error instanceof RowsOutdated) return undefined;

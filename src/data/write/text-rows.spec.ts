@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { tableFromIPC } from 'apache-arrow';
 import { parse } from 'lossless-json';
 import { expectThat } from '../../../test/support/expectations.js';
 import { SeededRandom, seedOfThisRun } from '../../../test/support/seeded-random.js';
 import { parseJson } from '../../common/json.js';
 import { type ColumnType, TableSchema } from '../../delta/table-schema.js';
+import { plainFields, plainStream } from '../../engine/arrow/plain-stream.js';
 import { idRuleOf } from '../../tables/id-rule.js';
 import { defaultTableConfig } from '../../tables/table-config.js';
 import { readLines } from '../bulk/bulk-lines.js';
@@ -44,16 +46,54 @@ function schemaOf(columns: Readonly<Record<string, ColumnType>>): TableSchema {
   return Object.entries(columns).reduce((schema, [name, type]) => schema.with(name, type), TableSchema.initial());
 }
 
-function plain(text: string | Buffer, form = LINES, rules: Partial<EncodeRules> = {}): TextRows | undefined {
-  const reading = textRows(Buffer.from(text), form, SCHEMA, { ...RULES, ...rules }, ROWS_MAX);
+function plain(text: string | Buffer, form = LINES, rules: Partial<EncodeRules> = {}, rowsMax = ROWS_MAX): TextRows | undefined {
+  const reading = textRows(Buffer.from(text), form, SCHEMA, { ...RULES, ...rules }, rowsMax);
   for (;;) {
     const step = reading.next();
     if (step.done) return step.value;
   }
 }
 
-function linesOf(rows: TextRows | undefined): string[] | undefined {
-  return rows?.lines.toString().split('\n');
+/** A row with numbers by their value: 1.50 is 1.5. Integers keep every digit. */
+function valuesOf(line: string): Record<string, unknown> {
+  return parse(line, undefined, { parseNumber: (text) => (/^-?\d+$/.test(text) ? BigInt(text) : Number(text)) }) as Record<string, unknown>;
+}
+
+/** Rows by the values that their columns hold. */
+function ofTheirTypes(rows: readonly Record<string, unknown>[]): Record<string, unknown>[] {
+  const isFraction = (name: string): boolean => /^D(OUBLE|ECIMAL)/.test(SCHEMA.column(name)?.type ?? '');
+  return rows.map((row) =>
+    Object.fromEntries(Object.entries(row).map(([name, value]) => [name, isFraction(name) ? Number(value) : value])),
+  );
+}
+
+/** What the batch says, with no field where a row has no value. */
+function rowsOf(rows: TextRows | undefined): Record<string, unknown>[] | undefined {
+  if (!rows) return undefined;
+  // It is what a client might have sent.
+  expect(plainStream(rows.stream)?.batches.map((batch) => batch.rows)).toEqual([rows.count]);
+  const table = tableFromIPC(rows.stream);
+  const valueOf = (name: string, row: number): unknown => {
+    const value: unknown = table.getChild(name)?.get(row);
+    if (name === 'timestamp') return instantText(table.getChild(name)?.data[0]?.values as BigInt64Array, row);
+    if (value === null || value === undefined) return undefined;
+    const type = SCHEMA.column(name)?.type;
+    if (type === 'JSON') return valuesOf(`{"v":${String(value)}}`)['v'];
+    return type === 'INTEGER' ? BigInt(value as number) : value;
+  };
+  return Array.from(
+    { length: table.numRows },
+    (_, row) =>
+      Object.fromEntries(
+        table.schema.fields.map(({ name }) => [name, valueOf(name, row)]).filter(([, value]) => value !== undefined),
+      ) as Record<string, unknown>,
+  );
+}
+
+function instantText(micros: BigInt64Array, row: number): string {
+  const value = micros[row] ?? 0n;
+  const rest = ((value % 1_000n) + 1_000n) % 1_000n;
+  return `${new Date(Number((value - rest) / 1_000n)).toISOString().slice(0, -1)}${String(rest).padStart(3, '0')}Z`;
 }
 
 let directory = '';
@@ -86,11 +126,6 @@ async function recordsOf(text: string | Buffer, form: RowForm): Promise<readonly
   return records;
 }
 
-/** A row with numbers by their value: 1.50 is 1.5. Integers keep every digit. */
-function valuesOf(line: string): unknown {
-  return parse(line, undefined, { parseNumber: (text) => (/^-?\d+$/.test(text) ? BigInt(text) : Number(text)) });
-}
-
 /** @returns whether the text was plain */
 async function expectBothWaysEqual(text: string | Buffer, form = LINES, rules: Partial<EncodeRules> = {}): Promise<boolean> {
   const rows = plain(text, form, rules);
@@ -98,48 +133,58 @@ async function expectBothWaysEqual(text: string | Buffer, form = LINES, rules: P
   const encoded = await oneByOne(text, form, rules);
   expectThat(encoded, text.toString()).toBeDefined();
   expectThat(rows.count, text.toString()).toBe(encoded?.records.length);
-  expectThat(
-    linesOf(rows)?.map((line) => valuesOf(`{${line}`)),
-    text.toString(),
-  ).toEqual(encoded?.records.map((record) => valuesOf(`{${record.text}}`)));
+  expectThat(ofTheirTypes(rowsOf(rows) ?? []), text.toString()).toEqual(
+    ofTheirTypes(encoded?.records.map((record) => valuesOf(`{${record.text}}`)) ?? []),
+  );
   expectThat(encoded?.schema, text.toString()).toBe(SCHEMA);
   return true;
 }
 
 describe('rows of a text, plain as most are,', () => {
-  it('are copied from lines: id and time first, then the fields in their order', () => {
-    expect(linesOf(plain('{"n":1, "id":"a","d":-1.5,"timestamp":"2024-01-01T10:00:00Z","s":"é ü","b":true}\n'))).toEqual([
-      '"id":"a","timestamp":"2024-01-01T10:00:00.000000Z","n":1,"d":-1.5,"s":"é ü","b":true}',
-    ]);
+  it('are copied from lines, with a column for each field that has a value', () => {
+    const rows = plain('{"n":1, "id":"a","d":-1.5,"timestamp":"2024-01-01T10:00:00Z","s":"é ü","b":true,"i":null}\n');
+    expect(rowsOf(rows)).toEqual([{ id: 'a', timestamp: '2024-01-01T10:00:00.000000Z', n: 1n, d: -1.5, s: 'é ü', b: true }]);
+    expect(plainFields(rows?.stream ?? Buffer.alloc(0)).map(({ name }) => name)).toEqual(['id', 'timestamp', 'n', 'd', 's', 'b']);
+    expect(rows?.ids()).toEqual(['a']);
   });
 
   it('are copied from records', () => {
     const records = '[{"id":"a","timestamp":"2024-01-01","payload":{"n":1}} ,\n{"payload":null,"id":7},{"id":"c","payload":{}}]';
-    expect(linesOf(plain(records, { kind: 'records' }))).toEqual([
-      '"id":"a","timestamp":"2024-01-01T00:00:00.000000Z","n":1}',
-      '"id":"7","timestamp":"2024-06-01T12:00:00.123000Z"}',
-      '"id":"c","timestamp":"2024-06-01T12:00:00.123000Z"}',
+    expect(rowsOf(plain(records, { kind: 'records' }))).toEqual([
+      { id: 'a', timestamp: '2024-01-01T00:00:00.000000Z', n: 1n },
+      { id: '7', timestamp: '2024-06-01T12:00:00.123000Z' },
+      { id: 'c', timestamp: '2024-06-01T12:00:00.123000Z' },
     ]);
   });
 
   it('get an id from the table, and the time of the request', () => {
     const rows = plain('{"n":1}\n{"id":null,"timestamp":null}\n\n', LINES, { makeId: () => 'made"' });
-    expect(linesOf(rows)).toEqual([
-      '"id":"made\\"","timestamp":"2024-06-01T12:00:00.123000Z","n":1}',
-      '"id":"made\\"","timestamp":"2024-06-01T12:00:00.123000Z"}',
+    expect(rowsOf(rows)).toEqual([
+      { id: 'made"', timestamp: '2024-06-01T12:00:00.123000Z', n: 1n },
+      { id: 'made"', timestamp: '2024-06-01T12:00:00.123000Z' },
     ]);
     expect(rows?.lacksIds).toBe(true);
   });
 
   it('may be in fields of other names', () => {
     const form: RowForm = { kind: 'lines', id: 'key', timestamp: 'at' };
-    expect(linesOf(plain('{"key":"a","at":0}', form))).toEqual(['"id":"a","timestamp":"1970-01-01T00:00:00.000000Z"}']);
+    expect(rowsOf(plain('{"key":"a","at":0}', form))).toEqual([{ id: 'a', timestamp: '1970-01-01T00:00:00.000000Z' }]);
   });
 
-  it('have room for values that are longer as text of the log', () => {
-    const text = `{"id":"a","s":"${'\\u00fc'.repeat(9_000)}","j":[1]}\n`.repeat(200);
-    expect(linesOf(plain(text))).toEqual(
-      Array.from({ length: 200 }, () => `"id":"a","timestamp":"2024-06-01T12:00:00.123000Z","s":"${'ü'.repeat(9_000)}","j":[1]}`),
+  it('may be many, and long, with values in some of them only', () => {
+    const text = Array.from({ length: 3_000 }, (_, row) =>
+      JSON.stringify({
+        id: `r${row}`,
+        ...(row % 3 === 0 ? { s: 'ü'.repeat(row) } : {}),
+        ...(row % 7 === 6 ? { n: row, d: row / 8, b: row % 2 === 0, i: row } : {}),
+      }),
+    );
+    const rows = rowsOf(plain(text.join('\n'), LINES, {}, 3_000));
+    expect(rows?.map(({ timestamp, ...row }) => ({ ...row, at: typeof timestamp }))).toEqual(
+      text.map((line) => {
+        const { n, i, ...row } = JSON.parse(line) as { n?: number; i?: number };
+        return { ...row, ...(n === undefined || i === undefined ? {} : { n: BigInt(n), i: BigInt(i) }), at: 'string' };
+      }),
     );
   });
 
@@ -170,6 +215,7 @@ describe('rows of a text, plain as most are,', () => {
     ['no instant', '{"id":"a","timestamp":"2024-02-30T00:00:00Z"}'],
     ['an hour too many', '{"id":"a","timestamp":"2024-02-03T00:00:00Z"}\n{"id":"b","timestamp":"2024-02-03T24:00:00Z"}'],
     ['a line break in a text', '{"id":"a","s":"x\ny"}'],
+    ['a zero byte', '{"id":"a","s":"\\u0000"}'],
     ['half a surrogate pair', '{"id":"a","s":"\\ud800"}'],
     ['a list that is not closed', '{"id":"a","j":[1}\n'],
     ['a list that goes on in the next line', '{"id":"a","j":[1,\n2]}'],
@@ -202,7 +248,7 @@ describe('rows of a text, plain as most are,', () => {
 
   it('follow a rule of ids', () => {
     const idRule = idRuleOf({ ...defaultTableConfig(1, 1), id_validation: { pattern: 'a+' } });
-    expect(linesOf(plain('{"id":"aa"}', LINES, { idRule }))).toHaveLength(1);
+    expect(rowsOf(plain('{"id":"aa"}', LINES, { idRule }))).toHaveLength(1);
     expect(plain('{"id":"ab"}', LINES, { idRule })).toBeUndefined();
   });
 });

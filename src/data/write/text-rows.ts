@@ -1,16 +1,25 @@
 /**
- * Rows of a JSON text as the log takes them, straight from their bytes: for the many bodies in which everything fits at first sight. No object is
- * made of a row; what is plain is copied, and a value that is not goes through `encode-value.ts` alone. Where something does not fit, nothing is
- * said of it here: the rows are then looked at one by one (`encode-records.ts`), which names row, field and reason. The two give the same rows;
- * `text-rows.spec.ts` compares them.
+ * Rows of a JSON text as an Arrow batch, straight from their bytes: for the many bodies in which everything fits at first sight. No object is made of a
+ * row; what is plain is copied, and a value that is not goes through `encode-value.ts` alone. Where something does not fit, nothing is said of it here:
+ * the rows are then looked at one by one (`encode-records.ts`), which names row, field and reason. The two give the same rows; `text-rows.spec.ts`
+ * compares them.
  */
 import { isUtf8 } from 'node:buffer';
 import { parseJson } from '../../common/json.js';
+import {
+  BigintWriter,
+  BooleanWriter,
+  DoubleWriter,
+  InstantWriter,
+  IntegerWriter,
+  streamOf,
+  TextWriter,
+} from '../../engine/arrow/batch-writer.js';
 import { assertColumnName, type Column, ID_COLUMN, type TableSchema, TIMESTAMP_COLUMN } from '../../delta/table-schema.js';
 import type { EncodeRules } from './encode-records.js';
 import { encodeValue } from './encode-value.js';
 import { idText } from './record.js';
-import { canonicalTimestamp, fromMs } from './timestamp.js';
+import { canonicalTimestamp } from './timestamp.js';
 
 /** How rows stand in their text. */
 export type RowForm =
@@ -23,8 +32,9 @@ export interface TextRows {
   /** The table's columns; the rows have values for no others. */
   readonly schema: TableSchema;
   readonly count: number;
-  /** As in `ApplicableRows`. */
-  readonly lines: Buffer;
+  /** A plain Arrow stream: id, timestamp, and the columns that a row has a value of. */
+  readonly stream: Buffer;
+  readonly ids: () => string[];
   /** True when an id was made. */
   readonly lacksIds: boolean;
 }
@@ -35,27 +45,22 @@ const BYTES_IN_ONE_TURN = 256 * 1_024;
 const [TAB, LINE_FEED, RETURN, SPACE, QUOTE, COMMA, MINUS, POINT, ZERO, NINE, COLON] = [9, 10, 13, 32, 34, 44, 45, 46, 48, 57, 58];
 const [OPEN_BRACKET, BACKSLASH, CLOSE_BRACKET, OPEN_BRACE, CLOSE_BRACE, DELETE] = [91, 92, 93, 123, 125, 127];
 const [SMALL_F, SMALL_N, SMALL_T, CAPITAL_Z] = [102, 110, 116, 90];
-const ID_KEY = Buffer.from(`"${ID_COLUMN}":`);
-const TIMESTAMP_KEY = Buffer.from(`,"${TIMESTAMP_COLUMN}":`);
 const [TRUE, FALSE, NULL] = [Buffer.from('true'), Buffer.from('false'), Buffer.from('null')];
 /** Digits that every integer type, or a double, holds whatever they are. */
 const DIGITS_MAX: Readonly<Record<string, number>> = { BIGINT: 15, INTEGER: 9, DOUBLE: 15 };
 /** Longest id that the default rule takes, if its characters are printable ASCII. */
 const ID_BYTES_MAX = 255;
-/** Copies shorter than this are quicker by the byte than by a call. */
-const SHORT_COPY = 48;
-/** Room for what a row may have beyond its own text: an id and a time that are made. */
-const SPARE_BYTES = 512;
 /** Where the parts of `"2024-01-01T10:00:00.000000Z"` stand, counted from its quote, and the most that hours, minutes and seconds can be. */
 const DAY_LENGTH = 10;
-const HOUR = 12;
+const [HOUR, MINUTE, SECOND] = [12, 15, 18];
 const TIMES = [
   [HOUR, 23],
-  [15, 59],
-  [18, 59],
+  [MINUTE, 59],
+  [SECOND, 59],
 ] as const;
 const SECOND_END = 20;
-const MICROSECOND_DIGITS = 6;
+const [MILLISECOND_DIGITS, MICROSECOND_DIGITS] = [3, 6];
+const MS_END = 23;
 const FRACTION_DIGITS_MAX = 9;
 /** Levels above the values of a row: the row, and around it the body, its records, and the payload. */
 const LEVELS_OF_LINES = 1;
@@ -66,11 +71,12 @@ type Meaning = 'id' | 'timestamp' | 'payload' | 'nothing' | ColumnKey;
 
 interface ColumnKey {
   readonly column: Column;
-  /** What stands before its value. */
-  readonly key: Buffer;
+  readonly writer: ValueWriter;
   /** The last row that had it. */
   row: number;
 }
+
+type ValueWriter = TextWriter | BigintWriter | IntegerWriter | DoubleWriter | BooleanWriter;
 
 interface KnownKey {
   readonly bytes: Buffer;
@@ -110,8 +116,9 @@ class RowReader {
   rows = 0;
   #lacksIds = false;
   #at = 0;
-  #out: Buffer;
-  #written = 0;
+  readonly #ids = new TextWriter(ID_COLUMN);
+  readonly #timestamps = new InstantWriter(TIMESTAMP_COLUMN);
+  readonly #columns: ColumnKey[] = [];
   /** Where the id and the time of the row stand; -1 while it has none. */
   #id = -1;
   #timestamp = -1;
@@ -121,10 +128,10 @@ class RowReader {
   readonly #order: KnownKey[][] = [[], []];
   readonly #known = [new Map<string, KnownKey>(), new Map<string, KnownKey>()];
   readonly #isLines: boolean;
-  readonly #now: string;
   readonly #depthMax: number;
-  /** The beginning of a timestamp of a day that exists, as neighbours often share it. */
+  /** The beginning of a timestamp of a day that exists, as neighbours often share it, and when that day begins. */
   #day = Buffer.from('none');
+  #dayMs = 0;
   #hasBegun = false;
 
   constructor(
@@ -134,13 +141,12 @@ class RowReader {
     private readonly rules: EncodeRules,
   ) {
     this.#isLines = form.kind === 'lines';
-    this.#now = fromMs(rules.nowMs) ?? '';
     this.#depthMax = rules.depthMax - (this.#isLines ? LEVELS_OF_LINES : LEVELS_OF_RECORDS);
-    this.#out = Buffer.allocUnsafe(text.length + (text.length >> 2) + SPARE_BYTES);
   }
 
   result(): Omit<TextRows, 'schema'> {
-    return { count: this.rows, lines: this.#out.subarray(0, this.#written), lacksIds: this.#lacksIds };
+    const stream = streamOf(this.rows, [this.#ids, this.#timestamps, ...this.#columns.map(({ writer }) => writer)]);
+    return { count: this.rows, stream, ids: () => this.#ids.texts(), lacksIds: this.#lacksIds };
   }
 
   /** Reads some rows. @returns false when there are no more @throws NOT_PLAIN */
@@ -263,8 +269,11 @@ class RowReader {
     if (form.kind === 'lines' && name === form.timestamp) return 'timestamp';
     const column = this.schema.column(name);
     // A name in another case may be a second value of the same column.
-    if (column && column.fieldId > 2 && column.name === name)
-      return { column, key: Buffer.from(`,${JSON.stringify(column.name)}:`), row: -1 };
+    if (column && column.fieldId > 2 && column.name === name) {
+      const key = { column, writer: writerFor(column), row: -1 };
+      this.#columns.push(key);
+      return key;
+    }
     if (column) throw NOT_PLAIN;
     try {
       assertColumnName(name);
@@ -275,27 +284,16 @@ class RowReader {
   }
 
   #write(): void {
-    const { rules } = this;
-    this.#ensure(SPARE_BYTES);
-    if (this.rows > 0) this.#out[this.#written++] = LINE_FEED;
-    this.#copy(ID_KEY, 0, ID_KEY.length);
     if (this.#id < 0 || this.text[this.#id] === SMALL_N) {
-      if (!rules.makeId) throw NOT_PLAIN;
+      if (!this.rules.makeId) throw NOT_PLAIN;
       this.#lacksIds = true;
-      this.#writeText(JSON.stringify(rules.makeId()));
+      this.#ids.add(this.rows, this.rules.makeId());
     } else this.#writeId(this.#id);
-    this.#copy(TIMESTAMP_KEY, 0, TIMESTAMP_KEY.length);
-    if (this.#timestamp < 0 || this.text[this.#timestamp] === SMALL_N) this.#writeText(`"${this.#now}"`);
+    if (this.#timestamp < 0 || this.text[this.#timestamp] === SMALL_N) this.#timestamps.add(this.rows, this.rules.nowMs, 0);
     else this.#writeTimestamp(this.#timestamp);
     const values = this.#values;
-    for (let index = 0; index < values.length; index += 3) {
-      const { column, key } = values[index] as ColumnKey;
-      this.#ensure(key.length);
-      this.#copy(key, 0, key.length);
-      this.#writeValue(column, values[index + 1] as number, values[index + 2] as number);
-    }
-    this.#ensure(1);
-    this.#out[this.#written++] = CLOSE_BRACE;
+    for (let index = 0; index < values.length; index += 3)
+      this.#writeValue(values[index] as ColumnKey, values[index + 1] as number, values[index + 2] as number);
   }
 
   #writeId(start: number): void {
@@ -306,31 +304,39 @@ class RowReader {
       for (let byte = text[at] ?? 0; byte >= SPACE && byte < DELETE && byte !== QUOTE && byte !== BACKSLASH; byte = text[at] ?? 0) at += 1;
       const length = at - start - 1;
       if (text[at] === QUOTE && length > 0 && length <= ID_BYTES_MAX) {
-        this.#copy(text, start, at + 1);
+        this.#ids.copy(this.rows, text, start + 1, at);
         return;
       }
     }
     const id = idText(this.#parsed(start));
-    if (id === undefined || id.length < 1 || id.length > idRule.lengthMax || !idRule.fits(id)) throw NOT_PLAIN;
-    this.#writeText(JSON.stringify(id));
+    if (id === undefined || id.length < 1 || id.length > idRule.lengthMax || !idRule.fits(id) || !isText(id)) throw NOT_PLAIN;
+    this.#ids.add(this.rows, id);
   }
 
   #writeTimestamp(start: number): void {
+    const { text } = this;
     if (this.#isUsualTimestamp(start)) {
-      const digits = this.#out;
-      this.#copy(this.text, start, start + SECOND_END);
-      digits[this.#written++] = POINT;
+      const seconds = (numberAt(text, start + HOUR) * 60 + numberAt(text, start + MINUTE)) * 60 + numberAt(text, start + SECOND);
+      let micros = 0;
       let at = start + SECOND_END + 1;
-      for (let digit = 0; digit < MICROSECOND_DIGITS; digit += 1)
-        digits[this.#written++] = isDigit(this.text[at]) ? (this.text[at++] ?? 0) : ZERO;
-      digits[this.#written++] = CAPITAL_Z;
-      digits[this.#written++] = QUOTE;
+      for (let digit = 0; digit < MICROSECOND_DIGITS; digit += 1) {
+        const byte = text[at] ?? 0;
+        const isNext = isDigit(byte);
+        micros = micros * 10 + (isNext ? byte - ZERO : 0);
+        if (isNext) at += 1;
+      }
+      this.#timestamps.add(this.rows, this.#dayMs + seconds * 1_000 + Math.floor(micros / 1_000), micros % 1_000);
       return;
     }
     const timestamp = canonicalTimestamp(this.#parsed(start), this.rules.timestampUnit);
     if (timestamp === undefined) throw NOT_PLAIN;
     this.#day = Buffer.from(`"${timestamp.slice(0, DAY_LENGTH)}T`);
-    this.#writeText(`"${timestamp}"`);
+    this.#dayMs = Date.parse(`${timestamp.slice(0, DAY_LENGTH)}T00:00:00.000Z`);
+    this.#timestamps.add(
+      this.rows,
+      Date.parse(`${timestamp.slice(0, MS_END)}Z`),
+      Number(timestamp.slice(MS_END, MS_END + MILLISECOND_DIGITS)),
+    );
   }
 
   /** True for `"…T10:00:00Z"`, with a fraction or without, of the day of a timestamp before it: such a day exists. */
@@ -350,32 +356,35 @@ class RowReader {
     return text[at] === CAPITAL_Z && text[at + 1] === QUOTE;
   }
 
-  #writeValue(column: Column, start: number, end: number): void {
-    if (this.#isPlain(column, start, end)) {
-      this.#ensure(end - start);
-      this.#copy(this.text, start, end);
-      return;
-    }
-    const encoded = encodeValue(this.#parsed(start, end), column.type, this.rules.depthMax);
+  #writeValue({ column, writer }: ColumnKey, start: number, end: number): void {
+    if (this.#writePlain(column, writer, start, end)) return;
+    const value = this.#parsed(start, end);
+    const encoded = encodeValue(value, column.type, this.rules.depthMax);
     if (typeof encoded !== 'string') throw NOT_PLAIN;
-    this.#writeText(encoded);
+    if (writer instanceof BigintWriter) writer.add(this.rows, BigInt(encoded));
+    else if (writer instanceof TextWriter) {
+      const text = column.type === 'VARCHAR' ? value : column.type === 'JSON' ? encoded : unquoted(encoded);
+      if (typeof text !== 'string' || !isText(text)) throw NOT_PLAIN;
+      writer.add(this.rows, text);
+    } else if (writer instanceof BooleanWriter) throw NOT_PLAIN;
+    else writer.add(this.rows, Number(encoded));
   }
 
-  /** True when the text of a value is what the log takes. */
-  #isPlain({ type }: Column, start: number, end: number): boolean {
+  /** Writes a value whose bytes say it at once. @returns false for any other */
+  #writePlain({ type }: Column, writer: ValueWriter, start: number, end: number): boolean {
     const first = this.text[start] ?? 0;
-    switch (type) {
-      case 'VARCHAR':
-        return first === QUOTE && !this.#hasEscape(start + 1, end - 1);
-      case 'BOOLEAN':
-        return first === SMALL_T || first === SMALL_F;
-      case 'BIGINT':
-      case 'INTEGER':
-      case 'DOUBLE':
-        return this.#isPlainNumber(start, end, DIGITS_MAX[type] ?? 0, type === 'DOUBLE');
-      default:
-        return false;
+    if (writer instanceof TextWriter) {
+      if (type !== 'VARCHAR' || first !== QUOTE || this.#hasEscape(start + 1, end - 1)) return false;
+      writer.copy(this.rows, this.text, start + 1, end - 1);
+    } else if (writer instanceof BooleanWriter) {
+      if (first !== SMALL_T && first !== SMALL_F) return false;
+      writer.add(this.rows, first === SMALL_T);
+    } else {
+      const value = this.#plainNumber(start, end, DIGITS_MAX[type] ?? 0, type === 'DOUBLE');
+      if (value === undefined) return false;
+      writer.add(this.rows, value);
     }
+    return true;
   }
 
   #hasEscape(start: number, end: number): boolean {
@@ -384,19 +393,28 @@ class RowReader {
     return false;
   }
 
-  /** Digits, not with a needless 0 before them, perhaps a minus, perhaps a fraction. Minus zero is 0 by the other way. */
-  #isPlainNumber(start: number, end: number, digitsMax: number, mayHaveFraction: boolean): boolean {
+  /**
+   * Digits, not with a needless 0 before them, perhaps a minus, perhaps a fraction. Minus zero is 0 by the other way. So few digits make two whole
+   * numbers that a double holds, and their quotient is the double nearest to what is written.
+   */
+  #plainNumber(start: number, end: number, digitsMax: number, mayHaveFraction: boolean): number | undefined {
     const { text } = this;
-    const first = text[start] === MINUS ? start + 1 : start;
-    if (end - first > digitsMax || (text[first] === ZERO && (first > start || (end > first + 1 && text[first + 1] !== POINT))))
-      return false;
-    let at = first;
-    while (at < end && isDigit(text[at])) at += 1;
-    if (at === first) return false;
-    if (at === end) return true;
-    if (!mayHaveFraction || text[at] !== POINT || at + 1 === end) return false;
-    for (at += 1; at < end; at += 1) if (!isDigit(text[at])) return false;
-    return true;
+    const isNegative = text[start] === MINUS;
+    const first = isNegative ? start + 1 : start;
+    if (end - first > digitsMax || first === end) return undefined;
+    if (text[first] === ZERO && (isNegative || (end > first + 1 && text[first + 1] !== POINT))) return undefined;
+    let digits = 0;
+    let divisor = 0;
+    for (let at = first; at < end; at += 1) {
+      const byte = text[at] ?? 0;
+      if (isDigit(byte)) {
+        digits = digits * 10 + byte - ZERO;
+        divisor *= 10;
+      } else if (byte === POINT && mayHaveFraction && divisor === 0 && at > first && at + 1 < end) divisor = 1;
+      else return undefined;
+    }
+    const value = divisor === 0 ? digits : digits / divisor;
+    return isNegative ? -value : value;
   }
 
   /** @param end undefined: found out */
@@ -499,29 +517,32 @@ class RowReader {
     if (!isAt(this.text, this.#at, word)) throw NOT_PLAIN;
     this.#at += word.length;
   }
+}
 
-  #copy(from: Buffer, start: number, end: number): void {
-    const out = this.#out;
-    let at = this.#written;
-    this.#written += end - start;
-    if (end - start < SHORT_COPY) for (let index = start; index < end; index += 1) out[at++] = from[index] ?? 0;
-    else from.copy(out, at, start, end);
+function writerFor({ name, type }: Column): ValueWriter {
+  switch (type) {
+    case 'BIGINT':
+      return new BigintWriter(name);
+    case 'INTEGER':
+      return new IntegerWriter(name);
+    case 'DOUBLE':
+      return new DoubleWriter(name);
+    case 'BOOLEAN':
+      return new BooleanWriter(name);
+    default:
+      // The engine reads it as it reads the text of any other way.
+      return new TextWriter(name);
   }
+}
 
-  #writeText(text: string): void {
-    // At most three bytes for a unit of UTF-16.
-    this.#ensure(text.length * 3);
-    this.#written += this.#out.write(text, this.#written);
-  }
+/** Dates, instants and decimals are encoded as a text without escapes. */
+function unquoted(encoded: string): string {
+  return encoded.startsWith('"') ? encoded.slice(1, -1) : encoded;
+}
 
-  /** Makes room for some bytes, and for what a row has besides. */
-  #ensure(bytes: number): void {
-    const needed = this.#written + bytes + SPARE_BYTES;
-    if (needed <= this.#out.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(needed, 2 * this.#out.length));
-    this.#out.copy(larger, 0, 0, this.#written);
-    this.#out = larger;
-  }
+/** What a column of Arrow keeps as it is, whoever reads it. */
+function isText(text: string): boolean {
+  return text.isWellFormed() && !text.includes('\0');
 }
 
 function isBlank(byte: number | undefined): boolean {

@@ -6,7 +6,6 @@ import type { Column, ColumnType, TableSchema } from '../../delta/table-schema.j
 import type { RecordInput, RecordRefusal } from './record.js';
 import type { IdStrategy } from '../../tables/table-config.js';
 import type { RowRange } from './row-range.js';
-import type { TextRows } from './text-rows.js';
 import type { TimestampUnit } from './timestamp.js';
 
 /** How rows are read, besides what their table says. */
@@ -31,15 +30,6 @@ export interface RowsCommand extends RowOptions {
   readonly replaces: boolean;
 }
 
-/** Rows as the log takes them already. */
-export interface TextCommand {
-  readonly kind: 'text';
-  readonly table: Table;
-  readonly rows: TextRows;
-  /** The answer lists their ids. */
-  readonly wantsIds: boolean;
-}
-
 /** Rows as the batches of an Arrow IPC stream, which the log takes as they are. */
 export interface ArrowCommand {
   readonly kind: 'arrow';
@@ -49,6 +39,8 @@ export interface ArrowCommand {
   readonly stream: Buffer;
   readonly rows: number;
   readonly fields: KeyFields;
+  /** Of its rows, for answers that list them. */
+  readonly ids?: () => string[];
 }
 
 /** Merges fields into the newest row of an id (PUT with `partial`). */
@@ -88,7 +80,7 @@ export interface BulkCommand {
   readonly keepsExisting?: boolean;
 }
 
-export type WriteCommand = RowsCommand | TextCommand | ArrowCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;
+export type WriteCommand = RowsCommand | ArrowCommand | MergeCommand | DeleteCommand | RestoreCommand | BulkCommand;
 
 /** Rows were encoded for columns that their table no longer has: they have to be encoded again. */
 export class RowsOutdated extends Error {}

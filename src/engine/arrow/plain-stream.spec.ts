@@ -3,7 +3,7 @@ import * as arrow from 'apache-arrow';
 import { Table, writeParquet } from 'parquet-wasm';
 import { expectThat } from '../../../test/support/expectations.js';
 import { SeededRandom, seedOfThisRun } from '../../../test/support/seeded-random.js';
-import { joinedStreams, plainFields, plainStream } from './plain-stream.js';
+import { isValid, joinedStreams, plainFields, plainStream, plainType, textReader, textsOf } from './plain-stream.js';
 
 const { DateDay, Dictionary, Float32, Float64, Int8, Int16, Int32, Int64, LargeUtf8, TimestampMicrosecond, TimestampMillisecond, Utf8 } =
   arrow;
@@ -169,6 +169,24 @@ describe('a plain stream', () => {
     expect(plainStream(texts(Int32Array.of(0, 2, 4), Uint8Array.of(0b11), 1))).toBeUndefined();
   });
 
+  it('gives its values as text', () => {
+    const columns = columnsOf(new SeededRandom(4), 60);
+    const stream = streamOf(columns);
+    const batch = plainStream(stream)?.batches[0];
+    const table = arrow.tableFromIPC(stream);
+    for (const [place, field] of plainFields(stream).entries()) {
+      const textAt = textReader(plainType(field), batch?.columns[place]);
+      const vector = table.getChildAt(place);
+      for (let row = 0; row < 60; row += 1) {
+        const value: unknown = vector?.get(row);
+        expectThat(isValid(batch?.columns[place]?.valid, row), `${field.name} ${row}`).toBe(value !== null);
+        if (value !== null) expectThat(textAt(row), `${field.name} ${row}`).toBe(textFor(field.name, value, vector, row));
+      }
+    }
+    expect(textsOf(stream, 'id')).toEqual(Array.from({ length: 60 }, (_, row) => `id-${row}`));
+    expect(() => textsOf(stream, 'nobody')).toThrow('nobody');
+  });
+
   it('is joined with others of its schema', () => {
     const random = new SeededRandom(3);
     const streams = [10, 0, 7].map((rows) => streamOf(columnsOf(random, rows)));
@@ -206,6 +224,17 @@ describe('a plain stream', () => {
     expect(taken).toBeGreaterThan(60);
   });
 });
+
+/** What apache-arrow reads, as text; of instants it gives no more than milliseconds. */
+function textFor(name: string, value: unknown, vector: arrow.Vector | null, row: number): string {
+  if (name === 'day') return new Date(Number(value)).toISOString().slice(0, 10);
+  if (name === 'ms') return new Date(Number(value)).toISOString().replace('Z', '000Z');
+  if (name === 'us') {
+    const micros = Number((vector?.data[0]?.values as BigInt64Array)[row]);
+    return `${new Date(Math.floor(micros / 1_000)).toISOString().slice(0, -1)}${String(micros % 1_000).padStart(3, '0')}Z`;
+  }
+  return Object.is(value, -0) ? '-0.0' : String(value);
+}
 
 function isReadableSchema(stream: Buffer): boolean {
   try {

@@ -17,6 +17,8 @@ import type { SourceField } from '../source-field.js';
 import { arrowFields } from './arrow-fields.js';
 import { END_OF_STREAM } from './ipc-pieces.js';
 
+export { END_OF_STREAM };
+
 const MARK = 0xffff_ffff;
 const PREFIX_BYTES = 8;
 const ALIGNMENT = 8;
@@ -48,6 +50,7 @@ const INSTANT_BOUNDS: Readonly<Record<string, readonly [bigint, bigint]>> = {
   'Timestamp(MICROSECOND)': [-62_135_596_800_000_000n, 253_402_300_799_999_999n],
 };
 const [FIRST_DAY, LAST_DAY] = [-719_162, 2_932_896];
+const MS_PER_DAY = 86_400_000;
 const [CONTINUATION_MASK, CONTINUATION_BITS] = [0xc0, 0x80];
 /** Of the upper half of a double: all of its exponent set means infinity, or no number at all. */
 const EXPONENT = 0x7ff0_0000;
@@ -56,13 +59,22 @@ const SINGLE_EXPONENT = 0x7f80_0000;
 /** A column of a batch, checked. */
 interface PlainColumn {
   readonly nulls: number;
+  /** A bit for each row, where some have no value. */
+  readonly valid?: Buffer | undefined;
   /** Of texts: all of them, and where each begins and the last one ends. */
   readonly texts?: { readonly bytes: Buffer; readonly starts: Int32Array };
+  /** Of any other column. */
+  readonly values?: Buffer;
 }
 
 export interface PlainBatch {
   readonly rows: number;
   readonly columns: readonly PlainColumn[];
+}
+
+/** One that has a value in every row says nothing of which have. */
+export function isValid(valid: Buffer | undefined, row: number): boolean {
+  return valid === undefined || ((valid[row >> 3] ?? 0) & (1 << (row & 7))) !== 0;
 }
 
 export interface PlainStream {
@@ -72,7 +84,7 @@ export interface PlainStream {
 }
 
 /** The type of a plain field, without its zone: an instant is the same with it and without. */
-export function plainType({ type }: SourceField): string {
+export function plainType({ type }: Pick<SourceField, 'type'>): string {
   return type.replace(/ UTC$/, '');
 }
 
@@ -141,31 +153,40 @@ function batchMessages(stream: Buffer): Uint8Array[] {
   while (at < stream.length - END_OF_STREAM.length) {
     const found = messageAt(stream, at);
     if (!found) throw new RangeError('no plain stream');
+    const batch = found.message.header(new RecordBatch()) as RecordBatch;
+    const nulls = Array.from({ length: batch.nodesLength() }, (_, index) => Number(batch.nodes(index)?.nullCount() ?? 0n));
+    const places = Array.from({ length: batch.buffersLength() }, (_, index) => {
+      const buffer = batch.buffers(index);
+      return { offset: Number(buffer?.offset() ?? 0n), length: Number(buffer?.length() ?? 0n) };
+    });
     const body = stream.subarray(found.bodyStart, found.end);
-    pieces.push(...metadataOf(found.message.header(new RecordBatch()) as RecordBatch, body.length), body);
+    pieces.push(batchMessage(Number(batch.length()), nulls, places, body.length), body);
     at = found.end;
   }
   return pieces;
 }
 
-/** The marks and the metadata of a message with a batch. */
-function metadataOf(batch: RecordBatch, bodyBytes: number): [Buffer, Uint8Array] {
+/**
+ * The message of a batch, without its body.
+ * @param nulls of each column
+ * @param places of the buffers in the body
+ */
+export function batchMessage(
+  rows: number,
+  nulls: readonly number[],
+  places: readonly { readonly offset: number; readonly length: number }[],
+  bodyBytes: number,
+): Uint8Array {
   const builder = new Builder(METADATA_BYTES);
   // A vector is written from its end.
-  RecordBatch.startBuffersVector(builder, batch.buffersLength());
-  for (let index = batch.buffersLength() - 1; index >= 0; index -= 1) {
-    const buffer = batch.buffers(index);
-    FlatBuffer.createBuffer(builder, buffer?.offset() ?? 0n, buffer?.length() ?? 0n);
-  }
+  RecordBatch.startBuffersVector(builder, places.length);
+  for (const { offset, length } of places.toReversed()) FlatBuffer.createBuffer(builder, BigInt(offset), BigInt(length));
   const buffers = builder.endVector();
-  RecordBatch.startNodesVector(builder, batch.nodesLength());
-  for (let index = batch.nodesLength() - 1; index >= 0; index -= 1) {
-    const node = batch.nodes(index);
-    FieldNode.createFieldNode(builder, node?.length() ?? 0n, node?.nullCount() ?? 0n);
-  }
+  RecordBatch.startNodesVector(builder, nulls.length);
+  for (const count of nulls.toReversed()) FieldNode.createFieldNode(builder, BigInt(rows), BigInt(count));
   const nodes = builder.endVector();
   RecordBatch.startRecordBatch(builder);
-  RecordBatch.addLength(builder, batch.length());
+  RecordBatch.addLength(builder, BigInt(rows));
   RecordBatch.addNodes(builder, nodes);
   RecordBatch.addBuffers(builder, buffers);
   const header = RecordBatch.endRecordBatch(builder);
@@ -176,12 +197,71 @@ function metadataOf(batch: RecordBatch, bodyBytes: number): [Buffer, Uint8Array]
   Message.addBodyLength(builder, BigInt(bodyBytes));
   Message.finishMessageBuffer(builder, Message.endMessage(builder));
   const metadata = builder.asUint8Array();
-  const padded = new Uint8Array(Math.ceil(metadata.length / ALIGNMENT) * ALIGNMENT);
-  padded.set(metadata);
-  const marks = Buffer.alloc(PREFIX_BYTES);
-  marks.writeUInt32LE(MARK);
-  marks.writeInt32LE(padded.length, 4);
-  return [marks, padded];
+  const padded = Math.ceil(metadata.length / ALIGNMENT) * ALIGNMENT;
+  const message = Buffer.alloc(PREFIX_BYTES + padded);
+  message.writeUInt32LE(MARK);
+  message.writeInt32LE(padded, 4);
+  message.set(metadata, PREFIX_BYTES);
+  return message;
+}
+
+/** The values of a column of texts or integers that has one in every row, as text. @throws RangeError for any other column */
+export function textsOf(stream: Buffer, name: string): string[] {
+  const plain = plainStream(stream);
+  const place = plain?.fields.findIndex((field) => field.name === name) ?? -1;
+  const field = plain?.fields[place];
+  if (!plain || !field) throw new RangeError(`the stream has no column named ${name}`);
+  return plain.batches.flatMap(({ rows, columns }) => {
+    const textAt = textReader(plainType(field), columns[place]);
+    return Array.from({ length: rows }, (_, row) => textAt(row));
+  });
+}
+
+/** What gives the value of a row as text, whether it has one or not. @throws RangeError for a type that is not plain */
+export function textReader(type: string, { texts, values = Buffer.alloc(0) }: PlainColumn = { nulls: 0 }): (row: number) => string {
+  if (texts) return (row) => texts.bytes.toString('utf8', texts.starts[row], texts.starts[row + 1]);
+  switch (type) {
+    case 'Int8':
+      return (row) => String(values.readInt8(row));
+    case 'Int16':
+      return (row) => String(values.readInt16LE(2 * row));
+    case 'Int32':
+      return (row) => String(values.readInt32LE(4 * row));
+    case 'Int64':
+      return (row) => String(values.readBigInt64LE(8 * row));
+    case 'UInt8':
+      return (row) => String(values.readUInt8(row));
+    case 'UInt16':
+      return (row) => String(values.readUInt16LE(2 * row));
+    case 'UInt32':
+      return (row) => String(values.readUInt32LE(4 * row));
+    case 'Float32':
+      return (row) => doubleText(values.readFloatLE(4 * row));
+    case 'Float64':
+      return (row) => doubleText(values.readDoubleLE(8 * row));
+    case 'Bool':
+      return (row) => String(isValid(values, row));
+    case 'Date(DAY)':
+      return (row) => new Date(values.readInt32LE(4 * row) * MS_PER_DAY).toISOString().slice(0, 'YYYY-MM-DD'.length);
+    case 'Timestamp(MILLISECOND)':
+      return (row) => instantText(values.readBigInt64LE(8 * row), 0n);
+    case 'Timestamp(MICROSECOND)':
+      return (row) => {
+        const micros = values.readBigInt64LE(8 * row);
+        const rest = ((micros % 1_000n) + 1_000n) % 1_000n;
+        return instantText((micros - rest) / 1_000n, rest);
+      };
+    default:
+      throw new RangeError(`${type} is not plain`);
+  }
+}
+
+function doubleText(value: number): string {
+  return Object.is(value, -0) ? '-0.0' : String(value);
+}
+
+function instantText(ms: bigint, micros: bigint): string {
+  return `${new Date(Number(ms)).toISOString().slice(0, -1)}${String(micros).padStart(3, '0')}Z`;
 }
 
 function nullables(message: Message): (boolean | undefined)[] {
@@ -250,9 +330,10 @@ function checkedColumn(type: string, rows: number, nulls: number, buffers: Buffe
   const valid = nulls > 0 ? validity : undefined;
   if (PLAIN_TEXTS.has(type)) {
     const texts = checkedTexts(type === 'LargeUtf8', rows, buffers);
-    return texts && { nulls, texts };
+    return texts && { nulls, valid, texts };
   }
-  return hasPlainValues(type, buffers.next(), rows, valid) ? { nulls } : undefined;
+  const values = buffers.next();
+  return hasPlainValues(type, values, rows, valid) ? { nulls, valid, values } : undefined;
 }
 
 function hasPlainValues(type: string, values: Buffer, rows: number, valid: Buffer | undefined): boolean {
@@ -290,10 +371,6 @@ function areInstants(instants: BigInt64Array, [first, last]: readonly [bigint, b
     if ((instant < first || instant > last) && isValid(valid, row)) return false;
   }
   return true;
-}
-
-function isValid(valid: Buffer | undefined, row: number): boolean {
-  return valid === undefined || ((valid[row >> 3] ?? 0) & (1 << (row & 7))) !== 0;
 }
 
 /** Texts from the first to the last, each of whole characters. */
