@@ -48,6 +48,8 @@ const [SMALL_F, SMALL_N, SMALL_T, CAPITAL_Z] = [102, 110, 116, 90];
 const [TRUE, FALSE, NULL] = [Buffer.from('true'), Buffer.from('false'), Buffer.from('null')];
 /** Digits that every integer type, or a double, holds whatever they are. */
 const DIGITS_MAX: Readonly<Record<string, number>> = { BIGINT: 15, INTEGER: 9, DOUBLE: 15 };
+/** Longest fraction that is made a double here. */
+const FRACTION_CHARACTERS_MAX = 40;
 /** Longest id that the default rule takes, if its characters are printable ASCII. */
 const ID_BYTES_MAX = 255;
 /** Where the parts of `"2024-01-01T10:00:00.000000Z"` stand, counted from its quote, and the most that hours, minutes and seconds can be. */
@@ -119,11 +121,9 @@ class RowReader {
   readonly #ids = new TextWriter(ID_COLUMN);
   readonly #timestamps = new InstantWriter(TIMESTAMP_COLUMN);
   readonly #columns: ColumnKey[] = [];
-  /** Where the id and the time of the row stand; -1 while it has none. */
-  #id = -1;
-  #timestamp = -1;
-  /** Where values of columns stand: the column's key, start, end. */
-  readonly #values: (ColumnKey | number)[] = [];
+  /** Whether the row had its id and its time. */
+  #hasId = false;
+  #hasTimestamp = false;
   /** Keys in the order of the last row, as the next one most often has them: those of the row, then those of a payload. */
   readonly #order: KnownKey[][] = [[], []];
   readonly #known = [new Map<string, KnownKey>(), new Map<string, KnownKey>()];
@@ -183,10 +183,14 @@ class RowReader {
   }
 
   #row(): void {
-    this.#id = this.#timestamp = -1;
-    this.#values.length = 0;
+    this.#hasId = this.#hasTimestamp = false;
     this.#object(0);
-    this.#write();
+    if (!this.#hasId) {
+      if (!this.rules.makeId) throw NOT_PLAIN;
+      this.#lacksIds = true;
+      this.#ids.add(this.rows, this.rules.makeId());
+    }
+    if (!this.#hasTimestamp) this.#timestamps.add(this.rows, this.rules.nowMs, 0);
     this.rows += 1;
   }
 
@@ -212,26 +216,28 @@ class RowReader {
     }
   }
 
+  /** Reads a value, and writes it: what does not fit ends the whole body. */
   #member(meaning: Meaning): void {
     const start = this.#at;
+    const isNull = this.text[start] === SMALL_N;
+    if (isNull) this.#expectWord(NULL);
     if (meaning === 'payload') {
-      if (this.text[start] === OPEN_BRACE) this.#object(1);
-      else this.#expectNull();
-    } else if (meaning === 'nothing') this.#expectNull();
-    else if (meaning === 'id') {
-      if (this.#id >= 0) throw NOT_PLAIN;
-      this.#id = start;
-      this.#skipValue();
+      if (!isNull) this.#object(1);
+    } else if (meaning === 'nothing') {
+      if (!isNull) throw NOT_PLAIN;
+    } else if (meaning === 'id') {
+      if (this.#hasId) throw NOT_PLAIN;
+      this.#hasId = !isNull;
+      if (!isNull) this.#readId(start);
     } else if (meaning === 'timestamp') {
-      if (this.#timestamp >= 0) throw NOT_PLAIN;
-      this.#timestamp = start;
-      this.#skipValue();
+      if (this.#hasTimestamp) throw NOT_PLAIN;
+      this.#hasTimestamp = !isNull;
+      if (!isNull) this.#readTimestamp(start);
     } else {
       // Of two values of one column, the way that looks closely says what becomes of them.
       if (meaning.row === this.rows) throw NOT_PLAIN;
       meaning.row = this.rows;
-      this.#skipValue();
-      if (this.text[start] !== SMALL_N) this.#values.push(meaning, start, this.#at);
+      if (!isNull && !this.#readPlain(meaning, start)) this.#readOther(meaning, start);
     }
   }
 
@@ -283,20 +289,7 @@ class RowReader {
     return 'nothing';
   }
 
-  #write(): void {
-    if (this.#id < 0 || this.text[this.#id] === SMALL_N) {
-      if (!this.rules.makeId) throw NOT_PLAIN;
-      this.#lacksIds = true;
-      this.#ids.add(this.rows, this.rules.makeId());
-    } else this.#writeId(this.#id);
-    if (this.#timestamp < 0 || this.text[this.#timestamp] === SMALL_N) this.#timestamps.add(this.rows, this.rules.nowMs, 0);
-    else this.#writeTimestamp(this.#timestamp);
-    const values = this.#values;
-    for (let index = 0; index < values.length; index += 3)
-      this.#writeValue(values[index] as ColumnKey, values[index + 1] as number, values[index + 2] as number);
-  }
-
-  #writeId(start: number): void {
+  #readId(start: number): void {
     const { text, rules } = this;
     const { idRule } = rules;
     if (text[start] === QUOTE && idRule.isDefault) {
@@ -305,6 +298,7 @@ class RowReader {
       const length = at - start - 1;
       if (text[at] === QUOTE && length > 0 && length <= ID_BYTES_MAX) {
         this.#ids.copy(this.rows, text, start + 1, at);
+        this.#at = at + 1;
         return;
       }
     }
@@ -313,9 +307,10 @@ class RowReader {
     this.#ids.add(this.rows, id);
   }
 
-  #writeTimestamp(start: number): void {
+  #readTimestamp(start: number): void {
     const { text } = this;
-    if (this.#isUsualTimestamp(start)) {
+    const end = this.#endOfUsualTimestamp(start);
+    if (end > 0) {
       const seconds = (numberAt(text, start + HOUR) * 60 + numberAt(text, start + MINUTE)) * 60 + numberAt(text, start + SECOND);
       let micros = 0;
       let at = start + SECOND_END + 1;
@@ -326,6 +321,7 @@ class RowReader {
         if (isNext) at += 1;
       }
       this.#timestamps.add(this.rows, this.#dayMs + seconds * 1_000 + Math.floor(micros / 1_000), micros % 1_000);
+      this.#at = end;
       return;
     }
     const timestamp = canonicalTimestamp(this.#parsed(start), this.rules.timestampUnit);
@@ -339,26 +335,48 @@ class RowReader {
     );
   }
 
-  /** True for `"…T10:00:00Z"`, with a fraction or without, of the day of a timestamp before it: such a day exists. */
-  #isUsualTimestamp(start: number): boolean {
+  /** Where `"…T10:00:00Z"` ends, with a fraction or without, of the day of a timestamp before it: such a day exists. 0 for anything else. */
+  #endOfUsualTimestamp(start: number): number {
     const { text } = this;
-    if (!isAt(text, start, this.#day)) return false;
+    if (!isAt(text, start, this.#day)) return 0;
     for (const [place, max] of TIMES) {
       const value = numberAt(text, start + place);
-      if (value < 0 || value > max || (place > HOUR && text[start + place - 1] !== COLON)) return false;
+      if (value < 0 || value > max || (place > HOUR && text[start + place - 1] !== COLON)) return 0;
     }
     let at = start + SECOND_END;
     if (text[at] === POINT) {
       const first = (at += 1);
       while (isDigit(text[at])) at += 1;
-      if (at === first || at - first > FRACTION_DIGITS_MAX) return false;
+      if (at === first || at - first > FRACTION_DIGITS_MAX) return 0;
     }
-    return text[at] === CAPITAL_Z && text[at + 1] === QUOTE;
+    return text[at] === CAPITAL_Z && text[at + 1] === QUOTE ? at + 2 : 0;
   }
 
-  #writeValue({ column, writer }: ColumnKey, start: number, end: number): void {
-    if (this.#writePlain(column, writer, start, end)) return;
-    const value = this.#parsed(start, end);
+  /** Reads a value whose bytes say it at once. @returns false for any other, of which nothing is read */
+  #readPlain({ column: { type }, writer }: ColumnKey, start: number): boolean {
+    const first = this.text[start];
+    if (writer instanceof TextWriter) {
+      const end = type === 'VARCHAR' && first === QUOTE ? this.#endOfPlainText(start + 1) : 0;
+      if (end === 0) return false;
+      writer.copy(this.rows, this.text, start + 1, end);
+      this.#at = end + 1;
+      return true;
+    }
+    if (writer instanceof BooleanWriter) {
+      if (first !== SMALL_T && first !== SMALL_F) return false;
+      this.#expectWord(first === SMALL_T ? TRUE : FALSE);
+      writer.add(this.rows, first === SMALL_T);
+      return true;
+    }
+    const value = this.#readNumber(start, DIGITS_MAX[type] ?? 0, writer instanceof DoubleWriter);
+    if (value === undefined) return false;
+    writer.add(this.rows, value);
+    return true;
+  }
+
+  /** The value by way of what it means. */
+  #readOther({ column, writer }: ColumnKey, start: number): void {
+    const value = this.#parsed(start);
     const encoded = encodeValue(value, column.type, this.rules.depthMax);
     if (typeof encoded !== 'string') throw NOT_PLAIN;
     if (writer instanceof BigintWriter) writer.add(this.rows, BigInt(encoded));
@@ -370,21 +388,16 @@ class RowReader {
     else writer.add(this.rows, Number(encoded));
   }
 
-  /** Writes a value whose bytes say it at once. @returns false for any other */
-  #writePlain({ type }: Column, writer: ValueWriter, start: number, end: number): boolean {
-    const first = this.text[start] ?? 0;
-    if (writer instanceof TextWriter) {
-      if (type !== 'VARCHAR' || first !== QUOTE || this.#hasEscape(start + 1, end - 1)) return false;
-      writer.copy(this.rows, this.text, start + 1, end - 1);
-    } else if (writer instanceof BooleanWriter) {
-      if (first !== SMALL_T && first !== SMALL_F) return false;
-      writer.add(this.rows, first === SMALL_T);
-    } else {
-      const value = this.#plainNumber(start, end, DIGITS_MAX[type] ?? 0, type === 'DOUBLE');
-      if (value === undefined) return false;
-      writer.add(this.rows, value);
+  /** Where the closing quote of a text without escapes stands; 0 for one with escapes. */
+  #endOfPlainText(start: number): number {
+    const { text } = this;
+    for (let at = start; at < text.length; at += 1) {
+      const byte = text[at] ?? 0;
+      if (byte === QUOTE) return at;
+      if (byte === BACKSLASH) return 0;
+      if (byte < SPACE) throw NOT_PLAIN;
     }
-    return true;
+    throw NOT_PLAIN;
   }
 
   #hasEscape(start: number, end: number): boolean {
@@ -394,39 +407,43 @@ class RowReader {
   }
 
   /**
-   * Digits, not with a needless 0 before them, perhaps a minus, perhaps a fraction. Minus zero is 0 by the other way. So few digits make two whole
-   * numbers that a double holds, and their quotient is the double nearest to what is written.
+   * Digits, not with a needless 0 before them, perhaps a minus, perhaps a fraction. Minus zero is 0 by the other way. A few digits make two whole numbers
+   * that a double holds, and their quotient is the double nearest to what is written.
+   * @returns undefined for anything else, of which nothing is read
    */
-  #plainNumber(start: number, end: number, digitsMax: number, mayHaveFraction: boolean): number | undefined {
+  #readNumber(start: number, digitsMax: number, mayHaveFraction: boolean): number | undefined {
     const { text } = this;
     const isNegative = text[start] === MINUS;
     const first = isNegative ? start + 1 : start;
-    if (end - first > digitsMax || first === end) return undefined;
-    if (text[first] === ZERO && (isNegative || (end > first + 1 && text[first + 1] !== POINT))) return undefined;
+    if (text[first] === ZERO && (isNegative || isDigit(text[first + 1]))) return undefined;
     let digits = 0;
     let divisor = 0;
-    for (let at = first; at < end; at += 1) {
+    let at = first;
+    for (; ; at += 1) {
       const byte = text[at] ?? 0;
       if (isDigit(byte)) {
         digits = digits * 10 + byte - ZERO;
         divisor *= 10;
-      } else if (byte === POINT && mayHaveFraction && divisor === 0 && at > first && at + 1 < end) divisor = 1;
-      else return undefined;
+      } else if (byte === POINT && mayHaveFraction && divisor === 0 && at > first && isDigit(text[at + 1])) divisor = 1;
+      else break;
     }
-    const value = divisor === 0 ? digits : digits / divisor;
+    if (at === first || !isAfterNumber(text[at])) return undefined;
+    let value = divisor === 0 ? digits : digits / divisor;
+    if (at - first > digitsMax) {
+      // Any fraction is a double, but one that is too small to be told from 0; of a long integer the other way sees what it needs.
+      if (divisor === 0 || at - first > FRACTION_CHARACTERS_MAX) return undefined;
+      value = Number(text.toString('latin1', first, at));
+      if (value === 0) return undefined;
+    }
+    this.#at = at;
     return isNegative ? -value : value;
   }
 
-  /** @param end undefined: found out */
-  #parsed(start: number, end?: number): unknown {
-    let after = end;
-    if (after === undefined) {
-      const before = this.#at;
-      this.#at = start;
-      this.#skipValue();
-      after = this.#at;
-      this.#at = before;
-    }
+  /** What a value means; goes behind it. */
+  #parsed(start: number): unknown {
+    this.#at = start;
+    this.#skipValue();
+    const after = this.#at;
     // A text without escapes needs no parser.
     if (this.text[start] === QUOTE && !this.#hasEscape(start + 1, after - 1)) return this.text.toString('utf8', start + 1, after - 1);
     try {
@@ -507,10 +524,6 @@ class RowReader {
   #expect(byte: number): void {
     if (this.text[this.#at] !== byte) throw NOT_PLAIN;
     this.#at += 1;
-  }
-
-  #expectNull(): void {
-    this.#expectWord(NULL);
   }
 
   #expectWord(word: Buffer): void {
