@@ -93,24 +93,23 @@ export class TableBuffers {
   }
 
   async #applyTaken(generation: Generation): Promise<void> {
-    let rest = generation.unapplied.length;
-    while (rest > 0) {
-      const group = groupOf(generation.unapplied.slice(0, rest));
-      await this.#insert(generation, group);
-      generation.unapplied.splice(0, group.length);
+    const { unapplied, schema, bufferTable } = generation;
+    // Those that come meanwhile are for the next call; a buffer that is dropped has none any more.
+    for (let rest = unapplied.length; rest > 0 && unapplied.length > 0 && schema;) {
+      const group = groupOf(unapplied.slice(0, rest));
       rest -= group.length;
-    }
-  }
-
-  async #insert(generation: Generation, group: readonly UnappliedBatches[]): Promise<void> {
-    const { schema } = generation;
-    if (!schema) return;
-    try {
-      await this.#insertByFile(generation.bufferTable, schema, group);
-    } catch (error) {
-      // A full disk, most likely. Rows that are acknowledged must be seen all the same.
-      this.logger.warn({ err: error }, `batches of ${generation.bufferTable} go into the engine row by row`);
-      for (const batches of group) await this.#insertByLines(generation.bufferTable, schema, batches);
+      try {
+        await this.#insertByFile(bufferTable, schema, group);
+        unapplied.splice(0, group.length);
+      } catch (error) {
+        // A full disk, most likely. Rows that are acknowledged must be seen all the same.
+        this.logger.warn({ err: error }, `batches of ${bufferTable} go into the engine row by row`);
+        for (const batches of group) {
+          await this.#insertByLines(bufferTable, schema, batches);
+          // One by one: what is in must not go in again when the next one fails.
+          unapplied.shift();
+        }
+      }
     }
   }
 

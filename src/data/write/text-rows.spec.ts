@@ -240,6 +240,18 @@ describe('rows of a text, plain as most are,', () => {
     expect(plain(text, { kind: 'records' })).toBeUndefined();
   });
 
+  it('are not when they have so many columns with so few values that a batch would be many times their text', () => {
+    const wide = schemaOf(Object.fromEntries(Array.from({ length: 500 }, (_, index) => [`c${index}`, 'BIGINT' as const])));
+    const text = (columns: number): Buffer =>
+      Buffer.from(Array.from({ length: 1_000 }, (_, row) => `{"id":"a","c${row % columns}":1}`).join('\n'));
+    const isPlain = (columns: number): boolean => {
+      const reading = textRows(text(columns), LINES, wide, RULES, ROWS_MAX);
+      for (let step = reading.next(); ; step = reading.next()) if (step.done) return step.value !== undefined;
+    };
+    expect(isPlain(100)).toBe(true);
+    expect(isPlain(500)).toBe(false);
+  });
+
   it('are not where the table lets no id through, or columns are declared', () => {
     const idRule = idRuleOf({ ...defaultTableConfig(1, 1), id_validation: { pattern: '(a)\\1' } });
     expect(plain('{"id":"aa"}', LINES, { idRule })).toBeUndefined();

@@ -64,6 +64,10 @@ const SECOND_END = 20;
 const [MILLISECOND_DIGITS, MICROSECOND_DIGITS] = [3, 6];
 const MS_END = 23;
 const FRACTION_DIGITS_MAX = 9;
+/** A batch has a place for each row in each column: this many bytes for each, and so many times its text it may come to, and a little more. */
+const PLACE_BYTES = 8;
+const TIMES_THE_TEXT_MAX = 4;
+const PLACES_BYTES_FREE = 1_024 * 1_024;
 /** Levels above the values of a row: the row, and around it the body, its records, and the payload. */
 const LEVELS_OF_LINES = 1;
 const LEVELS_OF_RECORDS = 4;
@@ -129,6 +133,7 @@ class RowReader {
   readonly #known = [new Map<string, KnownKey>(), new Map<string, KnownKey>()];
   readonly #isLines: boolean;
   readonly #depthMax: number;
+  readonly #placesBytesMax: number;
   /** The beginning of a timestamp of a day that exists, as neighbours often share it, and when that day begins. */
   #day = Buffer.from('none');
   #dayMs = 0;
@@ -141,6 +146,7 @@ class RowReader {
     private readonly rules: EncodeRules,
   ) {
     this.#isLines = form.kind === 'lines';
+    this.#placesBytesMax = TIMES_THE_TEXT_MAX * text.length + PLACES_BYTES_FREE;
     this.#depthMax = rules.depthMax - (this.#isLines ? LEVELS_OF_LINES : LEVELS_OF_RECORDS);
   }
 
@@ -192,6 +198,8 @@ class RowReader {
     }
     if (!this.#hasTimestamp) this.#timestamps.add(this.rows, this.rules.nowMs, 0);
     this.rows += 1;
+    // Many columns with few values each are small as text and large as a batch.
+    if (this.rows * this.#columns.length * PLACE_BYTES > this.#placesBytesMax) throw NOT_PLAIN;
   }
 
   /** @param level 0: the row, 1: its payload */

@@ -8,8 +8,8 @@ import { LRUCache } from 'lru-cache';
 import { batchMessage, END_OF_STREAM, plainSchema } from './plain-stream.js';
 
 const SCHEMAS_MAX = 500;
-const ROWS_AT_FIRST = 1_024;
-const TEXT_BYTES_AT_FIRST = 16 * 1_024;
+const ROWS_AT_FIRST = 256;
+const TEXT_BYTES_AT_FIRST = 1_024;
 const WORD = 2 ** 32;
 /** Milliseconds whose microseconds a number counts exactly, about until the year 2255. */
 const EXACT_MS_MAX = Math.floor(Number.MAX_SAFE_INTEGER / 1_000) - 1;
