@@ -42,6 +42,7 @@ const DATA_FILE = expect.stringMatching(/^PUT \w+\/shard-0\/\d{4}-\d\d-\d\d\/par
 const DAYS = 6;
 const ROWS_PER_DAY = 50;
 const WARM_QUERIES = 20;
+const MEASUREMENTS_MAX = 5;
 const IDLE_MS = 3_000;
 const HEALTH_KEPT_MS = 1_200;
 
@@ -237,7 +238,7 @@ describe('doing nothing', () => {
     await server.kill();
     const config = { ...CONFIG, redis: { poll_seconds: 1, heartbeat_seconds: 1 } };
     server = await startServer({ dataDir: server.dataDir, config, env: { ...env, REDIS_MODE: 'standalone' } });
-    const requests = await requestsOf(() => pause(IDLE_MS));
+    const requests = await requestsOf(() => pause(IDLE_MS), MEASUREMENTS_MAX);
     const looks = requests.filter((request) => request === 'LIST _catalogue/').length;
     console.log(`idle with Redis for ${IDLE_MS} ms, ${tables} tables, poll_seconds 1: ${JSON.stringify(countsOf(requests))}`);
     const nextVersions = requests.filter((request) => /^GET \w+\/_delta_log\/\d{20}\.json$/.test(request)).length;
@@ -251,8 +252,11 @@ describe('doing nothing', () => {
 
 /* ------------------------------------------------------------------------------------------------------------------ counting */
 
-/** Requests while `work` runs, as `KIND key` in the order in which they came; the server's own count must say the same. */
-async function requestsOf(work: () => Promise<unknown>): Promise<string[]> {
+/**
+ * Requests while `work` runs, as `KIND key` in the order in which they came; the server's own count must say the same.
+ * @param measurements how often this is tried where the server looks around by itself: it may do so while it is asked for its count
+ */
+async function requestsOf(work: () => Promise<unknown>, measurements = 1): Promise<string[]> {
   const before = await ownCounts();
   proxy.forgetRequests();
   await work();
@@ -260,7 +264,9 @@ async function requestsOf(work: () => Promise<unknown>): Promise<string[]> {
   const after = await ownCounts();
   const own = Object.fromEntries(KINDS.map((kind) => [kind, (after[kind] ?? 0) - (before[kind] ?? 0)]));
   const asking = proxy.requests.slice(seen.length).map(({ kind, key }) => `${kind} ${key}`);
-  expectThat([[], [`GET ${HEALTH_KEY}`]], 'asking for minio_stats').toContainEqual(asking);
+  const isAlone = asking.length === 0 || (asking.length === 1 && asking[0] === `GET ${HEALTH_KEY}`);
+  if (!isAlone && measurements > 1) return requestsOf(work, measurements - 1);
+  expectThat(isAlone, `asking for minio_stats: ${asking.join()}`).toBe(true);
   expectThat(own, 'minio_stats').toEqual(countsOf([...seen, ...asking]));
   return seen;
 }
